@@ -1,0 +1,251 @@
+"""The layers: each shows build, forward and, right under it, backward.
+
+Activations are (C, H, W, N), or (features, N) after Flatten: the batch is innermost, so that
+copies are long runs and every GEMM is plain 2-D. Parameters `W`, `b` and their gradients `dW`,
+`db` are views into the network's flat vectors. Buffers are made once for each micro-batch size
+and used again: what forward and backward return is overwritten by the next call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dpcnn.errors import OptionError
+from dpcnn.nn.im2col import fold_width, output_size, row_windows, unroll_width
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class Layer:
+    """One stage of a network. Subclasses define build, forward and backward.
+
+    `parameter_shapes` (name -> shape) is set by build; the network then binds views of its flat
+    vectors as attributes: parameter `W` as `W`, its gradient as `dW`. `needs_dx` is False in the
+    first layer, whose input gradient nobody reads.
+    """
+
+    def __init__(self) -> None:
+        self.parameter_shapes: dict[str, Shape] = {}
+        self.needs_dx = True
+        self.dtype: DTypeLike = np.float32
+        self._buffers: dict[tuple[str, Shape], Array] = {}
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Learn the input's shape without its batch axis; return the output's."""
+        raise NotImplementedError
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw the parameters. Layers without parameters leave this as it is."""
+
+    def forward(self, x: Array) -> Array:
+        """Return the output for the input x (..., N)."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array) -> Array | None:
+        """Write the parameters' gradients; return the input's, or None if it is not needed.
+
+        May use dy, the gradient of the last forward's output, as its own work space.
+        """
+        raise NotImplementedError
+
+    def buffer(
+        self, name: str, shape: Shape, dtype: DTypeLike | None = None, fill: float = 0
+    ) -> Array:
+        """Return this layer's buffer of that name and shape; filled with `fill` when it is made."""
+        key = (name, shape)
+        if key not in self._buffers:
+            self._buffers[key] = np.full(shape, fill, dtype or self.dtype)
+        return self._buffers[key]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Convolution(Layer):
+    """K filters of F x F over all channels, stride S, zero padding P.
+
+    Input (C, H, W, N), output (K, Ho, Wo, N); W (K, C, F, F), b (K,). Each output row is one GEMM
+    with a window of the width-unrolled input (see nn/im2col.py): it skips most of the copying of a
+    whole column matrix, and OpenBLAS has fast kernels for matrices of this size
+    (tests/benchmarks/bench_convolution.py compares both).
+    """
+
+    W: Array
+    b: Array
+    dW: Array
+    db: Array
+
+    def __init__(
+        self, filters: int, filter_size: tuple[int, int], stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__()
+        self.filters = filters
+        self.filter_size = filter_size
+        self.stride = stride
+        self.padding = padding
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return (K, Ho, Wo) for (C, H, W); raises OptionError if the filter does not fit."""
+        channels, height, width = input_shape
+        fh, fw = self.filter_size
+        ho = output_size(height, fh, self.stride, self.padding, "height")
+        wo = output_size(width, fw, self.stride, self.padding, "width")
+        self.parameter_shapes = {"W": (self.filters, channels, fh, fw), "b": (self.filters,)}
+        self.unrolled_shape = (height + 2 * self.padding, channels, fw, wo)
+        self.input_shape, self.output_shape = input_shape, (self.filters, ho, wo)
+        return self.output_shape
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw W from N(0, 1)/sqrt(K/2), as the tutorial does; b is 0."""
+        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(self.filters / 2)
+        self.b[...] = 0
+
+    def forward(self, x: Array) -> Array:
+        """Return z = W * x + b, shape (K, Ho, Wo, N)."""
+        images = x.shape[-1]
+        unrolled = self.buffer("unrolled", (*self.unrolled_shape, images))
+        z = self.buffer("z", (*self.output_shape, images))
+        unroll_width(x, unrolled, self.stride, self.padding)
+        self.windows = row_windows(unrolled, self.filter_size[0], self.stride)
+        np.matmul(self._W_row(), self.windows, out=by_output_row(z))
+        maps = z.reshape(self.filters, -1)
+        np.add(maps, self.b[:, None], out=maps)
+        return z
+
+    def backward(self, dz: Array) -> Array | None:
+        """dW = dz @ columns^T, db = sum of dz, dx = col2im(W^T @ dz); dz is (K, Ho, Wo, N)."""
+        dz_rows = by_output_row(dz)
+        fh, fw = self.filter_size
+        dW_rows = self.buffer("dW_rows", (*self.windows.shape[:2], self.filters))
+        np.matmul(self.windows, dz_rows.transpose(0, 2, 1), out=dW_rows)
+        dW = dW_rows.sum(axis=0).reshape(fh, -1, fw, self.filters)
+        self.dW[...] = dW.transpose(3, 1, 0, 2)
+        maps = dz.reshape(self.filters, -1)
+        ones = self.buffer("ones", (maps.shape[1],), fill=1)
+        np.matmul(maps, ones, out=self.db)  # a BLAS call; three times as fast as maps.sum(1)
+        return self._input_gradient(dz_rows, dz.shape[-1]) if self.needs_dx else None
+
+    def _input_gradient(self, dz_rows: Array, images: int) -> Array:
+        """Return dx (C, H, W, N): W^T @ dz of each output row, added to the row's window."""
+        unrolled = self.buffer("dunrolled", (*self.unrolled_shape, images))
+        dx = self.buffer("dx", (*self.input_shape, images))
+        unrolled.fill(0)
+        dx.fill(0)
+        fh = self.filter_size[0]
+        window = self.buffer("dwindow", (fh, *self.unrolled_shape[1:], images))
+        W_row = self._W_row()
+        for row, dz_row in enumerate(dz_rows):
+            np.matmul(W_row.T, dz_row, out=window.reshape(W_row.shape[1], -1))
+            unrolled[row * self.stride : row * self.stride + fh] += window
+        fold_width(unrolled, dx, self.stride, self.padding)
+        return dx
+
+    def _W_row(self) -> Array:
+        """Return W as (K, F*C*F), the order of the windows' rows (a view when C is 1)."""
+        return self.W.transpose(0, 2, 1, 3).reshape(self.filters, -1)
+
+    def __repr__(self) -> str:
+        fh, fw = self.filter_size
+        return (
+            f"Convolution({self.filters} x {fh}x{fw}, stride {self.stride}, padding {self.padding})"
+        )
+
+
+class ReLU(Layer):
+    """max(x, 0), in place on its input: x times a gate of ones and zeros.
+
+    The gate serves forward and backward, has no branches and keeps NaN (a diverged network shows
+    it); np.maximum takes longer than all of it (tests/benchmarks/bench_layers.py).
+    """
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return the input's shape."""
+        return input_shape
+
+    def forward(self, x: Array) -> Array:
+        """Return x with its negative values set to 0, in place."""
+        positive = self.buffer("positive", x.shape, bool)
+        self.gate = self.buffer("gate", x.shape)
+        np.greater(x, 0, out=positive)
+        np.copyto(self.gate, positive)
+        return np.multiply(x, self.gate, out=x)
+
+    def backward(self, dy: Array) -> Array:
+        """Return dy where x was positive and 0 elsewhere, in place."""
+        return np.multiply(dy, self.gate, out=dy)
+
+
+class Flatten(Layer):
+    """(C, H, W, N) to (C*H*W, N): a view."""
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return (C*H*W,)."""
+        self.input_shape = input_shape
+        return (int(np.prod(input_shape)),)
+
+    def forward(self, x: Array) -> Array:
+        """Return x as (C*H*W, N)."""
+        return x.reshape(-1, x.shape[-1])
+
+    def backward(self, dy: Array) -> Array:
+        """Return dy as (C, H, W, N)."""
+        return dy.reshape(*self.input_shape, dy.shape[-1])
+
+
+class Dense(Layer):
+    """Every input to every output: y = W^T @ x + b with W (inputs, outputs), b (outputs,)."""
+
+    W: Array
+    b: Array
+    dW: Array
+    db: Array
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return (outputs,) for (inputs,)."""
+        if len(input_shape) != 1:
+            raise OptionError(
+                f"a Dense layer takes flat input, not {input_shape}: put Flatten first"
+            )
+        self.inputs = input_shape[0]
+        self.parameter_shapes = {"W": (self.inputs, self.outputs), "b": (self.outputs,)}
+        return (self.outputs,)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw W from N(0, 1)/sqrt(inputs/2), as the tutorial does; b is 0."""
+        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(self.inputs / 2)
+        self.b[...] = 0
+
+    def forward(self, x: Array) -> Array:
+        """Return y (outputs, N) for x (inputs, N)."""
+        self.x = x
+        y = self.buffer("y", (self.outputs, x.shape[-1]))
+        np.matmul(self.W.T, x, out=y)
+        y += self.b[:, None]
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        """dW = x @ dy^T, db = sum of dy, dx = W @ dy; dy is (outputs, N)."""
+        np.matmul(self.x, dy.T, out=self.dW)
+        dy.sum(axis=1, out=self.db)
+        if not self.needs_dx:
+            return None
+        dx = self.buffer("dx", (self.inputs, dy.shape[-1]))
+        np.matmul(self.W, dy, out=dx)
+        return dx
+
+    def __repr__(self) -> str:
+        return f"Dense({self.outputs})"
+
+
+def by_output_row(maps: Array) -> Array:
+    """View maps (K, Ho, Wo, N), contiguous, as (Ho, K, Wo*N): one matrix for each output row."""
+    filters, ho, wo, images = maps.shape
+    return maps.reshape(filters, ho, wo * images).transpose(1, 0, 2)

@@ -1,0 +1,47 @@
+"""Softmax cross entropy: summed loss, gradient and correct count."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Loss(NamedTuple):
+    """What a micro-batch contributes: sums, never means, since shards are uneven."""
+
+    loss: float
+    correct: int
+    dlogits: Array  # (classes, N)
+
+
+def softmax(logits: Array) -> Array:
+    """Return the probabilities exp(logits)/sum(exp(logits)) over the classes, (classes, N).
+
+    The largest logit is subtracted first, so that nothing overflows.
+    """
+    exponentials: Array = np.exp(logits - logits.max(axis=0))
+    exponentials /= exponentials.sum(axis=0)
+    return exponentials
+
+
+def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer[Any]], batch: int) -> Loss:
+    """Return the loss -log p[label] summed over N images, its gradient, and how many are right.
+
+    logits (classes, N), labels (N,). The gradient is (p - onehot)/batch, with the size of the
+    *global* minibatch: then sums over micro-batches and ranks are the mean's gradient. The loss
+    is a float64 sum, not divided. An image is right when its label has the largest logit (the
+    first of equals).
+    """
+    images = np.arange(labels.size)
+    shifted = logits - logits.max(axis=0)
+    exponentials = np.exp(shifted)
+    normalizer = exponentials.sum(axis=0)
+    losses = np.log(normalizer) - shifted[labels, images]
+    correct = int(np.count_nonzero(logits.argmax(axis=0) == labels))
+    dlogits = exponentials / (normalizer * batch)
+    dlogits[labels, images] -= logits.dtype.type(1 / batch)
+    return Loss(float(losses.sum(dtype=np.float64)), correct, dlogits)

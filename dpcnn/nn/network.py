@@ -1,0 +1,110 @@
+"""A network: layers in a row over one flat parameter vector and one flat gradient vector."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dpcnn.nn.layers import Layer, Shape
+
+Array = NDArray[Any]
+
+
+class Row(NamedTuple):
+    """One line of the layer table."""
+
+    name: str
+    layer: str
+    output_shape: Shape
+    parameters: int
+
+
+class Network:
+    """Layers, built for one input shape (C, H, W).
+
+    `parameters` and `gradient` are flat vectors of the given dtype; each layer's W, b, dW, db are
+    views into them, in layer order. Backward overwrites the whole gradient. float64 is for
+    gradient checks.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], input_shape: Shape, dtype: DTypeLike = np.float32
+    ) -> None:
+        self.layers = list(layers)
+        self.input_shape = input_shape
+        self.dtype = np.dtype(dtype)
+        self.names = _numbered([type(layer).__name__.lower() for layer in self.layers])
+        self.shapes = [input_shape]
+        for layer in self.layers:
+            layer.dtype = self.dtype
+            self.shapes.append(layer.build(self.shapes[-1]))
+        self.layers[0].needs_dx = False
+        size = sum(_size(s) for layer in self.layers for s in layer.parameter_shapes.values())
+        self.parameters = np.zeros(size, self.dtype)
+        self.gradient = np.zeros(size, self.dtype)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Give each layer its views."""
+        start = 0
+        for layer in self.layers:
+            for name, shape in layer.parameter_shapes.items():
+                stop = start + _size(shape)
+                setattr(layer, name, self.parameters[start:stop].reshape(shape))
+                setattr(layer, "d" + name, self.gradient[start:stop].reshape(shape))
+                start = stop
+
+    def initialize(self, seed: int) -> None:
+        """Draw all parameters anew: a pure function of the layers and the seed."""
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+        for layer in self.layers:
+            layer.initialize(rng)
+
+    def forward(self, x: Array) -> Array:
+        """Return the logits (classes, N) of the images x (C, H, W, N)."""
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dlogits: Array) -> None:
+        """Write the gradient of the last forward's loss into `gradient`; dlogits (classes, N)."""
+        dy: Array | None = dlogits
+        for layer in reversed(self.layers):
+            assert dy is not None, "only the first layer may keep its input gradient"
+            dy = layer.backward(dy)
+
+    def named_parameters(self) -> dict[str, dict[str, Array]]:
+        """Return layer name -> parameter name -> view, for the layers that have any."""
+        return {
+            name: {key: getattr(layer, key) for key in layer.parameter_shapes}
+            for name, layer in zip(self.names, self.layers, strict=True)
+            if layer.parameter_shapes
+        }
+
+    def table(self) -> list[Row]:
+        """Return a line for each layer: its name, what it is, output shape, parameter count."""
+        return [
+            Row(name, repr(layer), shape, sum(map(_size, layer.parameter_shapes.values())))
+            for name, layer, shape in zip(self.names, self.layers, self.shapes[1:], strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        return f"Network({' -> '.join(map(repr, self.layers))})"
+
+
+def _size(shape: Shape) -> int:
+    return int(np.prod(shape))
+
+
+def _numbered(kinds: list[str]) -> list[str]:
+    """Return unique names: each kind with its running number, convolution1, relu1, ..."""
+    seen: Counter[str] = Counter()
+    names = []
+    for kind in kinds:
+        seen[kind] += 1
+        names.append(f"{kind}{seen[kind]}")
+    return names

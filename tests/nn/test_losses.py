@@ -1,0 +1,85 @@
+"""Softmax cross entropy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpcnn.nn.losses import softmax, softmax_cross_entropy
+from tests.gradients import check_gradient
+from tests.reference import Array
+
+sweep = settings(derandomize=True, deadline=None, max_examples=50)
+
+
+def draw(classes: int, images: int, seed: int = 0) -> tuple[Array, Array]:
+    """Return logits (classes, N) and labels (N,)."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((classes, images)), rng.integers(classes, size=images)
+
+
+@sweep
+@given(st.integers(1, 10), st.integers(1, 8), st.integers(0, 9))
+def test_the_loss_is_the_sum_of_minus_log_p(classes: int, images: int, seed: int) -> None:
+    logits, labels = draw(classes, images, seed)
+    logits = logits.astype(np.float32)
+    expected = 0.0
+    for column, label in zip(logits.T.tolist(), labels, strict=True):
+        expected += math.log(sum(math.exp(logit) for logit in column)) - column[label]
+    loss = softmax_cross_entropy(logits, labels, batch=64).loss
+    assert loss == pytest.approx(expected, rel=1e-6, abs=1e-5)
+
+
+@sweep
+@given(st.integers(2, 10), st.integers(1, 8), st.integers(0, 9))
+def test_the_gradient_is_that_of_the_loss_divided_by_the_batch(
+    classes: int, images: int, seed: int
+) -> None:
+    logits, labels = draw(classes, images, seed)
+    dlogits = softmax_cross_entropy(logits, labels, batch=64).dlogits
+    check_gradient(lambda x: softmax_cross_entropy(x, labels, batch=64).loss / 64, logits, dlogits)
+
+
+def test_micro_batches_add_up_to_their_minibatch() -> None:
+    logits, labels = draw(10, 12)
+    whole = softmax_cross_entropy(logits, labels, batch=12)
+    parts = [
+        softmax_cross_entropy(logits[:, run], labels[run], batch=12)
+        for run in (slice(0, 5), slice(5, 6), slice(6, 12))
+    ]
+    assert sum(part.loss for part in parts) == pytest.approx(whole.loss, rel=1e-14)
+    assert sum(part.correct for part in parts) == whole.correct
+    dlogits = np.hstack([part.dlogits for part in parts])
+    np.testing.assert_allclose(dlogits, whole.dlogits, rtol=1e-14)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = np.array([[1e4, -1e4, 3e38], [-1e4, 1e4, 0]], np.float32)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        loss = softmax_cross_entropy(logits, np.array([0, 0, 0]), batch=1)
+        p = softmax(logits)
+    assert loss.loss == pytest.approx(2e4)
+    np.testing.assert_array_equal(loss.dlogits, [[0, -1, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(p, [[1, 0, 1], [0, 1, 0]])
+
+
+def test_of_equal_logits_the_first_counts() -> None:
+    logits = np.array([[2, 2, 0], [2, 2, 5], [1, 1, 5]], np.float32)
+    assert softmax_cross_entropy(logits, np.array([0, 1, 1]), batch=3).correct == 2
+
+
+def test_nan_logits_give_a_nan_loss_and_gradient() -> None:
+    loss = softmax_cross_entropy(np.array([[np.nan], [1]]), np.array([1]), batch=1)
+    assert math.isnan(loss.loss)
+    assert np.isnan(loss.dlogits).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_gradient_keeps_the_dtype_of_the_logits(dtype: type[np.floating]) -> None:
+    logits, labels = draw(4, 3)
+    loss = softmax_cross_entropy(logits.astype(dtype), labels.astype(np.uint8), batch=64)
+    assert loss.dlogits.dtype == dtype

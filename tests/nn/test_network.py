@@ -1,0 +1,123 @@
+"""The network: flat vectors and their views, names, initialization, the whole gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dpcnn.nn.layers import Convolution, Dense, Flatten, ReLU
+from dpcnn.nn.losses import softmax_cross_entropy
+from dpcnn.nn.models import tutorial
+from dpcnn.nn.network import Network
+from tests.gradients import check_gradient
+from tests.reference import Array
+
+
+def two_convolutions(dtype: type[np.floating] = np.float32) -> Network:
+    layers = [
+        Convolution(3, (3, 3), stride=1, padding=1),
+        ReLU(),
+        Convolution(2, (3, 2), stride=2, padding=1),
+        ReLU(),
+        Flatten(),
+        Dense(4),
+    ]
+    return Network(layers, (2, 5, 6), dtype)
+
+
+def test_the_tutorial_has_185930_parameters() -> None:
+    network = Network(tutorial(), (1, 28, 28))
+    assert network.parameters.size == 185_930 == 32 * 49 + 32 + 18432 * 10 + 10
+    assert network.gradient.size == 185_930
+    assert network.parameters.dtype == network.gradient.dtype == np.float32
+
+
+def test_parameters_and_gradients_are_views_into_the_flat_vectors_in_layer_order() -> None:
+    network = two_convolutions()
+    network.parameters[...] = np.arange(network.parameters.size)
+    network.gradient[...] = -network.parameters
+    views = [
+        (getattr(layer, name), getattr(layer, "d" + name))
+        for layer in network.layers
+        for name in layer.parameter_shapes
+    ]
+    for flat, arrays in zip(
+        (network.parameters, network.gradient), zip(*views, strict=True), strict=True
+    ):
+        assert all(np.shares_memory(array, flat) for array in arrays)
+        np.testing.assert_array_equal(np.concatenate([a.ravel() for a in arrays]), flat)
+
+
+def test_names_are_unique_and_numbered_in_layer_order() -> None:
+    network = two_convolutions()
+    expected = ["convolution1", "relu1", "convolution2", "relu2", "flatten1", "dense1"]
+    assert network.names == expected
+    named = network.named_parameters()
+    assert {name: list(arrays) for name, arrays in named.items()} == {
+        "convolution1": ["W", "b"],
+        "convolution2": ["W", "b"],
+        "dense1": ["W", "b"],
+    }
+    assert np.shares_memory(named["dense1"]["b"], network.parameters)
+
+
+def test_the_table_shows_shapes_and_parameter_counts() -> None:
+    rows = [tuple(row) for row in Network(tutorial(), (1, 28, 28)).table()]
+    assert rows == [
+        ("convolution1", "Convolution(32 x 7x7, stride 1, padding 1)", (32, 24, 24), 1600),
+        ("relu1", "ReLU()", (32, 24, 24), 0),
+        ("flatten1", "Flatten()", (18432,), 0),
+        ("dense1", "Dense(10)", (10,), 184_330),
+    ]
+
+
+def test_initialize_depends_on_layers_and_seed_only() -> None:
+    network, other = two_convolutions(), two_convolutions()
+    network.initialize(seed=3)
+    first = network.parameters.copy()
+    network.initialize(seed=4)
+    assert not np.array_equal(network.parameters, first)
+    other.parameters.fill(7)
+    other.initialize(seed=3)
+    np.testing.assert_array_equal(other.parameters, first)
+
+
+def test_weights_are_drawn_as_the_tutorial_draws_them() -> None:
+    network = Network(tutorial(), (1, 28, 28))
+    network.initialize(seed=0)
+    named = network.named_parameters()
+    for layer, deviation in (("convolution1", (32 / 2) ** -0.5), ("dense1", (18432 / 2) ** -0.5)):
+        W, b = named[layer]["W"], named[layer]["b"]
+        five_sigma = 5 / np.sqrt(W.size)
+        assert W.std() == pytest.approx(deviation, rel=five_sigma)
+        assert W.mean() == pytest.approx(0, abs=five_sigma * deviation)
+        assert not b.any()
+
+
+def test_the_gradient_through_two_convolutions() -> None:
+    network = two_convolutions(np.float64)
+    network.initialize(seed=0)
+    rng = np.random.default_rng(0)
+    network.parameters += 0.1 * rng.standard_normal(network.parameters.size)
+    x, labels = rng.standard_normal((2, 5, 6, 3)), np.array([0, 3, 1])
+
+    def loss(parameters: Array) -> float:
+        network.parameters[...] = parameters
+        return softmax_cross_entropy(network.forward(x), labels, batch=3).loss / 3
+
+    parameters = network.parameters.copy()
+    network.backward(softmax_cross_entropy(network.forward(x), labels, batch=3).dlogits)
+    check_gradient(loss, parameters, network.gradient.copy())
+
+
+def test_backward_overwrites_the_whole_gradient() -> None:
+    network = two_convolutions()
+    network.initialize(seed=0)
+    x = np.random.default_rng(0).standard_normal((2, 5, 6, 3)).astype(np.float32)
+    network.forward(x)
+    network.backward(np.ones((4, 3), np.float32))
+    first = network.gradient.copy()
+    network.gradient.fill(np.nan)
+    network.forward(x)
+    network.backward(np.ones((4, 3), np.float32))
+    np.testing.assert_array_equal(network.gradient, first)
