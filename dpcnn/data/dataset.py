@@ -1,0 +1,134 @@
+"""Labelled images in memory: uint8 or float32, loaded as (C, H, W, N) micro-batches.
+
+Images are kept (N, C, H, W), as files have them. Where every value is k/255 they are kept as the
+uint8 k, a quarter of the memory, and divided when they are loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dpcnn.errors import DataError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Images:
+    """One set of images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,) uint8 or more."""
+
+    images: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.images.shape[1:]
+
+    def first(self, count: int | None) -> Images:
+        """Return the first `count` images, all of them for None."""
+        return Images(self.images[:count], self.labels[:count])
+
+    def load(self, indices: NDArray[np.integer[Any]], dtype: DTypeLike = np.float32) -> Array:
+        """Return the chosen images as (C, H, W, N) in [0, 1]: the batch becomes innermost."""
+        chosen = self.images[indices]
+        x = np.empty((*self.shape, len(indices)), dtype)
+        if chosen.dtype == np.uint8:
+            np.divide(chosen.transpose(1, 2, 3, 0), x.dtype.type(255), out=x)
+        else:
+            np.copyto(x, chosen.transpose(1, 2, 3, 0))
+        return x
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test set, and where they came from (a line for people)."""
+
+    train: Images
+    test: Images
+    source: str
+
+    def limited(self, train: int | None, test: int | None) -> Dataset:
+        """Return the same with only the first images of each set."""
+        return replace(self, train=self.train.first(train), test=self.test.first(test))
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over types, shapes and contents of all four arrays."""
+        digest = hashlib.sha256()
+        for array in self.arrays():
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def arrays(self) -> tuple[Array, Array, Array, Array]:
+        """Return training images and labels, test images and labels."""
+        return self.train.images, self.train.labels, self.test.images, self.test.labels
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Where a process finds the arrays of a dataset on its own node: a file to map, read-only."""
+
+    path: str
+    places: tuple[tuple[int, tuple[int, ...], str], ...]  # offset, shape, dtype of each array
+    source: str
+
+    def open(self) -> Dataset:
+        """Map the arrays: all processes of the node share the same pages."""
+        arrays = [
+            np.memmap(self.path, np.dtype(dtype), "r", offset, shape)
+            for offset, shape, dtype in self.places
+        ]
+        return Dataset(Images(*arrays[:2]), Images(*arrays[2:]), self.source)
+
+
+def write_mapped(dataset: Dataset, path: Path) -> Mapped:
+    """Write the arrays one behind the other into the file `path`, to be opened by other ranks.
+
+    A file rather than an MPI window: it outlives the death of a rank, needs nothing of the MPI
+    library and does not count against a container's small /dev/shm. Once every rank has it open
+    it can be unlinked; the pages go with the last process.
+    """
+    places = []
+    with path.open("wb") as file:
+        for array in dataset.arrays():
+            file.seek(-file.tell() % array.itemsize, 1)
+            places.append((file.tell(), array.shape, array.dtype.str))
+            np.ascontiguousarray(array).tofile(file)
+    return Mapped(str(path), tuple(places), dataset.source)
+
+
+def check(dataset: Dataset, shape: tuple[int, int, int], num_class: int, world_size: int) -> None:
+    """Raise DataError unless the dataset fits the network and the ranks."""
+    for name, part in (("train", dataset.train), ("test", dataset.test)):
+        if len(part) == 0:
+            raise DataError(f"{dataset.source}: x_{name} is empty, expected at least one image")
+        top = int(part.labels.max())
+        if top >= num_class:
+            raise DataError(
+                f"{dataset.source}: y_{name} holds label {top}, expected 0..{num_class - 1}"
+                f" (--num_class {num_class})"
+            )
+        if part.shape != shape:
+            raise DataError(
+                f"{dataset.source}: images are {_by(part.shape)}, expected {_by(shape)} (channels"
+                " x height x width; --num_channel, --img_height, --img_width)"
+            )
+    if len(dataset.train) < world_size:
+        raise DataError(
+            f"{dataset.source}: {len(dataset.train)} training images for {world_size} ranks,"
+            " expected at least one for each: start fewer ranks"
+        )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

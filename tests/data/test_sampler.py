@@ -1,0 +1,112 @@
+"""Orders, minibatches and shards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpcnn.data.sampler import (
+    auto_microbatch_size,
+    epoch_order,
+    minibatch,
+    shard,
+    shard_bounds,
+    steps_in_epoch,
+)
+
+sweep = settings(derandomize=True, deadline=None, max_examples=100)
+sizes = st.integers(1, 9)
+
+
+@sweep
+@given(
+    st.integers(0, 300),
+    st.integers(0, 2**63),
+    st.integers(1, 99),
+    st.sampled_from(("epoch", "once")),
+)
+def test_an_order_is_a_permutation(images: int, seed: int, epoch: int, shuffle: str) -> None:
+    order = epoch_order(images, seed, epoch, shuffle)
+    np.testing.assert_array_equal(np.sort(order), np.arange(images))
+
+
+def test_an_order_depends_on_seed_and_epoch_only() -> None:
+    first = epoch_order(100, seed=1, epoch=1)
+    np.random.default_rng().permutation(100)
+    np.testing.assert_array_equal(epoch_order(100, seed=1, epoch=1), first)
+    assert not np.array_equal(epoch_order(100, seed=1, epoch=2), first)
+    assert not np.array_equal(epoch_order(100, seed=2, epoch=1), first)
+
+
+def test_shuffled_once_every_epoch_has_the_order_of_the_seed() -> None:
+    first = epoch_order(100, seed=1, epoch=1, shuffle="once")
+    np.testing.assert_array_equal(epoch_order(100, seed=1, epoch=2, shuffle="once"), first)
+    assert not np.array_equal(epoch_order(100, seed=2, epoch=1, shuffle="once"), first)
+
+
+def test_unshuffled_the_order_is_that_of_the_file() -> None:
+    assert epoch_order(4, seed=1, epoch=3, shuffle="none").tolist() == [0, 1, 2, 3]
+
+
+@sweep
+@given(st.integers(0, 300), st.integers(1, 80))
+def test_steps_drop_and_pad_nothing_and_only_the_last_is_smaller(images: int, size: int) -> None:
+    order = epoch_order(images, seed=0, epoch=1)
+    steps = [minibatch(order, step, size) for step in range(steps_in_epoch(images, size))]
+    np.testing.assert_array_equal(np.concatenate([order[:0], *steps]), order)
+    assert all(step.size == size for step in steps[:-1])
+    assert all(step.size > 0 for step in steps)
+
+
+@sweep
+@given(st.integers(0, 130), st.integers(1, 20), sizes)
+def test_shards_partition_the_minibatch_in_order(count: int, microbatch: int, size: int) -> None:
+    images = epoch_order(count, seed=0, epoch=1)
+    shards = [shard(images, microbatch, rank, size) for rank in range(size)]
+    on_all_ranks = [micro.tolist() for run in shards for micro in run]
+    assert on_all_ranks == [micro.tolist() for micro in shard(images, microbatch)]
+    assert [image for micro in on_all_ranks for image in micro] == images.tolist()
+    assert all(len(micro) == microbatch for micro in on_all_ranks[:-1])
+    assert all(on_all_ranks)
+
+
+@sweep
+@given(st.integers(0, 200), sizes)
+def test_runs_differ_by_at_most_one(count: int, size: int) -> None:
+    bounds = [shard_bounds(count, rank, size) for rank in range(size)]
+    lengths = [last - first for first, last in bounds]
+    assert sum(lengths) == count
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_with_fewer_micro_batches_than_ranks_some_shards_are_empty() -> None:
+    shards = [shard(np.arange(20), 16, rank, size=3) for rank in range(3)]
+    assert sorted(map(len, shards)) == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("minibatch_size", "size", "expected"),
+    [
+        (64, 1, 16),
+        (64, 2, 16),
+        (64, 3, 16),
+        (64, 4, 16),
+        (64, 5, 15),
+        (64, 8, 9),
+        (8, 1, 8),
+        (3, 9, 1),
+    ],
+)
+def test_auto_microbatch_size(minibatch_size: int, size: int, expected: int) -> None:
+    assert auto_microbatch_size(minibatch_size, size) == expected
+
+
+@sweep
+@given(sizes, st.integers(0, 200))
+def test_every_rank_has_work_when_there_are_images_enough(size: int, more: int) -> None:
+    images = np.arange(size + more)
+    microbatch = auto_microbatch_size(images.size, size)
+    assert 1 <= microbatch <= 16
+    assert all(shard(images, microbatch, rank, size) for rank in range(size))
