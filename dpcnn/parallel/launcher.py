@@ -1,0 +1,53 @@
+"""Who started this process, as one of how many: read from the environment, before MPI.
+
+Rank 0 must be known before MPI starts (to print one error line, one help text), and a launcher
+that started several ranks must be noticed when the MPI library sees only one. Imports no NumPy,
+since the number of local ranks decides the BLAS threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OPEN_MPI = "Open MPI's mpirun"
+HYDRA = "a Hydra mpirun (MPICH or Intel MPI)"
+SLURM = "Slurm's srun"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the launcher says: its name, or None for a process started alone."""
+
+    launcher: str | None = None
+    rank: int = 0
+    size: int = 1
+    local_size: int = 1
+
+
+# Launcher: the variables of rank, size and local size. SLURM_NTASKS is not among them: it says
+# what an allocation may hold, and is also set for a plain python in a batch script;
+# SLURM_STEP_NUM_TASKS is set by srun for what it started. PMIx names the rank but not the size,
+# so PMIx alone is found under the launcher's own names (Open MPI, Slurm).
+_VARIABLES = (
+    (OPEN_MPI, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    (HYDRA, "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+    (SLURM, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
+)
+
+
+def detect(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Return who launched this process, from the variables of the known launchers."""
+    for launcher, rank, size, local_size in _VARIABLES:
+        if size in environment and rank in environment:
+            world = _number(environment[size], 1)
+            local = _number(environment.get(local_size, ""), world)
+            return Launch(launcher, _number(environment[rank], 0), world, local)
+    return Launch()
+
+
+def _number(text: str, default: int) -> int:
+    """Return the leading integer of text: Slurm writes "4(x2)" for four tasks on two nodes each."""
+    digits = text.split("(")[0].split(",")[0]
+    return int(digits) if digits.isdigit() else default

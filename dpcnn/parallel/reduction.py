@@ -1,0 +1,153 @@
+"""From micro-batch gradients to the step's mean gradient: one allreduce a step.
+
+Every reduction is used alike: `add` each micro-batch's gradient and named scalars, then
+`allreduce` once. Two of them:
+
+**Exact** (the default). Floating-point addition depends on its order, an MPI library chooses that
+order, and it changes with the number of ranks. Sums of multiples of 2^-b that stay below 2^(53-b)
+are exact in float64, and exact sums have no order. So each micro-batch's float32 gradient is
+rounded once to a multiple of GRID, by adding and subtracting a large constant in float64, and
+everything after it, adding micro-batches and MPI_SUM over float64, is exact. This is the
+fixed-point form of the reproducible summation of Demmel and Nguyen, "Parallel Reproducible
+Summation", IEEE Transactions on Computers 64(7), 2015: they choose the grid from the data with one
+more reduction; a training step needs none, since the grid can be fixed well below what float32
+gradients carry.
+
+Why no sum leaves the exact range, whatever the order: each part also contributes its Euclidean
+norm to a scalar, which bounds each of its values. Partial sums of any values are then bounded by
+the sum of all norms, and that one adds up numbers that are not negative: if it ends within RANGE,
+every partial sum anywhere was below it and exact; if some norm was past the range, infinite or
+NaN, so is the sum, and every rank raises the same DivergenceError.
+
+**Fast** adds float32 and lets MPI choose the order: the same from run to run at one world size on
+most MPI libraries, and close to exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpcnn.errors import DivergenceError
+from dpcnn.parallel.communicator import Communicator
+
+Array = NDArray[Any]
+Sums = dict[str, float]
+
+# A float32 of magnitude 2^-16 or more lies on this grid already; smaller ones move by at most
+# 2^-41, far below what a weight of magnitude 1e-3 resolves (2^-33) even before the learning rate.
+GRID = 2.0**-40
+# Multiples of GRID are exact in float64 up to 2^13; rounding with ROUNDER holds up to 2^11.
+RANGE = 2.0**11
+# In [2^12, 2^13) float64 has a spacing of GRID: adding this rounds to the grid, ties to even.
+ROUNDER = 1.5 * 2.0**52 * GRID
+# Scalars are sums of losses over images, counts and norms: they need range rather than depth.
+SCALAR_RANGE = 2.0**28
+SCALAR_ROUNDER = 1.5 * 2.0**52 * 2.0**-24
+NORM = "gradient norm"
+# Values rounded at a time: the temporaries stay in the cache, the calls' overhead stays small
+# (tests/benchmarks/bench_reduction.py).
+BLOCK = 32768
+
+
+class Reduction:
+    """The fast reduction, and the interface of both.
+
+    `size` is the length of the gradient, `names` those of the scalars. A scalar that `add` leaves
+    out counts as 0.
+    """
+
+    dtype: type = np.float32
+
+    def __init__(self, comm: Communicator, size: int, names: tuple[str, ...]) -> None:
+        self.comm = comm
+        self.names = (*names, NORM)
+        self._buffer: Array = np.zeros(size + len(self.names), self.dtype)
+        self._gradient = self._buffer[:size]
+        self._scalars = self._buffer[size:]
+        self._parts = 0
+
+    def add(self, gradient: Array, **scalars: float) -> None:
+        """Add one micro-batch: its gradient (P,) float32 and scalars, none negative, by name."""
+        scalars[NORM] = math.sqrt(float(np.dot(gradient, gradient)))
+        self._add_gradient(gradient)
+        self._parts += 1
+        self.add_scalars(**scalars)
+
+    def add_scalars(self, **scalars: float) -> None:
+        """Add to named scalars alone."""
+        for name, value in scalars.items():
+            self._scalars[self.names.index(name)] += self._rounded(value)
+
+    def allreduce(self, gradient: Array) -> Sums:
+        """Write the sum over all micro-batches of all ranks into gradient (P,); start anew.
+
+        Collective. Returns the sums of the scalars. Raises DivergenceError, on every rank alike,
+        for sums that are not finite or past the range.
+        """
+        if self._parts == 0:
+            self._gradient.fill(0)
+        self.comm.Allreduce(self._buffer)
+        sums = dict(zip(self.names, self._scalars.tolist(), strict=True))
+        self._check(sums)
+        np.copyto(gradient, self._gradient, casting="same_kind")
+        self._scalars.fill(0)
+        self._parts = 0
+        return sums
+
+    def _add_gradient(self, gradient: Array) -> None:
+        """Add a part; the first one is written over what the last step left."""
+        if self._parts == 0:
+            np.copyto(self._gradient, gradient)
+        else:
+            np.add(self._gradient, gradient, out=self._gradient)
+
+    def _rounded(self, value: float) -> float:
+        return value
+
+    def _check(self, sums: Sums) -> None:
+        if not all(map(math.isfinite, sums.values())):
+            raise DivergenceError(
+                "the loss or its gradient is not finite (NaN or infinity): try a smaller --lr"
+            ).on_all_ranks()
+
+
+class ExactReduction(Reduction):
+    """The exact reduction: the same bits for every number and order of parts."""
+
+    dtype = np.float64
+
+    def __init__(self, comm: Communicator, size: int, names: tuple[str, ...]) -> None:
+        super().__init__(comm, size, names)
+        self._block = np.empty(min(BLOCK, size))
+
+    def _add_gradient(self, gradient: Array) -> None:
+        """Round a part to the grid and add it; the first is rounded where it will stay."""
+        for start in range(0, gradient.size, BLOCK):
+            part = gradient[start : start + BLOCK]
+            total = self._gradient[start : start + BLOCK]
+            rounded = total if self._parts == 0 else self._block[: part.size]
+            np.copyto(rounded, part)
+            rounded += ROUNDER
+            rounded -= ROUNDER
+            if rounded is not total:
+                total += rounded
+
+    def _rounded(self, value: float) -> float:
+        return (value + SCALAR_ROUNDER) - SCALAR_ROUNDER
+
+    def _check(self, sums: Sums) -> None:
+        super()._check(sums)
+        limits = dict.fromkeys(self.names, SCALAR_RANGE) | {NORM: RANGE}
+        for name, value in sums.items():
+            if value > limits[name]:
+                raise DivergenceError(
+                    f"the {name} reached {value:.3g}, past the {limits[name]:.3g}"
+                    " that the exact reduction can add: try a smaller --lr, or --reduce fast"
+                ).on_all_ranks()
+
+
+REDUCTIONS: dict[str, type[Reduction]] = {"exact": ExactReduction, "fast": Reduction}
