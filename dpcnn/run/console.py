@@ -1,0 +1,149 @@
+"""What rank 0 prints: the header, the progress, the epoch lines.
+
+Other ranks get a Console that prints nothing, so that no caller asks which rank it is. Everything
+goes to standard output, but for the bar, errors and warnings, which go to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+PLAIN_SECONDS = 10.0  # a plain line at least this often
+
+
+def on_terminal() -> bool:
+    """Tell whether a person watches: standard error, or what the launcher says of its own."""
+    return sys.stderr.isatty() or os.environ.get("DPCNN_TERMINAL") == "1"
+
+
+class Console:
+    """Prints nothing: what ranks other than 0 have."""
+
+    def line(self, text: str = "") -> None:
+        """Print one line of the run's account."""
+
+    def warn(self, text: str) -> None:
+        """Print one line that starts with `warning:`."""
+
+    def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
+        """Print what is about to be trained: facts by name, then the layer table."""
+
+    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """Begin the progress of an epoch, `done` of whose steps were made before."""
+
+    def step(self, loss: float, images: int) -> None:
+        """Count one step: its mean loss, its images."""
+
+    def end_epoch(self) -> None:
+        """End the epoch's progress."""
+
+
+class PlainConsole(Console):
+    """Whole lines, flushed at once: for files, pipes and dumb terminals."""
+
+    def line(self, text: str = "") -> None:
+        """Print one line of the run's account."""
+        print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print one line that starts with `warning:`."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
+        """Print what is about to be trained: facts by name, then the layer table."""
+        width = max(map(len, facts))
+        for name, fact in facts.items():
+            self.line(f"{name:<{width}}  {fact}")
+        rows = [("layer", "what", "output", "parameters"), *table]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        self.line()
+        for name, what, output, parameters in rows:
+            left = f"{name:<{widths[0]}}  {what:<{widths[1]}}  {output:<{widths[2]}}"
+            self.line(f"{left}  {parameters:>{widths[3]}}")
+        self.line()
+
+    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """Begin the progress of an epoch, `done` of whose steps were made before."""
+        self.epoch, self.epochs, self.steps, self.done = epoch, epochs, steps, done
+        self.images, self.first = 0, done
+        self.started = self.printed = time.monotonic()
+
+    def step(self, loss: float, images: int) -> None:
+        """Count one step: its mean loss, its images."""
+        self.done += 1
+        self.images += images
+        now = time.monotonic()
+        if now - self.printed >= PLAIN_SECONDS and self.done < self.steps:
+            self.printed = now
+            seconds = now - self.started
+            left = seconds / (self.done - self.first) * (self.steps - self.done)
+            self.line(
+                f"epoch {self.epoch}/{self.epochs}, step {self.done}/{self.steps},"
+                f" loss {loss:.4f}, {self.images / seconds:,.0f} images/s, {left:.0f} s left"
+            )
+
+
+class BarConsole(PlainConsole):
+    """A tqdm bar on standard error; lines are written above it."""
+
+    bar: tqdm[Any] | None = None
+
+    def line(self, text: str = "") -> None:
+        """Print one line above the bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def warn(self, text: str) -> None:
+        """Print one line that starts with `warning:` above the bar."""
+        tqdm.write(f"warning: {text}", file=sys.stderr)
+
+    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """Draw a new bar."""
+        super().start_epoch(epoch, epochs, steps, done)
+        self.bar = tqdm(
+            total=steps,
+            initial=done,
+            desc=f"epoch {epoch}/{epochs}",
+            unit="step",
+            file=sys.stderr,
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
+        )
+
+    def step(self, loss: float, images: int) -> None:
+        """Advance the bar."""
+        assert self.bar is not None, "start_epoch makes the bar"
+        self.done += 1
+        self.images += images
+        rate = self.images / max(time.monotonic() - self.started, 1e-9)
+        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} images/s,", refresh=False)
+        self.bar.update()
+
+    def end_epoch(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class QuietConsole(PlainConsole):
+    """The header and the epoch lines without progress between them."""
+
+    def step(self, loss: float, images: int) -> None:
+        """Print nothing."""
+
+
+def console(progress: str, rank: int) -> Console:
+    """Return the console for --progress auto, bar, plain or none."""
+    if rank != 0:
+        return Console()
+    if progress == "auto":
+        progress = "bar" if on_terminal() else "plain"
+    return {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole}[progress]()

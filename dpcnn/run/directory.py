@@ -1,0 +1,119 @@
+"""The run directory: what lies where, which checkpoints stay, which run is the newest.
+
+runs/NAME/
+  options.json  environment.json  metrics.jsonl
+  checkpoints/step-00000938.h5
+  errors/rank-N.txt
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.run import checkpoint as checkpoints
+from dpcnn.run import metrics
+from dpcnn.run.checkpoint import Checkpoint
+
+RUNS = Path("runs")
+OPTIONS = "options.json"
+_STEP = re.compile(r"step-(\d{8,})\.h5")
+
+
+class RunDirectory:
+    """One run's directory. Creating the object touches nothing on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    def new(cls) -> RunDirectory:
+        """Return runs/DATE-TIME, with a number behind it if that is taken."""
+        name = time.strftime("%Y%m%d-%H%M%S")
+        taken = {path.name for path in RUNS.glob(f"{name}*")}
+        names = (name + suffix for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
+        return cls(RUNS / next(each for each in names if each not in taken))
+
+    @classmethod
+    def newest(cls) -> RunDirectory | None:
+        """Return the run in runs/ that was started or saved last, or None."""
+        runs = [path.parent for path in RUNS.glob(f"*/{OPTIONS}")]
+        return cls(max(runs, key=_last_change)) if runs else None
+
+    def has_run(self) -> bool:
+        """Tell whether a run has been kept here."""
+        return (self.path / OPTIONS).exists() or any(self.checkpoint_steps())
+
+    def create(self, options: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Make the directories and write options.json and environment.json.
+
+        Raises OptionError where that is not possible.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            for leftover in self.checkpoints.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            self._write_json("environment.json", environment)
+            self._write_json(OPTIONS, options)
+        except OSError as error:
+            raise OptionError(
+                f"--run_dir {self.path}: {error.strerror}, expected a directory to write to"
+            ) from error
+
+    def restore_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Make metrics.jsonl hold these lines and no others."""
+        path = self.path / metrics.NAME
+        checkpoints.write_atomically(path, metrics.text(lines).encode())
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Return where the checkpoint of a step lies."""
+        return self.checkpoints / f"step-{step:08d}.h5"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps that have a checkpoint file, newest first."""
+        names = (_STEP.fullmatch(path.name) for path in self.checkpoints.glob("step-*.h5"))
+        return sorted((int(match[1]) for match in names if match), reverse=True)
+
+    def read_checkpoints(self) -> Iterator[tuple[Path, Checkpoint | CheckpointError]]:
+        """Yield each checkpoint, newest first, or what is wrong with it."""
+        for step in self.checkpoint_steps():
+            path = self.checkpoint_path(step)
+            try:
+                yield path, checkpoints.read(path)
+            except CheckpointError as error:
+                yield path, error
+
+    def save(self, checkpoint: Checkpoint, keep: int) -> Path:
+        """Write a checkpoint, then delete all but the newest `keep` and the best one."""
+        path = self.checkpoint_path(checkpoint.position["step"])
+        checkpoints.write(path, checkpoint)
+        best = metrics.best_step(checkpoint.metrics)
+        for step in self.checkpoint_steps()[keep:]:
+            if step != best:
+                self.checkpoint_path(step).unlink(missing_ok=True)
+        return path
+
+    def write_error(self, rank: int, text: str) -> None:
+        """Keep a rank's traceback in errors/rank-N.txt, if the disk takes it."""
+        directory = self.path / "errors"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / f"rank-{rank}.txt").write_text(text)
+        except OSError:
+            return
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        text = json.dumps(value, indent=2) + "\n"
+        checkpoints.write_atomically(self.path / name, text.encode())
+
+
+def _last_change(run: Path) -> float:
+    """Return when a run's options or newest checkpoint were written."""
+    times = [path.stat().st_mtime for path in (run / OPTIONS, *run.glob("checkpoints/step-*.h5"))]
+    return max(times)

@@ -1,0 +1,40 @@
+"""Stop requests: signals only set flags, which travel to all ranks in the step's reduction."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+NAMES = tuple(stop.name for stop in STOPS)
+
+
+class StopRequests:
+    """Catches SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT ends at once."""
+
+    def __init__(self) -> None:
+        self._caught: set[str] = set()
+
+    def __enter__(self) -> StopRequests:
+        self._before = {stop: signal.signal(stop, self._catch) for stop in STOPS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for stop, handler in self._before.items():
+            signal.signal(stop, handler)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and name in self._caught:
+            os._exit(128 + number)
+        self._caught.add(name)
+
+    def flags(self) -> dict[str, float]:
+        """Return 1 for each signal that has come, by name, and 0 for the others."""
+        return {name: float(name in self._caught) for name in NAMES}
+
+
+def requested(sums: dict[str, float]) -> signal.Signals | None:
+    """Return the signal that some rank has got, from the reduced flags."""
+    return next((stop for stop in STOPS if sums[stop.name] > 0), None)
