@@ -1,0 +1,31 @@
+"""BLAS threads, set through the environment before NumPy loads its BLAS.
+
+Imports neither NumPy nor anything that does.
+"""
+
+from __future__ import annotations
+
+import os
+
+VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+# What the user had set before this package set anything.
+USERS = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), None)
+
+
+def threads(requested: int | None, exact: bool, local_size: int) -> int:
+    """Return the BLAS threads of a rank.
+
+    `requested` wins; then a variable the user has set; then 1 under the exact reduction, whose
+    bits are those of one thread; else this process's cores divided by the node's ranks.
+    """
+    if requested is not None:
+        return requested
+    if USERS is not None and USERS.isdigit():
+        return int(USERS)
+    return 1 if exact else max(1, len(os.sched_getaffinity(0)) // local_size)
+
+
+def set_threads(count: int) -> None:
+    """Give BLAS that many threads, if NumPy has not been imported yet."""
+    os.environ.update(dict.fromkeys(VARIABLES, str(count)))

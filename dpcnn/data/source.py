@@ -1,0 +1,47 @@
+"""Where the images come from: a file, MNIST, or the built-in digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dpcnn.data import digits, hdf5, mnist
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.errors import DataError
+
+DIGITS = "digits"
+MNIST = "mnist"
+NEAR = (Path("MNISTdata.hdf5"), Path("../MNISTdata.hdf5"))
+DIGITS_TRAIN, DIGITS_TEST = 12_000, 2_000
+
+
+def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None]) -> str:
+    """Return `digits` or the path of a file, downloading MNIST where that is asked for.
+
+    For one rank of the job alone. Raises DataError if MNIST was asked for and cannot be had; with
+    `auto` the built-in digits take its place and `warn` is told.
+    """
+    if dataroot == MNIST:
+        return str(mnist.fetch(mirror, progress))
+    if dataroot != "auto":
+        return dataroot
+    near = next((path for path in NEAR if path.is_file()), None)
+    if near is not None:
+        return str(near)
+    try:
+        return str(mnist.fetch(mirror, progress))
+    except DataError as error:
+        warn(f"no MNIST here: training on the BUILT-IN DIGITS, which are not MNIST ({error})")
+        return DIGITS
+
+
+def load(root: str, shape: tuple[int, int, int], num_class: int) -> Dataset:
+    """Return the dataset of what `resolve` returned, for images (C, H, W) of num_class classes.
+
+    Raises DataError for a file that cannot be trained on.
+    """
+    if root != DIGITS:
+        return hdf5.read(Path(root), shape, num_class)
+    sets = [digits.draw(DIGITS_TRAIN, seed=0), digits.draw(DIGITS_TEST, seed=1)]
+    train, test = (Images(images[:, None], labels) for images, labels in sets)
+    return Dataset(train, test, "built-in digits, drawn by the program")

@@ -1,0 +1,348 @@
+"""The options of training, each once: name, type, default, range, help.
+
+From this table come the command line, the keys of a TOML file, options.json and what a checkpoint
+keeps. Imports no NumPy: the number of threads is among the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import tomllib
+import typing
+from collections.abc import Sequence
+from dataclasses import Field, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dpcnn.errors import OptionError
+
+
+def option(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    nothing: str = "",
+    free: bool = False,
+) -> Any:
+    """Declare one option as a dataclass field.
+
+    low, high: the numbers allowed. choices: the words allowed. nothing: the word for None.
+    free: may change when a run is resumed; the others decide the run's bits and may not.
+    """
+    return field(default=default, metadata={
+        "group": group, "help": help, "low": low, "high": high, "choices": choices,
+        "nothing": nothing, "free": free,
+    })  # fmt: skip
+
+
+BIG = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of one run, checked. None stands for the word in the table (all, auto, none)."""
+
+    dataroot: str = option(
+        "auto",
+        "data",
+        "HDF5 file, or `mnist`, or `digits`; auto: ./MNISTdata.hdf5, ../MNISTdata.hdf5, the cached"
+        " MNIST, a download of MNIST, else the built-in digits",
+        free=True,
+    )
+    mirror: str | None = option(
+        None, "data", "where to download MNIST from (a URL)", nothing="none", free=True
+    )
+    train_limit: int | None = option(
+        None, "data", "train on the first N images only", low=1, high=BIG, nothing="all"
+    )
+    test_limit: int | None = option(
+        None, "data", "test on the first N images only", low=1, high=BIG, nothing="all"
+    )
+    num_class: int = option(10, "data", "number of classes", low=2, high=65536)
+    num_channel: int = option(1, "data", "channels of an image", low=1, high=4096)
+    img_height: int = option(28, "data", "height of an image in pixels", low=1, high=4096)
+    img_width: int = option(28, "data", "width of an image in pixels", low=1, high=4096)
+
+    n_filter: int = option(32, "network", "number of filters", low=1, high=65536)
+    h_filter: int = option(7, "network", "height of a filter in pixels", low=1, high=4096)
+    w_filter: int = option(7, "network", "width of a filter in pixels", low=1, high=4096)
+    stride: int = option(1, "network", "step between filter positions", low=1, high=4096)
+    padding: int = option(1, "network", "zeros around the image", low=0, high=4096)
+
+    lr: float = option(0.01, "training", "learning rate", low=1e-12, high=1e6)
+    epochs: int = option(
+        50, "training", "how often to visit all images", low=1, high=BIG, free=True
+    )
+    minibatch_size: int = option(
+        64, "training", "images in a step, all ranks together", low=1, high=BIG
+    )
+    microbatch_size: int | None = option(
+        None,
+        "training",
+        "images computed at a time; the bits depend on it. auto: at most 16, and small enough that"
+        " every rank has work",
+        low=1,
+        high=65536,
+        nothing="auto",
+    )
+    shuffle: str = option(
+        "epoch",
+        "training",
+        "new order in every `epoch`, the same shuffled order in all (`once`), or `none`",
+        choices=("epoch", "once", "none"),
+    )
+    seed: int = option(0, "training", "of the initial weights and the order", low=0, high=2**63 - 1)
+    max_steps: int | None = option(
+        None, "training", "stop after so many steps in all", low=1, high=BIG, nothing="none",
+        free=True,
+    )  # fmt: skip
+
+    reduce: str = option(
+        "exact",
+        "ranks",
+        "exact: the same bits on any number of ranks; fast: plain float32 sums",
+        choices=("exact", "fast"),
+    )
+    evaluate_on: str = option(
+        "rank0",
+        "ranks",
+        "who evaluates the test set: rank0, or all, with the same numbers",
+        choices=("rank0", "all"),
+        free=True,
+    )
+    threads: int | None = option(
+        None,
+        "ranks",
+        "BLAS threads of a rank; auto: 1 with --reduce exact, else the cores shared out",
+        low=1,
+        high=4096,
+        nothing="auto",
+        free=True,
+    )
+
+    run_dir: str | None = option(
+        None,
+        "run directory",
+        "where the run is kept (default: a new runs/DATE-TIME)",
+        nothing="auto",
+        free=True,
+    )
+    resume: str | None = option(
+        None,
+        "run directory",
+        "auto: from the newest sound checkpoint of --run_dir (without one: of the newest run in"
+        " runs/), or a fresh start; or a checkpoint's or run directory's PATH; none",
+        nothing="none",
+        free=True,
+    )
+    checkpoint_every: str = option(
+        "1ep",
+        "run directory",
+        "how often to save: so many epochs (1ep) or steps (500st); the end is always saved",
+        free=True,
+    )
+    keep_checkpoints: int = option(
+        3,
+        "run directory",
+        "how many of the newest to keep, and the best by test accuracy",
+        low=1,
+        high=BIG,
+        free=True,
+    )
+    progress: str = option(
+        "auto",
+        "run directory",
+        "auto: a bar on a terminal, plain lines elsewhere",
+        choices=("auto", "bar", "plain", "none"),
+        free=True,
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each, getattr(self, each.name))
+        self.checkpoint_interval()
+
+    def checkpoint_interval(self) -> tuple[int, str]:
+        """Return checkpoint_every as (count, unit), the unit `st` or `ep`."""
+        count, unit = self.checkpoint_every[:-2], self.checkpoint_every[-2:]
+        if unit not in ("st", "ep") or not count.isdigit() or not 1 <= int(count) <= BIG:
+            raise OptionError(
+                f"--checkpoint_every is {self.checkpoint_every!r}, expected a number of epochs"
+                " or steps such as 1ep or 500st"
+            )
+        return int(count), unit
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return name -> value, plain enough for JSON."""
+        return asdict(self)
+
+
+TABLE: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
+_TYPES = typing.get_type_hints(Options)
+ALIASES = {"batch_size": "minibatch_size"}
+
+
+def kind(name: str) -> type:
+    """Return the type of an option's value when it is not None: int, float or str."""
+    return next(t for t in (int, float, str) if t in (_TYPES[name], *typing.get_args(_TYPES[name])))
+
+
+def _check(each: Field[Any], value: Any) -> None:
+    """Raise OptionError unless value is of the option's type and range."""
+    facts = each.metadata
+    if value is None and facts["nothing"]:
+        return
+    wanted = kind(each.name)
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = isinstance(value, int if wanted is int else wanted) or (wanted is float and numeric)
+    if not fits or isinstance(value, bool):
+        raise _wrong(each.name, value)
+    if facts["choices"] and value not in facts["choices"]:
+        raise _wrong(each.name, value)
+    if facts["low"] is not None and not facts["low"] <= value <= facts["high"]:
+        raise _wrong(each.name, value)
+
+
+def _wrong(name: str, value: Any) -> OptionError:
+    return OptionError(f"--{name} is {value!r}, expected {_expected(name)}".replace("'", ""))
+
+
+def _expected(name: str) -> str:
+    """Say in words which values an option takes."""
+    facts = TABLE[name].metadata
+    if facts["choices"]:
+        words = list(facts["choices"])
+    elif facts["low"] is not None:
+        noun = "an integer" if kind(name) is int else "a number"
+        words = [f"{noun} from {facts['low']:g} to {facts['high']:.10g}"]
+    else:
+        words = ["text"]
+    if facts["nothing"]:
+        words.append(facts["nothing"])
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the value that a command line's text stands for."""
+    if TABLE[name].metadata["nothing"] == text:
+        return None
+    wanted = kind(name)
+    try:
+        return wanted(text)
+    except ValueError:
+        raise _wrong(name, text) from None
+
+
+class _CommandLine(argparse.ArgumentParser):
+    """argparse whose errors are OptionError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message} (see --help)")
+
+
+def _underscored(word: str) -> str:
+    """Return --a-b=c as --a_b=c: both are the same in every option."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _command_line() -> argparse.ArgumentParser:
+    """Return the parser that the table stands for; what is not given stays out of its result."""
+    parser = _CommandLine(
+        prog="python -m dpcnn.train",
+        usage="%(prog)s [options]",
+        description="Train a convolutional network in NumPy, data-parallel over MPI:"
+        " `mpirun -n 4 python -m dpcnn.train`, or one process without mpirun.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
+    )
+    groups = {each.metadata["group"]: None for each in TABLE.values()}
+    sections = {group: parser.add_argument_group(group) for group in groups}
+    for name, each in TABLE.items():
+        facts = each.metadata
+        default = facts["nothing"] if each.default is None else each.default
+        hint = "" if "(default" in facts["help"] else f" (default: {default})"
+        flags = [f"--{name}", *(f"--{alias}" for alias, of in ALIASES.items() if of == name)]
+        metavar = "|".join(facts["choices"]) or {int: "N", float: "X", str: "TEXT"}[kind(name)]
+        section = sections[facts["group"]]
+        section.add_argument(*flags, dest=name, metavar=metavar, help=facts["help"] + hint)
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML file of the same names; the command line wins"
+    )
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[Options, frozenset[str]]:
+    """Return the options of a command line, and the names of those that were given.
+
+    Given means on the command line or in the --config file. Raises OptionError for anything
+    wrong; --help prints and exits as argparse does.
+    """
+    words = [_underscored(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    known, unknown = _command_line().parse_known_args(words)
+    if unknown:
+        raise OptionError(f"unknown option {unknown[0]}{_nearest(unknown[0].lstrip('-'))}")
+    texts = vars(known)
+    config = texts.pop("config", None)
+    values = _read_toml(Path(config)) if config else {}
+    values |= {name: _value(name, text) for name, text in texts.items()}
+    return Options(**values), frozenset(values)
+
+
+def _nearest(name: str) -> str:
+    """Return the known name most like this one as a question, or nothing."""
+    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES], 1)
+    return f": did you mean {near[0]}?" if near else " (see --help)"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Return the options of a TOML file; raises OptionError that names the file and the key."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(f"--config {path}: {reason}, expected a TOML file of options") from error
+    values = {}
+    for key, value in table.items():
+        name = ALIASES.get(key.replace("-", "_"), key.replace("-", "_"))
+        if name not in TABLE:
+            raise OptionError(f"--config {path}: unknown option {key}{_nearest(name)}")
+        nothing = TABLE[name].metadata["nothing"]
+        values[name] = None if nothing and value == nothing else value
+        try:
+            _check(TABLE[name], values[name])
+        except OptionError as error:
+            raise OptionError(f"--config {path}: {error}") from None
+    return values
+
+
+def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) -> Options:
+    """Return the options of a resumed run: the recorded ones, with those given that may change.
+
+    Raises OptionError that names every given option that contradicts the recorded one.
+    """
+    wrong = [
+        f"--{name} is {_word(name, getattr(options, name))}, expected {_word(name, recorded[name])}"
+        for name in sorted(given)
+        if not TABLE[name].metadata["free"]
+        and getattr(options, name) != recorded[name]
+        and _word(name, getattr(options, name)) != "auto"
+    ]
+    if wrong:
+        raise OptionError(f"{'; '.join(wrong)}, as in the checkpoint that is resumed")
+    free = {name for name, each in TABLE.items() if each.metadata["free"]}
+    kept = {name: value for name, value in recorded.items() if name not in given & free}
+    return Options(**(kept | {name: getattr(options, name) for name in given & free}))
+
+
+def _word(name: str, value: Any) -> str:
+    return str(TABLE[name].metadata["nothing"] if value is None else value)

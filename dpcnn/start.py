@@ -1,0 +1,272 @@
+"""How a run starts: run directory, checkpoint or none, options, dataset, and then a Trainer.
+
+Collective functions: rank 0 decides and tells the others; an error of one is raised by all. What
+can be wrong is found before the run directory is touched.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dpcnn import __version__
+from dpcnn.data import source
+from dpcnn.data.dataset import Dataset, check, write_mapped
+from dpcnn.data.sampler import auto_microbatch_size
+from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.nn.models import tutorial
+from dpcnn.nn.network import Network
+from dpcnn.options import Options, restored
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.run import checkpoint as checkpoints
+from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.console import Console, console, on_terminal
+from dpcnn.run.directory import RunDirectory
+from dpcnn.run.environment import describe
+from dpcnn.trainer import Trainer
+
+
+def prepare(options: Options, given: frozenset[str], comm: Communicator, threads: int) -> Trainer:
+    """Return the trainer that the options ask for, its header printed; collective.
+
+    `given` are the options the user named, `threads` the BLAS threads of a rank. Raises
+    OptionError, DataError or CheckpointError, on all ranks.
+    """
+    out = console(options.progress, comm.rank)
+    start = find_start(options, given, comm, out)
+    options = start.options
+    network = comm.together(lambda: build(options))
+    assert network is not None, "together has raised where it could not be built"
+    network.initialize(options.seed)
+    dataset = open_dataset(options, comm, out)
+    trainer = Trainer(options, network, dataset, comm, out, start.directory)
+    if start.checkpoint is not None:
+        trainer.restore(start.checkpoint)
+    environment = describe(__version__, comm.hosts, comm.library, threads)
+
+    def create() -> None:
+        start.directory.create(options.as_dict(), environment)
+        start.directory.restore_metrics(trainer.metrics)
+
+    comm.together(create, only=comm.rank == 0)
+    out.header(header(trainer, threads), layer_table(network))
+    return trainer
+
+
+def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicator) -> Trainer:
+    """Return the trainer of a run before an epoch (None: the newest), to compute it again.
+
+    Collective; nothing of the run is touched. Starts from the newest sound checkpoint at the
+    beginning of that epoch or an earlier one, or from the initial weights. `dataroot` stands in
+    for the recorded one. Raises OptionError or CheckpointError, on all ranks.
+    """
+    directory = RunDirectory(run)
+
+    def find() -> tuple[Checkpoint, Checkpoint | None]:
+        sound = [
+            found for _, found in directory.read_checkpoints() if isinstance(found, Checkpoint)
+        ]
+        if not sound:
+            raise CheckpointError(f"{run}: no sound checkpoint, expected a run directory")
+        epochs = len(sound[0].metrics)
+        if epochs == 0:
+            raise CheckpointError(f"{run}: no epoch is finished, expected at least one")
+        if sound[0].options["reduce"] != "exact":
+            raise CheckpointError(f"{run}: trained with --reduce fast, expected --reduce exact")
+        if epoch is not None and not 1 <= epoch <= epochs:
+            raise OptionError(f"--epoch is {epoch}, expected 1 to {epochs}, the epochs of {run}")
+        start = [
+            found
+            for found in sound
+            if found.position["epoch_step"] == 0 and found.position["epoch"] <= (epoch or epochs)
+        ]
+        return sound[0], next(iter(start), None)
+
+    newest, found = comm.bcast(comm.together(find, only=comm.rank == 0)) or (None, None)
+    assert newest is not None, "rank 0 has found one or raised"
+    options = Options(**newest.options)
+    if dataroot is not None:
+        options = replace(options, dataroot=dataroot)
+    silent = Console()
+    network = build(options)
+    network.initialize(options.seed)
+    dataset = open_dataset(options, comm, silent)
+    trainer = Trainer(options, network, dataset, comm, silent, directory)
+    trainer.check_dataset(newest)
+    if found is not None:
+        trainer.restore(found)
+    trainer.metrics = newest.metrics
+    return trainer
+
+
+def build(options: Options) -> Network:
+    """Return the network of the options, its parameters not drawn yet."""
+    filter_size = (options.h_filter, options.w_filter)
+    layers = tutorial(
+        options.n_filter, filter_size, options.stride, options.padding, options.num_class
+    )
+    return Network(layers, (options.num_channel, options.img_height, options.img_width))
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run directory, the options in force, and the checkpoint to go on from, if any."""
+
+    directory: RunDirectory
+    options: Options
+    checkpoint: Checkpoint | None
+
+
+def find_start(
+    options: Options, given: frozenset[str], comm: Communicator, console: Console
+) -> Start:
+    """Return what the options ask to start from; collective.
+
+    `given` are the options the user named: on resuming, the others are the checkpoint's. Raises
+    OptionError or CheckpointError.
+    """
+    start = comm.together(lambda: _find(options, given, console), only=comm.rank == 0)
+    start = comm.bcast(start)
+    assert start is not None, "rank 0 has found a start or raised"
+    if start.options.microbatch_size is not None:
+        return start
+    size = auto_microbatch_size(start.options.minibatch_size, comm.size)
+    return replace(start, options=replace(start.options, microbatch_size=size))
+
+
+def _find(options: Options, given: frozenset[str], console: Console) -> Start:
+    if options.resume in (None, "auto"):
+        directory = _directory(options)
+        found = _newest_sound(directory, console) if options.resume == "auto" else None
+    else:
+        directory, found = _named(Path(options.resume), options, console)
+    if found is None:
+        return Start(directory, options, None)
+    return Start(directory, restored(options, given, found.options), found)
+
+
+def _directory(options: Options) -> RunDirectory:
+    """Return --run_dir, the newest run to resume, or a new one; never one that would be lost."""
+    if options.run_dir is None:
+        newest = RunDirectory.newest() if options.resume == "auto" else None
+        return newest or RunDirectory.new()
+    directory = RunDirectory(Path(options.run_dir))
+    if options.resume is None and directory.has_run():
+        raise OptionError(
+            f"--run_dir {directory.path}: holds a run already, expected a new directory:"
+            " go on with it with --resume auto, or name another"
+        )
+    return directory
+
+
+def _named(path: Path, options: Options, console: Console) -> tuple[RunDirectory, Checkpoint]:
+    """Return --run_dir, or the run directory around it, and the checkpoint --resume PATH names."""
+    if path.is_dir():
+        around = RunDirectory(path)
+        found = _newest_sound(around, console)
+        if found is None:
+            raise CheckpointError(f"--resume {path}: no sound checkpoint in this run directory")
+    else:
+        found = checkpoints.read(path)
+        around = RunDirectory(path.absolute().parent.parent)
+        if around.checkpoint_path(found.position["step"]) != path.absolute():
+            around = RunDirectory.new()
+    if options.run_dir is None:
+        return around, found
+    directory = RunDirectory(Path(options.run_dir))
+    if directory.has_run() and directory.path.resolve() != around.path.resolve():
+        raise OptionError(
+            f"--run_dir {directory.path}: holds another run than --resume {path}, expected a new"
+            " directory or that of the checkpoint"
+        )
+    return directory, found
+
+
+def _newest_sound(directory: RunDirectory, console: Console) -> Checkpoint | None:
+    for _, found in directory.read_checkpoints():
+        if isinstance(found, Checkpoint):
+            return found
+        console.warn(f"{found}; taking the one before it")
+    return None
+
+
+def open_dataset(options: Options, comm: Communicator, console: Console) -> Dataset:
+    """Return the dataset, one copy of it for all ranks of a node; collective.
+
+    Rank 0 finds or downloads it; the first rank of each node reads it and writes the arrays to a
+    file that its neighbours map. Raises DataError.
+    """
+    progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
+    root = comm.together(
+        lambda: source.resolve(options.dataroot, options.mirror, progress, console.warn),
+        only=comm.rank == 0,
+    )
+    root = comm.bcast(root)
+    assert root is not None, "rank 0 has found a dataset or raised"
+    shape = (options.num_channel, options.img_height, options.img_width)
+
+    def load() -> Dataset:
+        dataset = source.load(root, shape, options.num_class)
+        dataset = dataset.limited(options.train_limit, options.test_limit)
+        check(dataset, shape, options.num_class, comm.size)
+        return dataset
+
+    dataset = comm.together(load, only=comm.node.rank == 0)
+    return _share(dataset, comm.node)
+
+
+def _share(dataset: Dataset | None, node: Communicator) -> Dataset:
+    """Return the first rank's dataset on every rank of the node, in memory that they share."""
+    if node.size == 1:
+        assert dataset is not None, "the first rank of the node has read it"
+        return dataset
+    with tempfile.TemporaryDirectory(prefix="dpcnn-") as folder:
+        mapped = node.bcast(write_mapped(dataset, Path(folder) / "dataset") if dataset else None)
+        assert mapped is not None, "the first rank of the node has read it"
+        shared = mapped.open()
+        node.allgather(None)  # all have it open: the file may go, its pages stay
+    return shared
+
+
+def header(trainer: Trainer, threads: int) -> dict[str, str]:
+    """Return what is about to be trained, in words by name."""
+    options, comm, data = trainer.options, trainer.comm, trainer.dataset
+    hosts = ", ".join(f"{comm.hosts.count(host)} on {host}" for host in dict.fromkeys(comm.hosts))
+    shape = " x ".join(map(str, data.train.shape))
+    facts = {
+        "dataset": data.source,
+        "images": f"{len(data.train):,} to train on, {len(data.test):,} to test on, {shape}",
+        "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
+        "MPI": comm.library,
+        "minibatch": f"{options.minibatch_size} images, in micro-batches of"
+        f" {options.microbatch_size}; {trainer.steps_in_epoch:,} steps an epoch",
+        **_smaller_microbatch(options, comm.size),
+        "reduction": options.reduce,
+        "parameters": f"{trainer.network.parameters.size:,}",
+        "run directory": str(trainer.directory.path),
+    }
+    if trainer.position.step:
+        facts["resumed"] = f"after step {trainer.position.step}, epoch {trainer.position.epoch}"
+    return facts
+
+
+def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:
+    """Return a line for the header if the micro-batch is smaller because of the ranks."""
+    usual = auto_microbatch_size(options.minibatch_size)
+    if options.microbatch_size == usual or options.microbatch_size != auto_microbatch_size(
+        options.minibatch_size, size
+    ):
+        return {}
+    return {
+        "note": f"micro-batches of {usual} would leave some of {size} ranks without work;"
+        f" the bits differ from a run with {usual}"
+    }
+
+
+def layer_table(network: Network) -> list[tuple[str, str, str, str]]:
+    """Return a row of words for each layer: name, what it is, output shape, parameters."""
+    return [
+        (row.name, row.layer, " x ".join(map(str, row.output_shape)), f"{row.parameters:,}")
+        for row in network.table()
+    ]

@@ -1,0 +1,287 @@
+"""The training run: epochs, step, evaluation, saving, stop requests.
+
+The only file, with start.py, that knows all rooms. Each rank runs the same code; rank 0 alone
+prints and saves, through objects that do nothing on the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from dpcnn.data import sampler
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError
+from dpcnn.nn.losses import softmax_cross_entropy
+from dpcnn.nn.network import Network
+from dpcnn.optim.sgd import SGD
+from dpcnn.options import Options
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.reduction import REDUCTIONS, ExactReduction, Sums
+from dpcnn.run import metrics
+from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.console import Console
+from dpcnn.run.directory import RunDirectory
+from dpcnn.run.signals import NAMES, StopRequests, requested
+
+COUNTS = ("loss", "correct", "images")
+
+
+@dataclass
+class Position:
+    """Where the run stands, with the sums of the epoch in progress; what a checkpoint keeps.
+
+    step counts from the start of the run, epoch from 1, epoch_step within the epoch.
+    """
+
+    step: int = 0
+    epoch: int = 1
+    epoch_step: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+    images: float = 0.0
+    compute_seconds: float = 0.0
+    communication_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def next_epoch(self) -> Position:
+        """Return the position before the first step of the next epoch."""
+        return Position(step=self.step, epoch=self.epoch + 1)
+
+
+class Trainer:
+    """Trains one network on one dataset, on all ranks of a communicator."""
+
+    def __init__(
+        self,
+        options: Options,
+        network: Network,
+        dataset: Dataset,
+        comm: Communicator,
+        console: Console,
+        directory: RunDirectory,
+    ) -> None:
+        self.options, self.network, self.dataset = options, network, dataset
+        self.comm, self.console, self.directory = comm, console, directory
+        self.optimizer = SGD()
+        self.requests = StopRequests()
+        self.reduction = REDUCTIONS[options.reduce](comm, network.gradient.size, (*COUNTS, *NAMES))
+        self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
+        self.interval, self.unit = options.checkpoint_interval()
+        self.fingerprint = dataset.fingerprint() if comm.rank == 0 else ""
+        self.position = Position()
+        self.metrics: list[metrics.Metrics] = []
+        self.saved_step = -1
+        self.stop: signal.Signals | None = None
+
+    def run(self) -> int:
+        """Train until the epochs or steps are done or a signal asks to stop; return the exit code.
+
+        The state is saved at the end, however it came. Raises DivergenceError, after saving the
+        last good step.
+        """
+        with self.requests:
+            try:
+                while not self._done():
+                    self._train_epoch()
+            except DivergenceError as error:
+                self._save_once()
+                raise self._explained(error) from None
+            saved = self._save_once()
+        if not all(self.comm.allgather(saved)):
+            raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
+        self.console.line(f"Weights SHA-256: {self.weights_sha256()}")
+        return 0 if self.stop is None else 128 + self.stop
+
+    def _explained(self, error: DivergenceError) -> DivergenceError:
+        """Return the error with the step it came in and where the last good state is."""
+        step = self.position.step
+        kept = f"the state after step {step} is in {self.directory.path}"
+        return DivergenceError(f"step {step + 1}: {error}; {kept}").on_all_ranks()
+
+    def _done(self) -> bool:
+        limit = self.options.max_steps
+        steps_done = limit is not None and self.position.step >= limit
+        epochs_done = self.position.epoch > self.options.epochs
+        return steps_done or epochs_done or self.stop is not None
+
+    def _train_epoch(self) -> None:
+        """Make the rest of the epoch's steps; if none is left over, evaluate and go to the next."""
+        options, position = self.options, self.position
+        order = self.epoch_order()
+        self.console.start_epoch(
+            position.epoch, options.epochs, self.steps_in_epoch, position.epoch_step
+        )
+        while position.epoch_step < self.steps_in_epoch and not self._done():
+            sums = self.step(order)
+            self.stop = requested(sums)
+            self.console.step(sums["loss"] / sums["images"], int(sums["images"]))
+            if self.unit == "st" and position.step % self.interval == 0:
+                self._save_unless_epoch_ends()
+        self.console.end_epoch()
+        if position.epoch_step == self.steps_in_epoch and self.stop is None:
+            self._finish_epoch()
+
+    def epoch_order(self) -> sampler.Indices:
+        """Return the order of the images in the epoch in progress."""
+        options, images = self.options, len(self.dataset.train)
+        return sampler.epoch_order(images, options.seed, self.position.epoch, options.shuffle)
+
+    def replay_epoch(self) -> None:
+        """Make the rest of the epoch's steps and go to the next: no evaluation, nothing is kept."""
+        order = self.epoch_order()
+        while self.position.epoch_step < self.steps_in_epoch:
+            self.step(order)
+        self.position = self.position.next_epoch()
+
+    def step(self, order: sampler.Indices) -> Sums:
+        """Make one step of the epoch with this order; return the minibatch's sums."""
+        started = time.perf_counter()
+        options, network, position = self.options, self.network, self.position
+        minibatch = sampler.minibatch(order, position.epoch_step, options.minibatch_size)
+        microbatch = options.microbatch_size or sampler.AUTO_MICROBATCH
+        for indices in sampler.shard(minibatch, microbatch, self.comm.rank, self.comm.size):
+            logits = network.forward(self.dataset.train.load(indices))
+            labels = self.dataset.train.labels[indices]
+            loss = softmax_cross_entropy(logits, labels, minibatch.size)
+            network.backward(loss.dlogits)
+            self.reduction.add(
+                network.gradient, loss=loss.loss, correct=loss.correct, images=indices.size
+            )
+        self.reduction.add_scalars(**self.requests.flags())
+        computed = time.perf_counter()
+        sums = self.reduction.allreduce(network.gradient)
+        reduced = time.perf_counter()
+        self.optimizer.step(network.parameters, network.gradient, options.lr)
+        position.step += 1
+        position.epoch_step += 1
+        for name in COUNTS:
+            setattr(position, name, getattr(position, name) + sums[name])
+        ended = time.perf_counter()
+        position.compute_seconds += computed - started + ended - reduced
+        position.communication_seconds += reduced - computed
+        position.seconds += ended - started
+        return sums
+
+    def _finish_epoch(self) -> None:
+        """Evaluate, report, begin the next epoch, and save if it is time to."""
+        position = self.position
+        started = time.perf_counter()
+        test_loss, test_accuracy = self.evaluate(self.dataset.test)
+        evaluation_seconds = time.perf_counter() - started
+        line = {
+            "epoch": position.epoch,
+            "step": position.step,
+            "loss": position.loss / position.images,
+            "train_accuracy": position.correct / position.images,
+            "test_accuracy": test_accuracy,
+            "test_loss": test_loss,
+            "learning_rate": self.options.lr,
+            "seconds": position.seconds + evaluation_seconds,
+            "images_per_second": position.images / position.seconds,
+            "compute_seconds": position.compute_seconds,
+            "communication_seconds": position.communication_seconds,
+            "evaluation_seconds": evaluation_seconds,
+            "world_size": self.comm.size,
+            "weights_sha256": self.weights_sha256(),
+        }
+        self.metrics.append(line)
+        if self.comm.rank == 0:
+            metrics.append(self.directory.path, line)
+        self.console.line(
+            f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
+            f" Training Accuracy = {line['train_accuracy']:.4f},"
+            f" Test Accuracy = {line['test_accuracy']:.4f}"
+        )
+        self.position = position.next_epoch()
+        due = position.epoch if self.unit == "ep" else position.step
+        if due % self.interval == 0:
+            self._save_once()
+
+    def evaluate(self, images: Images) -> tuple[float, float]:
+        """Return the mean loss and the accuracy over these images, where they are evaluated.
+
+        With evaluate_on rank0 the other ranks return NaN at once. The sums are exact, so that
+        sharding does not change them.
+        """
+        everyone = self.options.evaluate_on == "all"
+        if not everyone and self.comm.rank != 0:
+            return float("nan"), float("nan")
+        comm = self.comm if everyone else Communicator()
+        sums = ExactReduction(comm, 0, COUNTS)
+        indices = np.arange(len(images))
+        for chosen in sampler.shard(indices, sampler.AUTO_MICROBATCH, comm.rank, comm.size):
+            logits = self.network.forward(images.load(chosen))
+            loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))
+            sums.add_scalars(loss=loss.loss, correct=loss.correct, images=chosen.size)
+        total = sums.allreduce(np.empty(0))
+        return total["loss"] / total["images"], total["correct"] / total["images"]
+
+    def weights_sha256(self) -> str:
+        """Return the SHA-256 of the parameters as little-endian float32, in layer order."""
+        return hashlib.sha256(self.network.parameters.astype("<f4").tobytes()).hexdigest()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state of the run."""
+        return Checkpoint(
+            model=self.network.named_parameters(),
+            optimizer=self.optimizer.slots,
+            position=asdict(self.position),
+            options=self.options.as_dict(),
+            metrics=self.metrics,
+            dataset={"fingerprint": self.fingerprint, "source": self.dataset.source},
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint; collective.
+
+        Raises CheckpointError if it is of another dataset or another network.
+        """
+        self.check_dataset(checkpoint)
+        own = self.network.named_parameters()
+        found = {k: {n: a.shape for n, a in p.items()} for k, p in checkpoint.model.items()}
+        if found != {k: {n: a.shape for n, a in p.items()} for k, p in own.items()}:
+            raise CheckpointError(
+                f"the checkpoint holds {found}, which is not {self.network}"
+            ).on_all_ranks()
+        for layer, parameters in own.items():
+            for name, view in parameters.items():
+                view[...] = checkpoint.model[layer][name]
+        self.optimizer.slots.update(checkpoint.optimizer)
+        self.position = Position(**checkpoint.position)
+        self.metrics = list(checkpoint.metrics)
+        self.saved_step = self.position.step
+
+    def check_dataset(self, checkpoint: Checkpoint) -> None:
+        """Raise CheckpointError, on all ranks, if a checkpoint is of another dataset."""
+        recorded = checkpoint.dataset
+
+        def compare() -> None:
+            if recorded["fingerprint"] != self.fingerprint:
+                raise CheckpointError(
+                    f"--dataroot {self.dataset.source}: not the data of the checkpoint, which was"
+                    f" trained on {recorded['source']}"
+                )
+
+        self.comm.together(compare, only=self.comm.rank == 0)
+
+    def _save_unless_epoch_ends(self) -> None:
+        """Save in the middle of an epoch; at its end the evaluation comes first."""
+        if self.position.epoch_step < self.steps_in_epoch:
+            self._save_once()
+
+    def _save_once(self) -> bool:
+        """Save the state unless this step is saved; tell whether it is on the disk now."""
+        step = self.position.step
+        if self.comm.rank == 0 and step != self.saved_step:
+            try:
+                self.directory.save(self.checkpoint(), self.options.keep_checkpoints)
+            except OSError as error:
+                self.console.warn(f"step {step} is not saved ({error.strerror}); training goes on")
+                return False
+        self.saved_step = step
+        return True
