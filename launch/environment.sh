@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# Makes the virtual environments that the other launch scripts run in. Sourced by them.
+#
+# An environment is ready when its stamp, the file .installed, names the place and interpreter it
+# was made for, the pyproject.toml it was installed from, and all extras that are wanted. The stamp
+# says "unfinished" from the first step to the last, so that what an interrupted set-up leaves is
+# thrown away by the next start. A directory without a stamp was made by hand: it is installed
+# into, and never removed.
+
+project=$(CDPATH='' cd -- "$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
+script=${0##*/}
+
+# pip turns Ctrl-C into an ordinary failure; without this, launch/test would go on after it.
+trap 'exit 130' INT
+
+# fail CODE MESSAGE: ends the script with one line.
+fail() {
+  echo "launch/$script: error: $2" >&2
+  exit "$1"
+}
+
+# environment NAME EXTRA...: makes the environment NAME in the project root ready for use.
+environment() {
+  local directory=$project/$1
+  shift
+  is_ready "$directory" "$@" && return
+  find_python
+  # Two first starts at once take turns. The lock is on this file, so that none is left behind.
+  {
+    flock 9 || fail 1 "could not lock launch/environment.sh, expected a file system with flock"
+    is_ready "$directory" "$@" || set_up "$directory" "$@"
+  } 9<>"$project/launch/environment.sh"
+}
+
+# is_ready DIRECTORY EXTRA...: tells whether the stamp names all that is wanted.
+is_ready() {
+  local directory=$1 extra stamp
+  shift
+  read_stamp "$directory"
+  [[ ${stamp[0]} == "$(ground "$directory")" && ${stamp[1]} == "$(contents)" ]] || return
+  for extra in "$@"; do
+    [[ " ${stamp[2]} " == *" $extra "* ]] || return
+  done
+}
+
+# set_up DIRECTORY EXTRA...: installs the project, editable, with these extras and the ones it has.
+set_up() {
+  local directory=$1 extras stamp
+  shift
+  read_stamp "$directory"
+  if [[ -n ${stamp[0]} && ${stamp[0]} != "$(ground "$directory")" ]]; then
+    rm -rf "$directory" # unfinished, moved, or its interpreter is gone
+    stamp=("" "" "")
+  fi
+  extras=$(tr ' ' '\n' <<<"${stamp[2]} $*" | sort -u | xargs)
+  echo "Setting up $directory with ${extras// /, } (takes about a minute)..." >&2
+  {
+    mkdir -p "$directory" &&
+      echo unfinished >"$directory/.installed" &&
+      { [[ -x $directory/bin/python ]] || "$python" -m venv "$directory" >&2; } &&
+      (cd "$project" && "$directory/bin/python" -m pip install -qq --no-input \
+        --disable-pip-version-check --editable ".[${extras// /,}]" >&2) &&
+      printf '%s\n' "$(ground "$directory")" "$(contents)" "$extras" >"$directory/.installed"
+  } || fail 1 "could not set up $directory, the reason is above: start again to repair it"
+}
+
+# read_stamp DIRECTORY: reads the lines ground, contents and extras into the caller's `stamp`.
+read_stamp() {
+  stamp=()
+  [[ ! -r $1/.installed ]] || mapfile -t stamp <"$1/.installed"
+  stamp=("${stamp[0]:-}" "${stamp[1]:-}" "${stamp[2]:-}")
+}
+
+# ground DIRECTORY: prints what an environment cannot survive a change of.
+ground() {
+  echo "$1 $(readlink -e "$1/bin/python")"
+}
+
+# contents: prints a checksum of pyproject.toml.
+contents() {
+  cksum <"$project/pyproject.toml"
+}
+
+# find_python: sets `python` to $PYTHON, or python3, or the newest python3.x that is new enough.
+find_python() {
+  local candidates=(python3 python3.{19..11}) found
+  [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+  for python in "${candidates[@]}"; do
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      found="$(command -v "$python") ($("$python" --version))"
+      "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail 2 "found $found without the venv module, expected one with it: install python3-venv"
+      return
+    fi
+  done
+  python=${candidates[0]}
+  found=$("$python" --version 2>/dev/null) || found=nothing
+  fail 2 "found $found as $python, expected Python 3.11 or newer: install it or set PYTHON to it"
+}
