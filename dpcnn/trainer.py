@@ -84,7 +84,8 @@ class Trainer:
         The state is saved at the end, however it came. Raises DivergenceError, after saving the
         last good step.
         """
-        with self.requests:
+        # A diverging step is found in the sums it is reduced to; NumPy need not warn before.
+        with self.requests, np.errstate(all="ignore"):
             try:
                 while not self._done():
                     self._train_epoch()
@@ -94,6 +95,11 @@ class Trainer:
             saved = self._save_once()
         if not all(self.comm.allgather(saved)):
             raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
+        if self.stop is not None:
+            self.console.line(
+                f"Stopped by {self.stop.name}; step {self.position.step:,} is saved: go on with"
+                f" --run_dir {self.directory.path} --resume auto"
+            )
         self.console.line(f"Weights SHA-256: {self.weights_sha256()}")
         return 0 if self.stop is None else 128 + self.stop
 

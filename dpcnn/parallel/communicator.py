@@ -11,12 +11,14 @@ import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import Launch
 
 T = TypeVar("T")
+Array = NDArray[Any]
 
 
 class Communicator:
@@ -38,8 +40,12 @@ class Communicator:
         """The ranks of this node."""
         return self
 
-    def Allreduce(self, buffer: NDArray[Any]) -> None:
-        """Replace buffer by its sum over all ranks, in place."""
+    def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
+        """Write the sum of values over all ranks into out; replace scalars by their sum.
+
+        values (P,) and out (P,), of a type that may be shorter: sums are rounded to it once.
+        """
+        np.copyto(out, values, casting="same_kind")
 
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""

@@ -1,11 +1,14 @@
 """The communicator over MPI; the only file that imports mpi4py.
 
-MPI libraries wait in a busy loop, which takes the core from a rank that still computes. So every
-wait for other ranks here is a non-blocking operation that is polled and yields; the blocking call
-behind it then has all ranks present and is over in microseconds. With more ranks than cores not
-even that holds, and the allreduce itself is polled: four ranks on two cores took 1.4 s for one
-under MPICH 5.0 with the blocking call, and 2 ms so. Where every rank has a core the blocking call
-is a fifth faster (tests/benchmarks/bench_allreduce.py).
+MPI libraries wait in a busy loop, which takes the core from the rank that is waited for: four
+ranks on two cores took 1.4 s for one blocking allreduce under MPICH 5.0, and two ranks beside
+other programs 25 ms. So every wait here polls a non-blocking operation and yields in between.
+
+The allreduce is a direct reduce-scatter and allgather (Thakur, Rabenseifner and Gropp,
+"Optimization of Collective Communication Operations in MPICH", 2005, describe both): each rank
+adds up one part of the vector and hands it out. Being our own it polls, adds in rank order
+whatever the library, and hands out float32 where the sums are float64, which saves a quarter of
+the traffic (tests/benchmarks/bench_allreduce.py compares it with the library's).
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ from __future__ import annotations
 import os
 import time
 from functools import cached_property
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import mpi4py
+import numpy as np
 from numpy.typing import NDArray
 
 # One thread makes all MPI calls: the library may then leave its locks out.
@@ -27,10 +31,13 @@ from mpi4py import MPI  # noqa: E402  (reads the line above when it is imported)
 from dpcnn.parallel.communicator import Communicator  # noqa: E402
 
 T = TypeVar("T")
+Array = NDArray[Any]
 
 # A wait of up to a few milliseconds ends by polling, at once; a longer one sleeps in between.
 POLLS = 4000
 PAUSE = 100e-6  # seconds
+# Tags of the two halves of an allreduce.
+PART, SUM = 1, 2
 
 
 def library_name() -> str:
@@ -39,10 +46,10 @@ def library_name() -> str:
     return " ".join(line.replace("Version:", "").split(",")[0].split())
 
 
-def _wait(request: MPI.Request) -> None:
-    """Wait for a request, leaving the core to any process that has work."""
+def _wait(*requests: MPI.Request) -> None:
+    """Wait for requests, leaving the core to any process that has work."""
     polls = 0
-    while not request.Test():
+    while not MPI.Request.Testall(list(requests)):
         polls += 1
         if polls < POLLS:
             os.sched_yield()
@@ -51,33 +58,50 @@ def _wait(request: MPI.Request) -> None:
 
 
 class MPICommunicator(Communicator):
-    """The ranks of an MPI communicator, each with a core of its own."""
+    """The ranks of an MPI communicator."""
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
         self.rank = comm.Get_rank()
         self.size = comm.Get_size()
         self.library = library_name()
+        self._buffer: Array = np.empty(0)
         self.hosts = self.allgather(MPI.Get_processor_name())
 
     @classmethod
     def world(cls) -> MPICommunicator:
         """Return the communicator of all ranks that were started."""
-        world = MPICommunicator(MPI.COMM_WORLD)
-        node = world.node
-        cores = set[int]().union(*node.allgather(os.sched_getaffinity(0)))
-        crowded = node.size > min(len(cores), _core_quota())
-        return CrowdedMPICommunicator(MPI.COMM_WORLD) if any(world.allgather(crowded)) else world
+        return cls(MPI.COMM_WORLD)
 
     @cached_property
     def node(self) -> Communicator:
         """The ranks that share this node's memory."""
         return MPICommunicator(MPI.Intracomm(self._comm.Split_type(MPI.COMM_TYPE_SHARED)))
 
-    def Allreduce(self, buffer: NDArray[Any]) -> None:
-        """Replace buffer by its sum over all ranks, in place."""
-        _wait(self._comm.Ibarrier())
-        self._comm.Allreduce(MPI.IN_PLACE, buffer, MPI.SUM)
+    def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
+        """Write the sum of values over all ranks into out; replace scalars by their sum."""
+        everyones = np.empty((self.size, scalars.size), scalars.dtype)
+        gather = self._comm.Iallgather(scalars, everyones)
+        cuts = [values.size * rank // self.size for rank in range(self.size + 1)]
+        parts = [slice(*pair) for pair in pairwise(cuts)]
+        own = parts[self.rank]
+        others = [(self.rank + step) % self.size for step in range(1, self.size)]
+        received = self._room((self.size, own.stop - own.start), values.dtype)
+        received[self.rank] = values[own]
+        come = [self._comm.Irecv(received[rank], rank, PART) for rank in others]
+        go = [self._comm.Isend(values[parts[rank]], rank, PART) for rank in others]
+        back = [self._comm.Irecv(out[parts[rank]], rank, SUM) for rank in others]
+        _wait(gather, *come)
+        np.copyto(out[own], received.sum(axis=0), casting="same_kind")
+        hand = [self._comm.Isend(out[own], rank, SUM) for rank in others]
+        _wait(*go, *back, *hand)
+        everyones.sum(axis=0, out=scalars)
+
+    def _room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return a buffer of this shape, the same one every time."""
+        if self._buffer.shape != shape or self._buffer.dtype != dtype:
+            self._buffer = np.empty(shape, dtype)
+        return self._buffer
 
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
@@ -92,20 +116,3 @@ class MPICommunicator(Communicator):
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code."""
         self._comm.Abort(code)
-
-
-class CrowdedMPICommunicator(MPICommunicator):
-    """The ranks of an MPI communicator where some node has fewer cores than ranks."""
-
-    def Allreduce(self, buffer: NDArray[Any]) -> None:
-        """Replace buffer by its sum over all ranks, in place."""
-        _wait(self._comm.Iallreduce(MPI.IN_PLACE, buffer, MPI.SUM))
-
-
-def _core_quota() -> float:
-    """Return how many cores' time this process's container may use (Linux, cgroup v2)."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):
-        return float("inf")

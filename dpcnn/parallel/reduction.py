@@ -3,15 +3,14 @@
 Every reduction is used alike: `add` each micro-batch's gradient and named scalars, then
 `allreduce` once. Two of them:
 
-**Exact** (the default). Floating-point addition depends on its order, an MPI library chooses that
-order, and it changes with the number of ranks. Sums of multiples of 2^-b that stay below 2^(53-b)
+**Exact** (the default). Floating-point addition depends on its order, and the order changes with
+the number of ranks. Sums of multiples of 2^-b that stay below 2^(53-b)
 are exact in float64, and exact sums have no order. So each micro-batch's float32 gradient is
 rounded once to a multiple of GRID, by adding and subtracting a large constant in float64, and
-everything after it, adding micro-batches and MPI_SUM over float64, is exact. This is the
-fixed-point form of the reproducible summation of Demmel and Nguyen, "Parallel Reproducible
-Summation", IEEE Transactions on Computers 64(7), 2015: they choose the grid from the data with one
-more reduction; a training step needs none, since the grid can be fixed well below what float32
-gradients carry.
+everything after it, adding micro-batches and adding ranks, is exact. This is the fixed-point form
+of the reproducible summation of Demmel and Nguyen, "Parallel Reproducible Summation", IEEE
+Transactions on Computers 64(7), 2015: they choose the grid from the data with one more reduction;
+a training step needs none, since the grid can be fixed well below what float32 gradients carry.
 
 Why no sum leaves the exact range, whatever the order: each part also contributes its Euclidean
 norm to a scalar, which bounds each of its values. Partial sums of any values are then bounded by
@@ -19,8 +18,8 @@ the sum of all norms, and that one adds up numbers that are not negative: if it 
 every partial sum anywhere was below it and exact; if some norm was past the range, infinite or
 NaN, so is the sum, and every rank raises the same DivergenceError.
 
-**Fast** adds float32 and lets MPI choose the order: the same from run to run at one world size on
-most MPI libraries, and close to exact.
+**Fast** adds float32, micro-batches in their order and then ranks in theirs: the same from run to
+run at one world size, and close to exact.
 """
 
 from __future__ import annotations
@@ -37,8 +36,10 @@ from dpcnn.parallel.communicator import Communicator
 Array = NDArray[Any]
 Sums = dict[str, float]
 
-# A float32 of magnitude 2^-16 or more lies on this grid already; smaller ones move by at most
-# 2^-41, far below what a weight of magnitude 1e-3 resolves (2^-33) even before the learning rate.
+# Grid and range were chosen from the tutorial's network on MNIST: the norm of a micro-batch's
+# gradient stays below 7 at a learning rate of 0.01 and below 18 at 0.5; its values are typically
+# 1e-4 at first and 1e-6 at the most daring rate. A float32 of 2^-16 (1.5e-5) or more lies on this
+# grid already; smaller ones move by at most 2^-41 (5e-13).
 GRID = 2.0**-40
 # Multiples of GRID are exact in float64 up to 2^13; rounding with ROUNDER holds up to 2^11.
 RANGE = 2.0**11
@@ -65,9 +66,8 @@ class Reduction:
     def __init__(self, comm: Communicator, size: int, names: tuple[str, ...]) -> None:
         self.comm = comm
         self.names = (*names, NORM)
-        self._buffer: Array = np.zeros(size + len(self.names), self.dtype)
-        self._gradient = self._buffer[:size]
-        self._scalars = self._buffer[size:]
+        self._gradient: Array = np.zeros(size, self.dtype)
+        self._scalars = np.zeros(len(self.names))
         self._parts = 0
 
     def add(self, gradient: Array, **scalars: float) -> None:
@@ -90,10 +90,10 @@ class Reduction:
         """
         if self._parts == 0:
             self._gradient.fill(0)
-        self.comm.Allreduce(self._buffer)
+        with np.errstate(over="ignore", invalid="ignore"):  # _check says it in words
+            self.comm.Allreduce(self._gradient, self._scalars, out=gradient)
         sums = dict(zip(self.names, self._scalars.tolist(), strict=True))
         self._check(sums)
-        np.copyto(gradient, self._gradient, casting="same_kind")
         self._scalars.fill(0)
         self._parts = 0
         return sums
