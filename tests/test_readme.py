@@ -1,0 +1,58 @@
+"""Every command of the README, in its order, in a fresh copy of the project with no environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+IN_TEXT = re.findall(r"`((?:launch/|python -m dpcnn)[^`]* [^`]*)`", README)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
+
+# What shortens a command that would take minutes or the network.
+SHORTER = {
+    "launch/local -n 4": "--dataroot digits --epochs 1",
+    "launch/test": "-q tests/optim",
+    "launch/local -n 2 --train_limit 20480 --shuffle once --epochs 25": "--dataroot digits"
+    " --max_steps 3",
+    "launch/local -n 4 --epochs 6": "--dataroot digits --max_steps 3",
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of what is in the project, without environments and results."""
+    target = tmp_path_factory.mktemp("fresh") / "dpcnn"
+    ignored = shutil.ignore_patterns(".venv*", "runs", ".git", ".*_cache", "*.egg-info")
+    shutil.copytree(ROOT, target, ignore=ignored)
+    return target
+
+
+def environment() -> dict[str, str]:
+    """What a user's shell has: no environment of this test run, no MPI."""
+    path = [part for part in os.environ["PATH"].split(":") if not Path(part, "mpirun").exists()]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DPCNN_")}
+    return kept | {"PATH": ":".join(path)}
+
+
+def test_every_command_works_in_a_fresh_copy(copy):
+    assert len(COMMANDS) > 8, "the README's commands were not found"
+    for command in COMMANDS:
+        result = subprocess.run(
+            ["bash", "-c", f"{command} {SHORTER.get(command, '')}"],
+            cwd=copy,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+        assert result.stdout.strip(), f"{command} printed nothing"
