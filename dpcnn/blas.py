@@ -21,7 +21,7 @@ def threads(requested: int | None, exact: bool, local_size: int) -> int:
     """
     if requested is not None:
         return requested
-    if USERS is not None and USERS.isdigit():
+    if USERS is not None and USERS.isdecimal():
         return int(USERS)
     return 1 if exact else max(1, len(os.sched_getaffinity(0)) // local_size)
 

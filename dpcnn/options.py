@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 import tomllib
 import typing
@@ -170,13 +171,13 @@ class Options:
 
     def checkpoint_interval(self) -> tuple[int, str]:
         """Return checkpoint_every as (count, unit), the unit `st` or `ep`."""
-        count, unit = self.checkpoint_every[:-2], self.checkpoint_every[-2:]
-        if unit not in ("st", "ep") or not count.isdigit() or not 1 <= int(count) <= BIG:
+        parts = re.fullmatch("([0-9]{1,10})(st|ep)", self.checkpoint_every)
+        if parts is None or not 1 <= int(parts[1]) <= BIG:
             raise OptionError(
                 f"--checkpoint_every is {self.checkpoint_every!r}, expected a number of epochs"
                 " or steps such as 1ep or 500st"
             )
-        return int(count), unit
+        return int(parts[1]), parts[2]
 
     def as_dict(self) -> dict[str, Any]:
         """Return name -> value, plain enough for JSON."""
@@ -201,7 +202,7 @@ def _check(each: Field[Any], value: Any) -> None:
     wanted = kind(each.name)
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     fits = isinstance(value, int if wanted is int else wanted) or (wanted is float and numeric)
-    if not fits or isinstance(value, bool):
+    if not fits or isinstance(value, bool) or value == "":
         raise _wrong(each.name, value)
     if facts["choices"] and value not in facts["choices"]:
         raise _wrong(each.name, value)
@@ -210,7 +211,7 @@ def _check(each: Field[Any], value: Any) -> None:
 
 
 def _wrong(name: str, value: Any) -> OptionError:
-    return OptionError(f"--{name} is {value!r}, expected {_expected(name)}".replace("'", ""))
+    return OptionError(f"--{name} is {value!r}, expected {_expected(name)}")
 
 
 def _expected(name: str) -> str:
@@ -219,8 +220,8 @@ def _expected(name: str) -> str:
     if facts["choices"]:
         words = list(facts["choices"])
     elif facts["low"] is not None:
-        noun = "an integer" if kind(name) is int else "a number"
-        words = [f"{noun} from {facts['low']:g} to {facts['high']:.10g}"]
+        noun, form = ("an integer", "d") if kind(name) is int else ("a number", "g")
+        words = [f"{noun} from {facts['low']:{form}} to {facts['high']:{form}}"]
     else:
         words = ["text"]
     if facts["nothing"]:
@@ -293,14 +294,14 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, frozenset[st
         raise OptionError(f"unknown option {unknown[0]}{_nearest(unknown[0].lstrip('-'))}")
     texts = vars(known)
     config = texts.pop("config", None)
-    values = _read_toml(Path(config)) if config else {}
+    values = _read_toml(Path(config)) if config is not None else {}
     values |= {name: _value(name, text) for name, text in texts.items()}
     return Options(**values), frozenset(values)
 
 
 def _nearest(name: str) -> str:
     """Return the known name most like this one as a question, or nothing."""
-    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES], 1)
+    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES, "config"], 1)
     return f": did you mean {near[0]}?" if near else " (see --help)"
 
 

@@ -61,7 +61,7 @@ set_up() {
       (cd "$project" && "$directory/bin/python" -m pip install -qq --no-input \
         --disable-pip-version-check --editable ".[${extras// /,}]" >&2) &&
       printf '%s\n' "$(ground "$directory")" "$(contents)" "$extras" >"$directory/.installed"
-  } || fail 1 "could not set up $directory, the reason is above: start again to repair it"
+  } || fail 1 "could not set up $directory, reason above (no network?): start again to repair it"
 }
 
 # read_stamp DIRECTORY: reads the lines ground, contents and extras into the caller's `stamp`.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ Array = NDArray[Any]
 
 BLOCK = 4096  # images read at a time: 13 MB of 28x28 float32
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+# What h5py and NumPy raise for damaged files, and for arrays larger than the memory.
+UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
 
 
 def read(path: Path, shape: tuple[int, int, int], num_class: int) -> Dataset:
@@ -27,8 +30,8 @@ def read(path: Path, shape: tuple[int, int, int], num_class: int) -> Dataset:
 
     Raises DataError, naming the file and the array, for anything that cannot be trained on.
     """
-    if not path.is_file():
-        found = "a directory" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):
+        found = "a directory" if os.path.isdir(path) else "no such file"
         raise DataError(f"{path}: {found}, expected an HDF5 dataset (--dataroot)")
     try:
         with h5py.File(path, "r") as file:
@@ -36,12 +39,12 @@ def read(path: Path, shape: tuple[int, int, int], num_class: int) -> Dataset:
             if missing:
                 raise DataError(
                     f"{path}: no array {', '.join(missing)}; found"
-                    f" {', '.join(sorted(file)) or 'nothing'}, expected {', '.join(KEYS)}"
+                    f" {', '.join(map(str, file)) or 'nothing'}, expected {', '.join(KEYS)}"
                 )
             train, test = (
                 _images(file, path, part, shape, num_class) for part in ("train", "test")
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}), expected a dataset like MNISTdata.hdf5"
@@ -108,12 +111,12 @@ def _blocks(x: h5py.Dataset, where: str) -> Any:
     """Yield (slice, float32 block), each checked to lie in [0, 1]."""
     for start in range(0, len(x), BLOCK):
         rows = slice(start, min(start + BLOCK, len(x)))
-        block = x[rows].astype(np.float32, copy=False)
+        block = x[rows]
         low, high = block.min(), block.max()
         if not (low >= 0 and high <= 1):
             found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
             raise DataError(f"{where} holds {found}, expected floats in [0, 1] or uint8")
-        yield rows, block
+        yield rows, block.astype(np.float32, copy=False)
 
 
 def _as_bytes(x: h5py.Dataset, where: str) -> Array | None:

@@ -91,11 +91,17 @@ def connect(launch: Launch) -> Communicator:
             f"{launch.launcher} started {launch.size} ranks, but mpi4py cannot be used"
             f" ({error}): install it in this environment (pip install mpi4py)"
         ) from error
+    library = library_name()
+    cure = "start with the mpirun of that MPI, or install mpi4py for the MPI of this mpirun"
+    if launch.is_foreign_to(library):
+        raise LaunchError(
+            f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library}, for which"
+            f" each of them is a world of one: {cure}"
+        )
     world = MPICommunicator.world()
     if world.size != launch.size:
         raise LaunchError(
-            f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library_name()} and"
-            f" sees a world of {world.size}: start with the mpirun of that MPI, or install mpi4py"
-            " for the MPI of this mpirun"
+            f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library} and sees a"
+            f" world of {world.size}: {cure}"
         )
     return world

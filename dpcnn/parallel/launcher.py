@@ -25,6 +25,15 @@ class Launch:
     size: int = 1
     local_size: int = 1
 
+    def is_foreign_to(self, library: str) -> bool:
+        """Tell whether this launcher certainly cannot start ranks of this MPI library.
+
+        It is known by its name. Others get the benefit of the doubt: the size of the world tells.
+        """
+        if self.launcher == OPEN_MPI:
+            return library.startswith(("MPICH", "Intel", "MVAPICH"))
+        return self.launcher == HYDRA and library.startswith("Open MPI")
+
 
 # Launcher: the variables of rank, size and local size. SLURM_NTASKS is not among them: it says
 # what an allocation may hold, and is also set for a plain python in a batch script;
@@ -41,8 +50,8 @@ def detect(environment: Mapping[str, str] = os.environ) -> Launch:
     """Return who launched this process, from the variables of the known launchers."""
     for launcher, rank, size, local_size in _VARIABLES:
         if size in environment and rank in environment:
-            world = _number(environment[size], 1)
-            local = _number(environment.get(local_size, ""), world)
+            world = max(1, _number(environment[size], 1))
+            local = max(1, _number(environment.get(local_size, ""), world))
             return Launch(launcher, _number(environment[rank], 0), world, local)
     return Launch()
 
@@ -50,4 +59,4 @@ def detect(environment: Mapping[str, str] = os.environ) -> Launch:
 def _number(text: str, default: int) -> int:
     """Return the leading integer of text: Slurm writes "4(x2)" for four tasks on two nodes each."""
     digits = text.split("(")[0].split(",")[0]
-    return int(digits) if digits.isdigit() else default
+    return int(digits) if digits.isdecimal() else default

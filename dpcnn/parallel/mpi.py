@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -23,10 +24,15 @@ import mpi4py
 import numpy as np
 from numpy.typing import NDArray
 
-# One thread makes all MPI calls: the library may then leave its locks out.
-mpi4py.rc.thread_level = "funneled"
+# MPI starts in world(), after a look at which library it is: MPICH ends the process when it is
+# started by another MPI's mpirun.
+mpi4py.rc.initialize = False
+mpi4py.rc.finalize = True
 
-from mpi4py import MPI  # noqa: E402  (reads the line above when it is imported)
+with warnings.catch_warnings():
+    # It warns, on every rank, of an mpirun of another MPI; connect() says so in one line.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    from mpi4py import MPI
 
 from dpcnn.parallel.communicator import Communicator  # noqa: E402
 
@@ -70,7 +76,10 @@ class MPICommunicator(Communicator):
 
     @classmethod
     def world(cls) -> MPICommunicator:
-        """Return the communicator of all ranks that were started."""
+        """Return the communicator of all ranks that were started; starts MPI."""
+        if not MPI.Is_initialized():
+            # One thread makes all MPI calls: the library may leave its locks out.
+            MPI.Init_thread(MPI.THREAD_FUNNELED)
         return cls(MPI.COMM_WORLD)
 
     @cached_property

@@ -87,8 +87,7 @@ def read(path: Path) -> Checkpoint:
     block, image = content[:USER_BLOCK], content[USER_BLOCK:]
     if not block.startswith(MAGIC):
         raise CheckpointError(f"{path}: not a dpcnn checkpoint (its first bytes are not one's)")
-    recorded = block[len(MAGIC) : len(MAGIC) + 64]
-    if len(block) < USER_BLOCK or hashlib.sha256(image).hexdigest().encode() != recorded:
+    if block != _user_block(image):
         raise CheckpointError(f"{path}: damaged or cut off (its SHA-256 is not the recorded one)")
     try:
         return _parse(image)
@@ -109,8 +108,12 @@ def _image(checkpoint: Checkpoint) -> bytes:
         for slot, vector in checkpoint.optimizer.items():
             file[f"optimizer/{slot}"] = vector
     image = memory.getvalue()
-    block = MAGIC + hashlib.sha256(image).hexdigest().encode() + b"\n"
-    return block.ljust(USER_BLOCK, b"\0") + image
+    return _user_block(image) + image
+
+
+def _user_block(image: bytes) -> bytes:
+    """Return the block that stands before an HDF5 image."""
+    return (MAGIC + hashlib.sha256(image).hexdigest().encode() + b"\n").ljust(USER_BLOCK, b"\0")
 
 
 def _parse(image: bytes) -> Checkpoint:

@@ -7,6 +7,7 @@ goes to standard output, but for the bar, errors and warnings, which go to stand
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -47,16 +48,16 @@ class Console:
 class PlainConsole(Console):
     """Whole lines, flushed at once: for files, pipes and dumb terminals."""
 
+    printed = 0.0  # when the last line was, by time.monotonic
+
     def line(self, text: str = "") -> None:
-        """Print one line of the run's account."""
         print(text, flush=True)
+        self.printed = time.monotonic()
 
     def warn(self, text: str) -> None:
-        """Print one line that starts with `warning:`."""
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
-        """Print what is about to be trained: facts by name, then the layer table."""
         width = max(map(len, facts))
         for name, fact in facts.items():
             self.line(f"{name:<{width}}  {fact}")
@@ -69,18 +70,15 @@ class PlainConsole(Console):
         self.line()
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
-        """Begin the progress of an epoch, `done` of whose steps were made before."""
         self.epoch, self.epochs, self.steps, self.done = epoch, epochs, steps, done
         self.images, self.first = 0, done
-        self.started = self.printed = time.monotonic()
+        self.started = time.monotonic()
 
     def step(self, loss: float, images: int) -> None:
-        """Count one step: its mean loss, its images."""
         self.done += 1
         self.images += images
         now = time.monotonic()
         if now - self.printed >= PLAIN_SECONDS and self.done < self.steps:
-            self.printed = now
             seconds = now - self.started
             left = seconds / (self.done - self.first) * (self.steps - self.done)
             self.line(
@@ -95,16 +93,13 @@ class BarConsole(PlainConsole):
     bar: tqdm[Any] | None = None
 
     def line(self, text: str = "") -> None:
-        """Print one line above the bar."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
     def warn(self, text: str) -> None:
-        """Print one line that starts with `warning:` above the bar."""
         tqdm.write(f"warning: {text}", file=sys.stderr)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
-        """Draw a new bar."""
         super().start_epoch(epoch, epochs, steps, done)
         self.bar = tqdm(
             total=steps,
@@ -113,12 +108,13 @@ class BarConsole(PlainConsole):
             unit="step",
             file=sys.stderr,
             leave=False,
-            dynamic_ncols=True,
+            # Under mpirun standard error is a pipe, and only COLUMNS knows the terminal.
+            ncols=None if sys.stderr.isatty() else shutil.get_terminal_size().columns - 1,
+            dynamic_ncols=sys.stderr.isatty(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
 
     def step(self, loss: float, images: int) -> None:
-        """Advance the bar."""
         assert self.bar is not None, "start_epoch makes the bar"
         self.done += 1
         self.images += images
@@ -127,7 +123,6 @@ class BarConsole(PlainConsole):
         self.bar.update()
 
     def end_epoch(self) -> None:
-        """Take the bar away."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

@@ -9,9 +9,11 @@ runs/NAME/
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ class RunDirectory:
 
     def has_run(self) -> bool:
         """Tell whether a run has been kept here."""
-        return (self.path / OPTIONS).exists() or any(self.checkpoint_steps())
+        return os.path.exists(self.path / OPTIONS) or any(self.checkpoint_steps())
 
     def create(self, options: dict[str, Any], environment: dict[str, Any]) -> None:
         """Make the directories and write options.json and environment.json.
@@ -77,7 +79,7 @@ class RunDirectory:
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps that have a checkpoint file, newest first."""
-        names = (_STEP.fullmatch(path.name) for path in self.checkpoints.glob("step-*.h5"))
+        names = map(_STEP.fullmatch, glob("step-*.h5", root_dir=self.checkpoints))
         return sorted((int(match[1]) for match in names if match), reverse=True)
 
     def read_checkpoints(self) -> Iterator[tuple[Path, Checkpoint | CheckpointError]]:
@@ -90,11 +92,16 @@ class RunDirectory:
                 yield path, error
 
     def save(self, checkpoint: Checkpoint, keep: int) -> Path:
-        """Write a checkpoint, then delete all but the newest `keep` and the best one."""
-        path = self.checkpoint_path(checkpoint.position["step"])
+        """Write a checkpoint, then delete those before it, but for the newest `keep` and the best.
+
+        Those of later steps stay and do not count: a run that was resumed before them may have
+        found them broken.
+        """
+        now = checkpoint.position["step"]
+        path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)
         best = metrics.best_step(checkpoint.metrics)
-        for step in self.checkpoint_steps()[keep:]:
+        for step in [each for each in self.checkpoint_steps() if each <= now][keep:]:
             if step != best:
                 self.checkpoint_path(step).unlink(missing_ok=True)
         return path
