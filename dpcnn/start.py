@@ -49,6 +49,8 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
         start.directory.create(options.as_dict(), environment)
         start.directory.restore_metrics(trainer.metrics)
 
+    # Before a step that all ranks make together: once the header is out, no rank dies of a signal.
+    trainer.requests.listen()
     comm.together(create, only=comm.rank == 0)
     out.header(header(trainer, threads), layer_table(network))
     return trainer

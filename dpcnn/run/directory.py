@@ -50,7 +50,7 @@ class RunDirectory:
 
     def has_run(self) -> bool:
         """Tell whether a run has been kept here."""
-        return os.path.exists(self.path / OPTIONS) or any(self.checkpoint_steps())
+        return os.path.exists(self.path / OPTIONS) or bool(self.checkpoint_steps())
 
     def create(self, options: dict[str, Any], environment: dict[str, Any]) -> None:
         """Make the directories and write options.json and environment.json.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from types import FrameType
+from typing import Any
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 NAMES = tuple(stop.name for stop in STOPS)
@@ -15,14 +16,21 @@ class StopRequests:
 
     def __init__(self) -> None:
         self._caught: set[str] = set()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def listen(self) -> None:
+        """Begin to catch; entering does it too, where it has not been done."""
+        if not self._before:
+            self._before = {stop: signal.signal(stop, self._catch) for stop in STOPS}
 
     def __enter__(self) -> StopRequests:
-        self._before = {stop: signal.signal(stop, self._catch) for stop in STOPS}
+        self.listen()
         return self
 
     def __exit__(self, *exception: object) -> None:
         for stop, handler in self._before.items():
             signal.signal(stop, handler)
+        self._before = {}
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

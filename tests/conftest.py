@@ -1,0 +1,32 @@
+"""Data that tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
+
+import pytest  # isort: skip
+
+from dpcnn.data import digits, hdf5
+from dpcnn.data.dataset import Dataset, Images
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The real MNIST in the tutorial's file."""
+    path = Path(os.environ.get("DPCNN_MNIST", ""))
+    if not path.is_file():
+        pytest.skip("DPCNN_MNIST does not name MNISTdata.hdf5")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of 1,000 + 200 digits: 16 steps of 64 images, the last one of 40."""
+    sets = [digits.draw(1000, seed=0), digits.draw(200, seed=1)]
+    train, test = (Images(images[:, None], labels) for images, labels in sets)
+    path = tmp_path_factory.mktemp("data") / "small.hdf5"
+    hdf5.write(path, Dataset(train, test, "small"))
+    return path

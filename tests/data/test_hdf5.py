@@ -1,0 +1,312 @@
+"""HDF5 datasets: every form that is promised loads, everything else is one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from dpcnn.data import hdf5
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.errors import DataError
+
+SHAPE = (2, 3, 5)  # (C, H, W)
+COUNT = {"train": 7, "test": 4}
+CLASSES = 10
+EVERY_BYTE = np.arange(COUNT["train"] * 30) % 256  # 210 values and the rest in the test set
+
+
+def bytes_of(part: str, shape: tuple[int, ...]) -> Any:
+    """Return images (N, *shape) uint8; both sets together hold every byte."""
+    start = 0 if part == "train" else 150
+    count = COUNT[part] * int(np.prod(shape))
+    return ((np.arange(count) + start) % 256).astype(np.uint8).reshape(-1, *shape)
+
+
+def labels_of(part: str) -> Any:
+    return np.arange(COUNT[part]) * 3 % CLASSES
+
+
+def contents(shape: tuple[int, ...] = SHAPE, dtype: str = "u1", **replaced: Any) -> dict[str, Any]:
+    """Return what a good file holds, some arrays replaced; None leaves one out."""
+    arrays: dict[str, Any] = {}
+    for part in COUNT:
+        x = bytes_of(part, shape)
+        arrays[f"x_{part}"] = x if dtype == "u1" else (x / 255).astype(dtype)
+        arrays[f"y_{part}"] = labels_of(part)
+    return {key: value for key, value in (arrays | replaced).items() if value is not None}
+
+
+def store(path: Path, arrays: dict[str, Any], **how: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            if isinstance(array, np.ndarray):
+                file.create_dataset(key, data=array, **how)
+            else:
+                file[key] = array
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "set.hdf5"
+
+
+def load(path: Path, shape: tuple[int, int, int] = SHAPE, num_class: int = CLASSES) -> Dataset:
+    return hdf5.read(path, shape, num_class)
+
+
+def batch(images: Images) -> Any:
+    """Return all images as one batch (C, H, W, N)."""
+    return images.load(np.arange(len(images)))
+
+
+def refused(path: Path, *parts: str, num_class: int = CLASSES) -> None:
+    """Hold that the file is refused in one line that names it and has these parts."""
+    with pytest.raises(DataError) as caught:
+        load(path, num_class=num_class)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert all(part in message for part in [str(path), *parts]), message
+
+
+FORMS = [((1, 3, 5), (15,)), ((1, 3, 5), (3, 5)), ((1, 3, 5), (1, 3, 5)), (SHAPE, (30,))]
+FORMS += [(SHAPE, SHAPE)]
+
+
+@pytest.mark.parametrize(("shape", "form"), FORMS)
+@pytest.mark.parametrize("dtype", ["u1", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("how", [{}, {"compression": "gzip", "chunks": True}])
+def test_every_form_loads_as_the_same_batch(
+    shape: tuple[int, int, int], form: tuple[int, ...], dtype: str, how: Any, path: Path
+) -> None:
+    dataset = load(store(path, contents(form, dtype), **how), shape)
+    for part, images in (("train", dataset.train), ("test", dataset.test)):
+        k = bytes_of(part, shape).astype(np.float32)
+        expected = (k / np.float32(255)).transpose(1, 2, 3, 0)
+        np.testing.assert_array_equal(batch(images), expected, strict=True)
+        np.testing.assert_array_equal(images.labels, labels_of(part))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4", "f8"])
+def test_images_of_k_255_are_kept_as_bytes(dtype: str, path: Path) -> None:
+    every = np.arange(256).repeat(30).reshape(-1, 30).astype(np.uint8)
+    x = every if dtype == "u1" else (every / 255).astype(dtype)
+    arrays = contents(x_train=x, y_train=np.zeros(256, int))
+    images = load(store(path, arrays)).train.images
+    np.testing.assert_array_equal(images, every.reshape(-1, *SHAPE), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_other_floats_are_kept_as_float32(dtype: str, path: Path) -> None:
+    x = np.random.default_rng(0).random((COUNT["train"], *SHAPE)).astype(dtype)
+    x[0, 0, 0, :2] = 0, 1
+    images = load(store(path, contents(x_train=x))).train
+    np.testing.assert_array_equal(images.images, x.astype(np.float32), strict=True)
+    np.testing.assert_array_equal(batch(images), x.astype(np.float32).transpose(1, 2, 3, 0))
+
+
+def test_a_value_that_is_not_k_255_in_a_later_block_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdf5, "BLOCK", 3)
+    x = (bytes_of("train", SHAPE) / 255).astype(np.float32)
+    x[-1] = 0.3
+    images = load(store(path, contents(x_train=x))).train.images
+    np.testing.assert_array_equal(images, x, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", ">i2", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("form", [(-1,), (-1, 1)])
+def test_labels_of_any_integer_type_are_kept_small(
+    dtype: str, form: tuple[int, ...], path: Path
+) -> None:
+    y = labels_of("train").astype(dtype).reshape(form)
+    labels = load(store(path, contents(y_train=y))).train.labels
+    np.testing.assert_array_equal(labels, labels_of("train").astype(np.uint8), strict=True)
+
+
+def test_more_classes_than_a_byte_holds_have_wider_labels(path: Path) -> None:
+    y = np.full(COUNT["train"], 299)
+    labels = load(store(path, contents(y_train=y)), num_class=300).train.labels
+    np.testing.assert_array_equal(labels, y.astype(np.uint16), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_what_is_written_is_read(dtype: str, tmp_path: Path) -> None:
+    first = load(store(tmp_path / "first", contents(dtype=dtype)))
+    hdf5.write(tmp_path / "second", first)
+    second = load(tmp_path / "second")
+    for a, b in zip(first.arrays(), second.arrays(), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+    assert first.fingerprint() == second.fingerprint()
+
+
+def test_reading_leaves_the_file_as_it_is(path: Path) -> None:
+    store(path, contents())
+    os.utime(path, (1, 1))
+    before = path.read_bytes()
+    path.chmod(0o444)
+    load(path)
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime == 1
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_file_is_opened_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(path, contents())
+    modes = []
+    real = h5py.File
+
+    def spy(name: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        modes.append(mode)
+        return real(name, mode, *rest, **more)
+
+    monkeypatch.setattr(h5py, "File", spy)
+    load(path)
+    assert modes == ["r"]
+
+
+def test_a_missing_file_is_named(path: Path) -> None:
+    refused(path, "no such file", "--dataroot")
+
+
+def test_a_name_no_file_can_have_is_named(tmp_path: Path) -> None:
+    refused(tmp_path / ("x" * 300), "no such file")
+
+
+def test_a_directory_is_no_dataset(tmp_path: Path) -> None:
+    refused(tmp_path, "a directory", "expected an HDF5 dataset")
+
+
+@pytest.mark.parametrize("content", [b"", b"x_train,y_train\n", b"\x89HDF\r\n\x1a\n", b"\0" * 5000])
+def test_another_kind_of_file_is_named(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+    refused(path, "cannot be read as HDF5")
+
+
+def test_a_file_cut_off_anywhere_is_refused(path: Path) -> None:
+    whole = store(path, contents()).read_bytes()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        refused(path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_file_with_a_changed_byte_is_read_or_refused(seed: int, path: Path) -> None:
+    whole = store(path, contents()).read_bytes()
+    rng = np.random.default_rng(seed)
+    for place, value in zip(rng.integers(0, len(whole), 150), rng.bytes(150), strict=True):
+        path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        with contextlib.suppress(DataError):
+            load(path)
+
+
+@pytest.mark.parametrize("key", hdf5.KEYS)
+def test_a_missing_array_is_named_with_those_found(key: str, path: Path) -> None:
+    store(path, contents(**{key: None}))
+    refused(path, f"no array {key}", "expected x_train, y_train, x_test, y_test")
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/gone"), h5py.ExternalLink("gone.h5", "/x")])
+def test_a_link_to_nothing_is_a_missing_array(link: Any, path: Path) -> None:
+    refused(store(path, contents(y_test=link)), "no array y_test")
+
+
+def test_a_group_is_no_array(path: Path) -> None:
+    store(path, contents(x_test=None))
+    with h5py.File(path, "a") as file:
+        file.create_group("x_test")
+    refused(path, "no array x_test")
+
+
+def test_an_empty_file_holds_nothing(path: Path) -> None:
+    refused(store(path, {}), "no array", "found nothing")
+
+
+X, Y = bytes_of("train", SHAPE), labels_of("train")
+FLOATS = (X / 255).astype(np.float32)
+
+
+def with_value(value: float, dtype: str = "f4") -> Any:
+    x = FLOATS.astype(dtype)
+    x[-1, -1, -1, -1] = value
+    return x
+
+
+IN_RANGE = "expected floats in [0, 1] or uint8"
+
+
+@pytest.mark.parametrize(
+    ("x", "parts"),
+    [
+        (X.reshape(7, 2, 15), ["shape (7, 2, 15)", "expected (N, 30) or (N, 2, 3, 5)"]),
+        (X.reshape(7, 3, 5, 2), ["shape (7, 3, 5, 2)"]),
+        (X[:, :, :, :4], ["shape (7, 2, 3, 4)"]),
+        (X.reshape(-1), ["shape (210,)"]),
+        (np.uint8(3), ["shape ()"]),
+        (h5py.Empty("u1"), ["shape None"]),
+        (X[:0], ["is empty", "expected at least one image"]),
+        (X[:6], ["6 images in x_train", "7 labels in y_train"]),
+        (with_value(np.nan), ["NaN", IN_RANGE]),
+        (with_value(np.inf), ["inf", IN_RANGE]),
+        (with_value(-np.inf), ["-inf", IN_RANGE]),
+        (with_value(1e300, "f8"), ["1e+300", IN_RANGE]),
+        (with_value(1.001), ["values from 0 to 1.001", IN_RANGE]),
+        (with_value(-0.001), ["values from -0.001 to", IN_RANGE]),
+        (FLOATS * 255, ["values from 0 to 209", IN_RANGE]),
+        (X.astype("i4"), ["holds int32", "expected uint8 or floats in [0, 1]"]),
+        (X.astype(bool), ["holds bool"]),
+        (X.astype("c8"), ["holds complex64"]),
+        (X.astype("S3"), ["holds |S3"]),
+    ],
+)
+def test_unusable_images_are_refused(x: Any, parts: list[str], path: Path) -> None:
+    store(path, contents(x_train=x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(path, "x_train", *parts)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("label", [-1, 10, 255, 2**40])
+def test_a_label_that_is_no_class_is_refused(part: str, label: int, path: Path) -> None:
+    y = labels_of(part)
+    y[-1] = label
+    store(path, contents(**{f"y_{part}": y}))
+    refused(path, f"y_{part} holds label {label}", "expected 0..9", "--num_class 10")
+
+
+def test_fewer_classes_than_labels_are_refused(path: Path) -> None:
+    refused(store(path, contents()), "label", "expected 0..2", num_class=3)
+
+
+@pytest.mark.parametrize(
+    ("y", "parts"),
+    [
+        (Y.astype("f4"), ["holds float32", "expected integers"]),
+        (Y.astype("S1"), ["holds |S1", "expected integers"]),
+        ([str(label) for label in Y], ["holds object", "expected integers"]),
+        (np.eye(10, dtype=int)[Y], ["shape (7, 10)", "expected (N,) or (N, 1)"]),
+        (Y.reshape(7, 1, 1), ["shape (7, 1, 1)"]),
+        (np.int64(3), ["shape ()"]),
+        (h5py.Empty("i4"), ["shape None"]),
+    ],
+)
+def test_unusable_labels_are_refused(y: Any, parts: list[str], path: Path) -> None:
+    refused(store(path, contents(y_train=y)), "y_train", *parts)
+
+
+@pytest.mark.parametrize("key", ["x_train", "y_train"])
+def test_an_array_larger_than_the_memory_is_refused(key: str, path: Path) -> None:
+    store(path, contents(**{key: None}))
+    shape = (2**45, 30) if key == "x_train" else (2**50,)
+    with h5py.File(path, "a") as file:
+        file.create_dataset(key, shape, np.uint8, chunks=True)
+    refused(path, "allocate")

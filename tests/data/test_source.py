@@ -1,0 +1,114 @@
+"""Where the images come from: what is named, what is near, what is downloaded, what is built in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpcnn.data import hdf5, mnist, source
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.errors import DataError
+
+
+class Fetch:
+    """Stands in for the download: counts the calls, returns a path or fails."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.fails = False
+
+    def __call__(self, mirror: str | None = None, progress: bool = False) -> Path:
+        self.calls.append((mirror, progress))
+        if self.fails:
+            raise DataError("no network")
+        return Path("/cache/mnist.hdf5")
+
+
+@pytest.fixture
+def fetch(monkeypatch: pytest.MonkeyPatch) -> Fetch:
+    fetch = Fetch()
+    monkeypatch.setattr(mnist, "fetch", fetch)
+    return fetch
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change into an empty directory in an empty directory."""
+    path = tmp_path / "inside"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+def resolve(dataroot: str, mirror: str | None = None) -> tuple[str, list[str]]:
+    """Return what dataroot stands for, and the warnings."""
+    warnings: list[str] = []
+    return source.resolve(dataroot, mirror, False, warnings.append), warnings
+
+
+@pytest.mark.parametrize("dataroot", ["x.hdf5", "/no/such/file", "digits"])
+def test_what_is_named_is_taken(dataroot: str, inside: Path, fetch: Fetch) -> None:
+    (inside / "MNISTdata.hdf5").touch()
+    assert resolve(dataroot) == (dataroot, [])
+    assert fetch.calls == []
+
+
+def test_auto_prefers_the_file_here(inside: Path, fetch: Fetch) -> None:
+    (inside / "MNISTdata.hdf5").touch()
+    (inside.parent / "MNISTdata.hdf5").touch()
+    found, warnings = resolve("auto")
+    assert Path(found).resolve() == inside / "MNISTdata.hdf5"
+    assert warnings == []
+    assert fetch.calls == []
+
+
+def test_auto_then_takes_the_file_above(inside: Path, fetch: Fetch) -> None:
+    (inside / "MNISTdata.hdf5").mkdir()
+    (inside.parent / "MNISTdata.hdf5").touch()
+    assert Path(resolve("auto")[0]).resolve() == inside.parent / "MNISTdata.hdf5"
+    assert fetch.calls == []
+
+
+@pytest.mark.usefixtures("inside")
+@pytest.mark.parametrize("dataroot", ["auto", "mnist"])
+def test_mnist_is_fetched_from_the_cache_or_the_mirror(dataroot: str, fetch: Fetch) -> None:
+    assert resolve(dataroot, "http://mirror") == ("/cache/mnist.hdf5", [])
+    assert fetch.calls == [("http://mirror", False)]
+
+
+@pytest.mark.usefixtures("inside")
+def test_auto_falls_back_to_the_digits_with_a_warning(fetch: Fetch) -> None:
+    fetch.fails = True
+    found, warnings = resolve("auto")
+    assert found == source.DIGITS
+    assert len(warnings) == 1
+    assert "BUILT-IN DIGITS" in warnings[0]
+    assert "no network" in warnings[0]
+
+
+@pytest.mark.usefixtures("inside")
+def test_mnist_that_cannot_be_had_is_an_error(fetch: Fetch) -> None:
+    fetch.fails = True
+    with pytest.raises(DataError, match="no network"):
+        resolve("mnist")
+
+
+def test_the_digits_are_12000_and_2000_in_balance() -> None:
+    dataset = source.load("digits", (1, 28, 28), 10)
+    assert (len(dataset.train), len(dataset.test)) == (12_000, 2_000)
+    assert dataset.train.shape == dataset.test.shape == (1, 28, 28)
+    assert dataset.train.images.dtype == np.uint8
+    assert set(np.bincount(dataset.train.labels)) == {1200}
+    assert "built-in digits" in dataset.source
+
+
+def test_a_file_is_loaded_and_named(tmp_path: Path) -> None:
+    part = Images(np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1], np.uint8))
+    path = tmp_path / "set.hdf5"
+    hdf5.write(path, Dataset(part, part, ""))
+    dataset = source.load(str(path), (1, 3, 3), 2)
+    assert dataset.source == str(path)
+    assert len(dataset.train) == 2

@@ -1,0 +1,120 @@
+"""Real runs of dpcnn: alone, under MPICH's mpirun, or under Open MPI's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT = 240  # seconds; a job that hangs fails here
+
+# Fields of metrics.jsonl that say how long, not what.
+TIMES = {
+    "seconds",
+    "images_per_second",
+    "compute_seconds",
+    "communication_seconds",
+    "evaluation_seconds",
+    "world_size",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a job ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def sha(self) -> str:
+        """The SHA-256 of its last line."""
+        found = re.findall(r"^Weights SHA-256: ([0-9a-f]{64})$", self.stdout, re.MULTILINE)
+        assert found, f"no SHA-256; exit code {self.returncode}\n{self.stdout}\n{self.stderr}"
+        return str(found[-1])
+
+
+def run(
+    ranks: int | None,
+    *options: Any,
+    cwd: Path,
+    mpi: str = "mpich",
+    module: str = "dpcnn.train",
+    **environment: str,
+) -> Result:
+    """Run a module on so many ranks and wait for it; None is one process without MPI."""
+    return end(start(ranks, *options, cwd=cwd, mpi=mpi, module=module, **environment))
+
+
+def start(
+    ranks: int | None,
+    *options: Any,
+    cwd: Path,
+    mpi: str = "mpich",
+    module: str = "dpcnn.train",
+    **environment: str,
+) -> subprocess.Popen[str]:
+    """Start the same in a process group of its own, without waiting."""
+    command = [*launcher(ranks, mpi), "-m", module, *map(str, options)]
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Result:
+    """Wait for a job; one that hangs is killed and fails the test with what it printed."""
+    try:
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        pytest.fail(f"still running after {TIMEOUT} s: {process.args}\n{stdout}\n{stderr}")
+    return Result(process.returncode, stdout, stderr)
+
+
+def launcher(ranks: int | None, mpi: str = "mpich") -> list[str]:
+    """Return mpirun and Python of an MPI, or this Python alone; skips where it is missing."""
+    if ranks is None:
+        return [sys.executable]
+    if mpi == "mpich":
+        mpirun = Path(sys.executable).parent / "mpirun"
+        if not mpirun.exists():
+            pytest.skip(f"no MPICH in this environment ({mpirun}): start with launch/test")
+        return [str(mpirun), "-n", str(ranks), sys.executable]
+    if "DPCNN_OPENMPI" not in os.environ:
+        pytest.skip("DPCNN_OPENMPI is not set to an environment with Open MPI: use launch/test")
+    binaries = Path(os.environ["DPCNN_OPENMPI"]) / "bin"
+    allow = ["--allow-run-as-root", "--map-by", ":OVERSUBSCRIBE"]
+    return [str(binaries / "mpirun"), *allow, "-n", str(ranks), str(binaries / "python")]
+
+
+def metrics(directory: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl without what differs between equal runs."""
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+    return [{key: line[key] for key in line if key not in TIMES} for line in lines]
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    """Read a job's standard output up to a line that contains the text; return that line."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return line
+    pytest.fail(f"ended without printing {text!r}: {process.communicate()}")

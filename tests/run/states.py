@@ -1,0 +1,32 @@
+"""Checkpoints to write in tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dpcnn.run.checkpoint import Checkpoint
+
+
+def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoint:
+    """Return the state after a step; accuracies: step after an epoch -> test accuracy."""
+    rng = np.random.default_rng(step)
+
+    def array(*shape: int) -> Any:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    return Checkpoint(
+        model={
+            "convolution": {"weights": array(3, 1, 2, 2), "bias": array(3)},
+            "dense": {"weights": array(4, 3), "bias": array(4)},
+        },
+        optimizer={"velocity": array(31)},
+        position={"step": step, "epoch": 2, "loss": 0.1 + 0.2},
+        options={"lr": 0.1, "run_dir": "rüns\n", "train_limit": None},
+        metrics=[
+            {"step": after, "test_accuracy": accuracy, "loss": float("nan")}
+            for after, accuracy in (accuracies or {}).items()
+        ],
+        dataset={"fingerprint": "00ff", "source": "digits"},
+    )

@@ -1,0 +1,138 @@
+"""What is printed: whole lines for files, a bar for people, nothing on other ranks."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+
+import pytest
+
+from dpcnn.run.console import BarConsole, Console, PlainConsole, QuietConsole, console
+
+Captured = pytest.CaptureFixture[str]
+TABLE = [("convolution", "7x7", "32 x 24 x 24", "1,600"), ("dense", "10", "10", "184,330")]
+
+
+class Clock:
+    """A time that goes on only when told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("tqdm.std.time", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def train(out: Console, clock: Clock, steps: int, seconds: float, done: int = 0) -> None:
+    """Make an epoch's steps of 64 images, each of so many seconds."""
+    out.header({"dataset": "digits", "run directory": "runs/x"}, TABLE)
+    out.warn("careful")
+    out.start_epoch(2, 5, steps, done)
+    for step in range(done, steps):
+        clock.now += seconds
+        out.step(1 / (step + 1), 64)
+    out.end_epoch()
+    out.line("Epoch 2")
+
+
+def test_other_ranks_print_nothing(clock: Clock, capsys: Captured) -> None:
+    train(console("bar", rank=1), clock, 10, 20)
+    assert tuple(capsys.readouterr()) == ("", "")
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.01, 0), (1, 9), (4, 33), (10, 99), (25, 99)])
+def test_plain_prints_a_line_at_least_every_ten_seconds(
+    seconds: float, lines: int, clock: Clock, capsys: Captured
+) -> None:
+    train(PlainConsole(), clock, 100, seconds)
+    progress = [line for line in capsys.readouterr().out.splitlines() if "step" in line]
+    assert len(progress) == lines
+
+
+def test_a_plain_line_tells_epoch_step_loss_speed_and_time_left(
+    clock: Clock, capsys: Captured
+) -> None:
+    train(PlainConsole(), clock, 8, 5, done=4)
+    assert "epoch 2/5, step 6/8, loss 0.1667, 13 images/s, 10 s left\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [PlainConsole, QuietConsole])
+def test_plain_output_is_whole_lines(kind: type[Console], clock: Clock, capsys: Captured) -> None:
+    train(kind(), clock, 10, 10)
+    out, err = capsys.readouterr()
+    assert err == "warning: careful\n"
+    assert out.endswith("\nEpoch 2\n")
+    assert "\r" not in out
+    assert "\x1b" not in out
+
+
+def test_none_prints_all_but_the_progress(clock: Clock, capsys: Captured) -> None:
+    train(QuietConsole(), clock, 10, 10)
+    out = capsys.readouterr().out
+    assert "step" not in out
+    assert "runs/x" in out
+    assert "Epoch 2" in out
+
+
+def test_the_header_aligns_facts_and_layers(capsys: Captured) -> None:
+    PlainConsole().header({"dataset": "digits", "run directory": "runs/x"}, TABLE)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[0] == "dataset        digits"
+    assert lines[1] == "run directory  runs/x"
+    layers = lines[2:]
+    assert layers[0].split() == ["layer", "what", "output", "parameters"]
+    assert len({len(line) for line in layers}) == 1
+    assert layers[1].endswith(" 1,600")
+
+
+def test_the_bar_tells_epoch_step_loss_speed_and_time_left_on_standard_error(
+    clock: Clock, capsys: Captured
+) -> None:
+    train(BarConsole(), clock, 8, 5, done=4)
+    out, err = capsys.readouterr()
+    assert "warning: careful" in err
+    drawn = [text for text in err.split("\r") if "6/8" in text]
+    assert drawn
+    assert re.search(r"epoch 2/5 +75%\|.*\| 6/8, loss 0\.1667, 13 images/s, 00:10 left", drawn[0])
+    assert "\r" not in out
+    assert out.endswith("Epoch 2\n")
+
+
+def test_the_bar_is_gone_after_the_epoch(clock: Clock, capsys: Captured) -> None:
+    train(BarConsole(), clock, 4, 5)
+    last = capsys.readouterr().err.split("\r")[-2:]
+    assert [text.strip() for text in last] == ["", ""]
+
+
+def test_an_epoch_that_ends_twice_is_no_error() -> None:
+    out = BarConsole()
+    out.end_epoch()
+    out.start_epoch(1, 1, 1, 0)
+    out.end_epoch()
+    out.end_epoch()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("launchers", [None, "0", "1"])
+def test_auto_is_a_bar_where_a_person_watches(
+    terminal: bool, launchers: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delenv("DPCNN_TERMINAL", raising=False)
+    if launchers is not None:
+        monkeypatch.setenv("DPCNN_TERMINAL", launchers)
+    bar = terminal or launchers == "1"
+    assert type(console("auto", rank=0)) is (BarConsole if bar else PlainConsole)
+
+
+@pytest.mark.parametrize(
+    ("progress", "kind"), [("bar", BarConsole), ("plain", PlainConsole), ("none", QuietConsole)]
+)
+def test_a_named_progress_is_taken(progress: str, kind: type[Console]) -> None:
+    assert type(console(progress, rank=0)) is kind
+    assert type(console(progress, rank=1)) is Console

@@ -1,0 +1,179 @@
+"""The run directory: names, which checkpoints stay, which is sound, which run is the newest."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.run import checkpoint as checkpoints
+from dpcnn.run import metrics
+from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.directory import RUNS, RunDirectory
+from tests.run.states import state
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.create({"lr": 0.1}, {"python": "3"})
+    return run
+
+
+@pytest.fixture
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def files(run: RunDirectory) -> list[str]:
+    found = (path for path in run.path.rglob("*") if path.is_file())
+    return sorted(path.relative_to(run.path).as_posix() for path in found)
+
+
+def save(run: RunDirectory, steps: Any, keep: int = 3, **more: Any) -> None:
+    for step in steps:
+        run.save(state(step, **more), keep)
+
+
+def test_naming_a_run_touches_nothing(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    assert not run.has_run()
+    assert run.checkpoint_steps() == []
+    assert list(run.read_checkpoints()) == []
+    assert not run.path.exists()
+
+
+def test_a_new_run_holds_options_and_environment(run: RunDirectory) -> None:
+    assert files(run) == ["environment.json", "options.json"]
+    assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}
+    assert json.loads((run.path / "environment.json").read_text()) == {"python": "3"}
+    assert run.has_run()
+
+
+def test_a_checkpoint_alone_is_a_run(run: RunDirectory) -> None:
+    save(run, [0])
+    (run.path / "options.json").unlink()
+    assert run.has_run()
+
+
+def test_a_checkpoint_is_named_after_its_step(run: RunDirectory) -> None:
+    path = run.save(state(938), keep=3)
+    assert path == run.path / "checkpoints" / "step-00000938.h5"
+    assert checkpoints.read(path).position["step"] == 938
+
+
+def test_only_the_newest_stay(run: RunDirectory) -> None:
+    save(run, range(1, 8), keep=3)
+    assert run.checkpoint_steps() == [7, 6, 5]
+
+
+def test_the_best_stays_too(run: RunDirectory) -> None:
+    save(run, range(1, 9), keep=2, accuracies={1: 0.5, 3: 0.9, 5: 0.9, 7: 0.8})
+    assert run.checkpoint_steps() == [8, 7, 3]
+
+
+def test_a_best_that_is_overtaken_goes(run: RunDirectory) -> None:
+    save(run, [1, 2, 3], keep=1, accuracies={1: 0.5})
+    save(run, [4, 5], keep=1, accuracies={1: 0.5, 4: 0.6})
+    assert run.checkpoint_steps() == [5, 4]
+
+
+def test_a_checkpoint_just_saved_stays_beside_those_of_later_steps(run: RunDirectory) -> None:
+    save(run, [5, 10, 20, 30])
+    for path in (run.checkpoint_path(step) for step in (20, 30)):
+        path.write_bytes(b"broken")
+    save(run, [11, 12, 13], keep=2)
+    assert run.checkpoint_steps() == [30, 20, 13, 12]
+    save(run, [20, 30], keep=2)
+    assert run.checkpoint_steps() == [30, 20]
+
+
+def test_other_files_are_no_checkpoints(run: RunDirectory) -> None:
+    save(run, [3])
+    for name in ("step-3.h5", ".step-00000004.h5.17.tmp", "step-00000005.h5.bak", "notes"):
+        (run.checkpoints / name).touch()
+    assert run.checkpoint_steps() == [3]
+
+
+def test_checkpoints_are_read_newest_first_and_broken_ones_named(run: RunDirectory) -> None:
+    save(run, [1, 2, 3])
+    broken = run.checkpoint_path(2)
+    broken.write_bytes(broken.read_bytes()[:-1])
+    found = list(run.read_checkpoints())
+    assert [path for path, _ in found] == [run.checkpoint_path(step) for step in (3, 2, 1)]
+    assert [type(each) for _, each in found] == [Checkpoint, CheckpointError, Checkpoint]
+    assert str(broken) in str(found[1][1])
+
+
+def test_a_later_start_removes_what_a_killed_write_left(run: RunDirectory) -> None:
+    save(run, [1])
+    (run.checkpoints / ".step-00000002.h5.17.tmp").touch()
+    run.create({"lr": 0.2}, {})
+    assert files(run) == ["checkpoints/step-00000001.h5", "environment.json", "options.json"]
+    assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.2}
+
+
+def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
+    lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
+    for line in lines:
+        metrics.append(run.path, line)
+    with (run.path / metrics.NAME).open("a") as file:
+        file.write('{"epoch": 6, "lo')
+    run.restore_metrics(lines[:3])
+    text = (run.path / metrics.NAME).read_text()
+    assert [json.loads(line) for line in text.splitlines()] == lines[:3]
+    metrics.append(run.path, lines[3])
+    assert (run.path / metrics.NAME).read_text() == metrics.text(lines[:4])
+
+
+@pytest.mark.parametrize("name", ["file", "file/run", "x" * 300])
+def test_a_directory_that_cannot_be_is_an_option_error(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = RunDirectory(tmp_path / name)
+    assert not run.has_run()
+    with pytest.raises(OptionError) as caught:
+        run.create({}, {})
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert f"--run_dir {run.path}" in message
+
+
+@pytest.mark.usefixtures("_inside")
+def test_new_runs_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "20260101-120000")
+    names = []
+    for _ in range(12):
+        run = RunDirectory.new()
+        run.create({}, {})
+        names.append(run.path.name)
+    assert names[:3] == ["20260101-120000", "20260101-120000-2", "20260101-120000-3"]
+    assert len(set(names)) == 12
+    assert {path.name for path in RUNS.iterdir()} == set(names)
+
+
+@pytest.mark.usefixtures("_inside")
+def test_the_newest_run_is_the_one_started_or_saved_last() -> None:
+    assert RunDirectory.newest() is None
+    for name, started in (("a", 10), ("b", 20), ("c", 15)):
+        run = RunDirectory(RUNS / name)
+        run.create({}, {})
+        os.utime(run.path / "options.json", (started, started))
+    (RUNS / "no-run").mkdir()
+    assert RunDirectory.newest().path == RUNS / "b"
+    os.utime(RunDirectory(RUNS / "c").save(state(1), 3), (30, 30))
+    assert RunDirectory.newest().path == RUNS / "c"
+
+
+def test_the_text_of_an_error_is_kept_by_rank(run: RunDirectory) -> None:
+    run.write_error(3, "what happened")
+    assert (run.path / "errors" / "rank-3.txt").read_text() == "what happened"
+
+
+def test_an_error_that_cannot_be_kept_is_no_other_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    RunDirectory(tmp_path / "file").write_error(0, "what happened")

@@ -1,0 +1,28 @@
+"""metrics.jsonl: an object a line, and which epoch was the best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpcnn.run import metrics
+
+
+def test_a_line_is_added_for_each_epoch(tmp_path: Path) -> None:
+    lines = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-300}]
+    for line in lines:
+        metrics.append(tmp_path, line)
+    text = (tmp_path / metrics.NAME).read_text()
+    assert [json.loads(line) for line in text.splitlines()] == lines
+    assert text == metrics.text(lines)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [([], None), ([0.5], 10), ([0.5, 0.9, 0.8], 20), ([0.9, 0.9], 10), ([0, 0], 10)],
+)
+def test_the_best_is_the_earliest_of_equals(accuracies: list[float], best: int | None) -> None:
+    lines = [{"step": 10 * n, "test_accuracy": each} for n, each in enumerate(accuracies, 1)]
+    assert metrics.best_step(lines) == best
