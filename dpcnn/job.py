@@ -76,7 +76,8 @@ def run(
 def _report(error: DpcnnError, rank: int) -> int:
     """Print the error's line on rank 0; return its exit code."""
     if rank == 0:
-        print(f"dpcnn: error: {error}", file=sys.stderr, flush=True)
+        line = " ".join(str(error).split())
+        print(f"dpcnn: error: {line}", file=sys.stderr, flush=True)
     return error.exit_code
 
 

@@ -17,7 +17,7 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dpcnn.errors import OptionError
+from dpcnn.errors import CheckpointError, OptionError
 
 
 def option(
@@ -202,7 +202,8 @@ def _check(each: Field[Any], value: Any) -> None:
     wanted = kind(each.name)
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     fits = isinstance(value, int if wanted is int else wanted) or (wanted is float and numeric)
-    if not fits or isinstance(value, bool) or value == "":
+    unusable = isinstance(value, bool) or value == "" or "\0" in str(value)
+    if not fits or unusable:
         raise _wrong(each.name, value)
     if facts["choices"] and value not in facts["choices"]:
         raise _wrong(each.name, value)
@@ -329,8 +330,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) -> Options:
     """Return the options of a resumed run: the recorded ones, with those given that may change.
 
-    Raises OptionError that names every given option that contradicts the recorded one.
+    Raises OptionError that names every given option that contradicts the recorded one, and
+    CheckpointError where the recorded options are not those of this version.
     """
+    if recorded.keys() != TABLE.keys():
+        odd = ", ".join(sorted(recorded.keys() ^ TABLE.keys()))
+        raise CheckpointError(f"the checkpoint is of another version of dpcnn (options {odd})")
     wrong = [
         f"--{name} is {_word(name, getattr(options, name))}, expected {_word(name, recorded[name])}"
         for name in sorted(given)

@@ -6,6 +6,7 @@ can be wrong is found before the run directory is touched.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,13 +46,19 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
         trainer.restore(start.checkpoint)
     environment = describe(__version__, comm.hosts, comm.library, threads)
 
-    def create() -> None:
-        start.directory.create(options.as_dict(), environment)
-        start.directory.restore_metrics(trainer.metrics)
+    def create() -> RunDirectory:
+        start.directory.create(options.as_dict(), environment, trainer.metrics)
+        return start.directory
 
     # Before a step that all ranks make together: once the header is out, no rank dies of a signal.
     trainer.requests.listen()
-    comm.together(create, only=comm.rank == 0)
+    directory = comm.bcast(comm.together(create, only=comm.rank == 0))
+    assert directory is not None, "rank 0 has made it or raised"
+    trainer.directory = directory
+    if options.reduce == "exact" and threads != 1:
+        out.warn(
+            f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"
+        )
     out.header(header(trainer, threads), layer_table(network))
     return trainer
 
@@ -87,7 +94,7 @@ def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicato
 
     newest, found = comm.bcast(comm.together(find, only=comm.rank == 0)) or (None, None)
     assert newest is not None, "rank 0 has found one or raised"
-    options = Options(**newest.options)
+    options = restored(Options(), frozenset(), newest.options)
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     silent = Console()
@@ -164,7 +171,7 @@ def _directory(options: Options) -> RunDirectory:
 
 def _named(path: Path, options: Options, console: Console) -> tuple[RunDirectory, Checkpoint]:
     """Return --run_dir, or the run directory around it, and the checkpoint --resume PATH names."""
-    if path.is_dir():
+    if os.path.isdir(path):
         around = RunDirectory(path)
         found = _newest_sound(around, console)
         if found is None:

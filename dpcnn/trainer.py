@@ -197,7 +197,7 @@ class Trainer:
         }
         self.metrics.append(line)
         if self.comm.rank == 0:
-            metrics.append(self.directory.path, line)
+            self._write_metrics(line)
         self.console.line(
             f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
             f" Training Accuracy = {line['train_accuracy']:.4f},"
@@ -207,6 +207,13 @@ class Trainer:
         due = position.epoch if self.unit == "ep" else position.step
         if due % self.interval == 0:
             self._save_once()
+
+    def _write_metrics(self, line: metrics.Metrics) -> None:
+        """Add a line to metrics.jsonl; a full disk costs the line there, not the run."""
+        try:
+            metrics.append(self.directory.path, line)
+        except OSError as error:
+            self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
 
     def evaluate(self, images: Images) -> tuple[float, float]:
         """Return the mean loss and the accuracy over these images, where they are evaluated.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 OPEN_MPI = "Open MPI's mpirun"
 HYDRA = "a Hydra mpirun (MPICH or Intel MPI)"
 SLURM = "Slurm's srun"
+PMI = "a PMI launcher"
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,11 @@ class Launch:
 # what an allocation may hold, and is also set for a plain python in a batch script;
 # SLURM_STEP_NUM_TASKS is set by srun for what it started. PMIx names the rank but not the size,
 # so PMIx alone is found under the launcher's own names (Open MPI, Slurm).
+# Only Hydra sets MPI_LOCALNRANKS; PMI variables alone come from srun --mpi=pmi2, Cray or others.
 _VARIABLES = (
     (OPEN_MPI, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
     (HYDRA, "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+    (PMI, "PMI_RANK", "PMI_SIZE", "PMI_LOCAL_SIZE"),
     (SLURM, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
 )
 
@@ -49,7 +52,8 @@ _VARIABLES = (
 def detect(environment: Mapping[str, str] = os.environ) -> Launch:
     """Return who launched this process, from the variables of the known launchers."""
     for launcher, rank, size, local_size in _VARIABLES:
-        if size in environment and rank in environment:
+        known = launcher != HYDRA or local_size in environment
+        if size in environment and rank in environment and known:
             world = max(1, _number(environment[size], 1))
             local = max(1, _number(environment.get(local_size, ""), world))
             return Launch(launcher, _number(environment[rank], 0), world, local)

@@ -93,9 +93,9 @@ class Reduction:
         with np.errstate(over="ignore", invalid="ignore"):  # _check says it in words
             self.comm.Allreduce(self._gradient, self._scalars, out=gradient)
         sums = dict(zip(self.names, self._scalars.tolist(), strict=True))
-        self._check(sums)
         self._scalars.fill(0)
         self._parts = 0
+        self._check(sums)
         return sums
 
     def _add_gradient(self, gradient: Array) -> None:

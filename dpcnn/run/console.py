@@ -109,8 +109,7 @@ class BarConsole(PlainConsole):
             file=sys.stderr,
             leave=False,
             # Under mpirun standard error is a pipe, and only COLUMNS knows the terminal.
-            ncols=None if sys.stderr.isatty() else shutil.get_terminal_size().columns - 1,
-            dynamic_ncols=sys.stderr.isatty(),
+            ncols=shutil.get_terminal_size().columns - 1,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
 

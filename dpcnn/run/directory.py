@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,19 @@ _STEP = re.compile(r"step-(\d{8,})\.h5")
 class RunDirectory:
     """One run's directory. Creating the object touches nothing on the disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, unnamed: bool = False) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.unnamed = unnamed
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.path / "checkpoints"
 
     @classmethod
     def new(cls) -> RunDirectory:
-        """Return runs/DATE-TIME, with a number behind it if that is taken."""
-        name = time.strftime("%Y%m%d-%H%M%S")
-        taken = {path.name for path in RUNS.glob(f"{name}*")}
-        names = (name + suffix for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
-        return cls(RUNS / next(each for each in names if each not in taken))
+        """Return runs/DATE-TIME; `create` appends a number if another run has that name."""
+        return cls(RUNS / time.strftime("%Y%m%d-%H%M%S"), unnamed=True)
 
     @classmethod
     def newest(cls) -> RunDirectory | None:
@@ -52,26 +54,43 @@ class RunDirectory:
         """Tell whether a run has been kept here."""
         return os.path.exists(self.path / OPTIONS) or bool(self.checkpoint_steps())
 
-    def create(self, options: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Make the directories and write options.json and environment.json.
+    def create(
+        self,
+        options: dict[str, Any],
+        environment: dict[str, Any],
+        lines: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Make the directories, write options and environment, make metrics.jsonl hold the lines.
 
-        Raises OptionError where that is not possible.
+        Removes what a killed run left half written. Raises OptionError where it cannot be done.
         """
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for leftover in self.checkpoints.glob(".*.tmp"):
+            self._claim()
+            self.checkpoints.mkdir(exist_ok=True)
+            for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
                 leftover.unlink(missing_ok=True)
-            self._write_json("environment.json", environment)
-            self._write_json(OPTIONS, options)
+            self._write("environment.json", json.dumps(environment, indent=2) + "\n")
+            self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
+            self._write(metrics.NAME, metrics.text(lines))
         except OSError as error:
             raise OptionError(
                 f"--run_dir {self.path}: {error.strerror}, expected a directory to write to"
             ) from error
 
-    def restore_metrics(self, lines: list[dict[str, Any]]) -> None:
-        """Make metrics.jsonl hold these lines and no others."""
-        path = self.path / metrics.NAME
-        checkpoints.write_atomically(path, metrics.text(lines).encode())
+    def _claim(self) -> None:
+        """Make the directory; an unnamed one becomes the first name that no other run has."""
+        base, number = self.path, 1
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=not self.unnamed)
+            except FileExistsError:
+                if not self.unnamed:
+                    raise
+                number += 1
+                self.path = base.with_name(f"{base.name}-{number}")
+            else:
+                self.unnamed = False
+                return
 
     def checkpoint_path(self, step: int) -> Path:
         """Return where the checkpoint of a step lies."""
@@ -115,8 +134,7 @@ class RunDirectory:
         except OSError:
             return
 
-    def _write_json(self, name: str, value: dict[str, Any]) -> None:
-        text = json.dumps(value, indent=2) + "\n"
+    def _write(self, name: str, text: str) -> None:
         checkpoints.write_atomically(self.path / name, text.encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ Metrics = dict[str, Any]
 NAME = "metrics.jsonl"
 
 
-def text(lines: list[Metrics]) -> str:
+def text(lines: Iterable[Metrics]) -> str:
     """Return the lines as the file holds them."""
     return "".join(json.dumps(line) + "\n" for line in lines)
 

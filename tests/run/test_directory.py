@@ -49,7 +49,7 @@ def test_naming_a_run_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_new_run_holds_options_and_environment(run: RunDirectory) -> None:
-    assert files(run) == ["environment.json", "options.json"]
+    assert files(run) == ["environment.json", "metrics.jsonl", "options.json"]
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}
     assert json.loads((run.path / "environment.json").read_text()) == {"python": "3"}
     assert run.has_run()
@@ -113,8 +113,10 @@ def test_checkpoints_are_read_newest_first_and_broken_ones_named(run: RunDirecto
 def test_a_later_start_removes_what_a_killed_write_left(run: RunDirectory) -> None:
     save(run, [1])
     (run.checkpoints / ".step-00000002.h5.17.tmp").touch()
+    (run.path / ".options.json.17.tmp").touch()
     run.create({"lr": 0.2}, {})
-    assert files(run) == ["checkpoints/step-00000001.h5", "environment.json", "options.json"]
+    kept = ["checkpoints/step-00000001.h5", "environment.json", "metrics.jsonl", "options.json"]
+    assert files(run) == kept
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.2}
 
 
@@ -124,7 +126,7 @@ def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
         metrics.append(run.path, line)
     with (run.path / metrics.NAME).open("a") as file:
         file.write('{"epoch": 6, "lo')
-    run.restore_metrics(lines[:3])
+    run.create({}, {}, lines[:3])
     text = (run.path / metrics.NAME).read_text()
     assert [json.loads(line) for line in text.splitlines()] == lines[:3]
     metrics.append(run.path, lines[3])
@@ -147,8 +149,7 @@ def test_a_directory_that_cannot_be_is_an_option_error(name: str, tmp_path: Path
 def test_new_runs_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda _: "20260101-120000")
     names = []
-    for _ in range(12):
-        run = RunDirectory.new()
+    for run in [RunDirectory.new() for _ in range(12)]:
         run.create({}, {})
         names.append(run.path.name)
     assert names[:3] == ["20260101-120000", "20260101-120000-2", "20260101-120000-3"]

@@ -1,0 +1,178 @@
+"""What is wrong is one line of rank 0 and one exit code; what breaks ends the whole job."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.launching import launcher, run
+
+
+def one_line(result):
+    """The only line on standard error."""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("dpcnn: error: ")
+    return result.stderr
+
+
+@pytest.fixture
+def broken(small, tmp_path):
+    """Write a copy of the small dataset with one array replaced; return its path."""
+
+    def write(key, change):
+        path = tmp_path / "broken.hdf5"
+        path.write_bytes(small.read_bytes())
+        with h5py.File(path, "r+") as file:
+            array = change(file[key][()])
+            del file[key]
+            if array is not None:
+                file[key] = array
+        return path
+
+    return write
+
+
+BAD_DATA = {
+    "missing key": ("y_test", lambda y: None, "y_test"),
+    "label out of range": ("y_train", lambda y: y + 5, "holds label 14, expected 0..9"),
+    "float labels": ("y_train", lambda y: y * 1.5, "expected integers"),
+    "lengths": ("y_train", lambda y: y[:-1], "999 labels"),
+    "shape": ("x_train", lambda x: x[:, :, 1:], "has shape (1000, 1, 27, 28)"),
+    "NaN": ("x_test", lambda x: x * np.float32("nan"), "NaN"),
+    "range": ("x_test", lambda x: x * np.float32(1.0), "values from 0 to 255"),
+    "empty": ("x_train", lambda x: x[:0], "empty"),
+    "few": ("x_train", lambda x: x[:2], ""),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data_is_one_line_on_three_ranks(case, broken, tmp_path):
+    key, change, words = BAD_DATA[case]
+    path = broken(key, change)
+    result = run(3, "--dataroot", path, cwd=tmp_path)
+    assert result.returncode == 2
+    line = one_line(result)
+    assert str(path) in line
+    assert words in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fewer_images_than_ranks_are_refused(small, tmp_path):
+    result = run(3, "--dataroot", small, "--train_limit", 2, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "2 training images for 3 ranks" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--dataroot", "/no/such/file"], "/no/such/file: no such file"),
+        (["--stride", "2"], "(28 - 7 + 2*1)/2 + 1 = 12.5"),
+        (["--epochz", "2"], "did you mean epochs?"),
+        (["--lr", "nan"], "--lr is"),
+        (["--resume", "/no/such/checkpoint.h5"], "/no/such/checkpoint.h5"),
+        (["--run_dir", "/proc/run"], "--run_dir /proc/run"),
+    ],
+)
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
+def test_bad_options_are_one_line_on_three_ranks(options, words, mpi, tmp_path, small):
+    rest = () if "--dataroot" in options else ("--dataroot", small)
+    result = run(3, *options, *rest, cwd=tmp_path, mpi=mpi)
+    assert result.returncode == 2
+    ours = [line for line in result.stderr.splitlines() if line.startswith("dpcnn: error: ")]
+    assert len(ours) == 1
+    assert words in ours[0]
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_is_printed_once(tmp_path):
+    result = run(3, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.count("usage:") == 1
+
+
+@pytest.mark.parametrize("mpirun", ["mpich", "openmpi"])
+def test_another_mpi_than_mpiruns_is_refused_naming_both(mpirun, small, tmp_path):
+    """Python of one MPI's environment under the mpirun of the other."""
+    python = launcher(1, "openmpi" if mpirun == "mpich" else "mpich")[-1]
+    options = ("-m", "dpcnn.train", "--dataroot", small)
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+    wrapper.chmod(0o755)
+    import subprocess
+
+    command = [*launcher(2, mpirun)[:-1], str(wrapper), *map(str, options)]
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
+    for words in ("started 2 ranks", "Open MPI", "MPICH"):
+        assert words in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_world_of_one_is_refused_where_several_were_started(small, tmp_path):
+    pytest.importorskip("mpi4py")
+    launcher(1)
+    environment = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4"}
+    result = run(None, "--dataroot", small, cwd=tmp_path, **environment)
+    assert result.returncode == 2
+    assert "Slurm's srun started 4 ranks" in one_line(result)
+    assert "a world of 1" in result.stderr
+
+
+def test_one_process_needs_no_mpi4py(small, tmp_path):
+    site = tmp_path / "site"
+    (site / "mpi4py").mkdir(parents=True)
+    (site / "mpi4py/__init__.py").write_text("raise ImportError('there is no mpi4py here')\n")
+    path = {"PYTHONPATH": f"{site}:{os.getcwd()}"}
+    options = ("--dataroot", small, "--max_steps", 2)
+    assert run(None, *options, cwd=tmp_path, **path).returncode == 0
+    several = run(2, *options, cwd=tmp_path, **path)
+    assert several.returncode == 2
+    assert "mpi4py cannot be used (there is no mpi4py here)" in one_line(several)
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
+@pytest.mark.parametrize("error", ["ValueError('a bug')", "SystemExit(3)", "MemoryError()"])
+def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpi, error, small, tmp_path):
+    (tmp_path / "buggy.py").write_text(
+        textwrap.dedent(f"""
+        import sys
+        from dpcnn import train
+        from dpcnn.trainer import Trainer
+        step = Trainer.step
+        def buggy(self, order):
+            if self.comm.rank == 1 and self.position.step == 5:
+                raise {error}
+            return step(self, order)
+        Trainer.step = buggy
+        sys.exit(train.main())
+        """)
+    )
+    path = {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+    options = ("--dataroot", small, "--run_dir", "run")
+    result = run(3, *options, cwd=tmp_path, mpi=mpi, module="buggy", **path)
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "rank 1 on " in result.stderr
+    assert "Traceback" in (tmp_path / "run/errors/rank-1.txt").read_text()
+
+
+def test_divergence_is_one_line_and_keeps_the_last_good_step(small, tmp_path):
+    options = ("--dataroot", small, "--lr", "1e6", "--run_dir", "run")
+    result = run(3, *options, cwd=tmp_path)
+    assert result.returncode == 1
+    assert one_line(result).startswith("dpcnn: error: step 2: ")
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000001.h5"]
