@@ -101,6 +101,7 @@ class BarConsole(PlainConsole):
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         super().start_epoch(epoch, epochs, steps, done)
+        terminal = shutil.get_terminal_size()
         self.bar = tqdm(
             total=steps,
             initial=done,
@@ -108,8 +109,9 @@ class BarConsole(PlainConsole):
             unit="step",
             file=sys.stderr,
             leave=False,
-            # Under mpirun standard error is a pipe, and only COLUMNS knows the terminal.
-            ncols=shutil.get_terminal_size().columns - 1,
+            # tqdm asks standard error alone: a pipe under mpirun. And it believes a size of 0.
+            ncols=terminal.columns - 1,
+            nrows=terminal.lines,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
 
