@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import tempfile
 import threading
 import urllib.error
@@ -89,11 +90,10 @@ def cached() -> Path | None:
 def fetch(mirror: str | None = None, progress: bool = False) -> Path:
     """Return MNIST as an HDF5 file in the cache, downloading it if it is not there.
 
-    mirror: an http or https URL to take the place of MIRRORS. progress: show a bar on standard
-    error. Raises DataError that names each mirror and what was wrong with it, or the cache
-    directory if that cannot be written to.
+    mirror: a URL to take the place of MIRRORS. progress: show a bar on standard error. Raises
+    DataError that says what was wrong with each mirror, or with the cache directory.
     """
-    if mirror is not None and not mirror.lower().startswith(("http://", "https://")):
+    if mirror is not None and not re.fullmatch(r"https?://\S+", mirror, re.IGNORECASE):
         raise DataError(f"--mirror is {mirror!r}, expected an http:// or https:// URL")
     if (path := cached()) is not None:
         return path
@@ -185,8 +185,7 @@ def _inflate(response: Any, file: IdxFile, progress: bool) -> bytearray:
 def _reason(error: Exception) -> str:
     """Return an error's text in one line."""
     inner = error.reason if type(error) is urllib.error.URLError else error
-    text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
-    return " ".join(text.split())
+    return " ".join((getattr(inner, "strerror", None) or str(inner) or repr(inner)).split())
 
 
 def _write(path: Path, arrays: list[NDArray[np.uint8]]) -> None:

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import socket
 import socketserver
 import subprocess
@@ -18,7 +19,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import astuple
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -169,6 +170,12 @@ def failure(mirror: str | None = None) -> str:
     return message
 
 
+@pytest.fixture
+def tutorial(mnist: Path) -> Path:
+    """The real MNIST, under a name that is not the module's."""
+    return mnist
+
+
 def real_contents(path: Path) -> Contents:
     with h5py.File(path) as file:
         x_train, y_train, x_test, y_test = (file[key][()] for key in KEYS)
@@ -180,9 +187,9 @@ def real_contents(path: Path) -> Contents:
     return found
 
 
-def test_the_real_files_are_fetched_bit_for_bit(mnist: Path, sealed: Path, start: Start) -> None:
-    mirror = start(real_contents(mnist))
-    path = fetch(mirror.url)
+def test_the_real_files_are_fetched_bit_for_bit(tutorial: Path, sealed: Path, start: Start) -> None:
+    mirror = start(real_contents(tutorial))
+    path = mnist.fetch(mirror.url)
     assert path == sealed / "mnist.hdf5"
     assert [array.shape for array in arrays(path)] == [
         (60000, 1, 28, 28),
@@ -191,12 +198,8 @@ def test_the_real_files_are_fetched_bit_for_bit(mnist: Path, sealed: Path, start
         (10000,),
     ]
     assert {array.dtype for array in arrays(path)} == {np.dtype(np.uint8)}
-    fetched, tutorial = (hdf5.read(file, (1, 28, 28), 10) for file in (path, mnist))
-    assert fetched.fingerprint() == tutorial.fingerprint()
-
-
-# The fixture `mnist` of conftest.py, the real data, takes the module's name inside a test.
-fetch = mnist.fetch
+    fetched, source = (hdf5.read(file, (1, 28, 28), 10) for file in (path, tutorial))
+    assert fetched.fingerprint() == source.fingerprint()
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -271,46 +274,291 @@ def broken(request: Request) -> None:
     request.send(request.body()[:50] + bytes(60) + request.body()[110:])
 
 
+def labels_instead(request: Request) -> None:
+    request.send(request.mirror.files["train-labels-idx1-ubyte.gz"])
+
+
+def raw(answer: bytes) -> Callable[[Request], None]:
+    """Return the fault that sends these bytes in place of an HTTP answer."""
+
+    def send(request: Request) -> None:
+        request.wfile.write(answer)
+
+    return send
+
+
+# What a mirror does in place of serving a file, and a pattern of what is said of it.
 FAULTS: dict[str, tuple[Callable[[Request], None], str]] = {
     "not found": (lambda request: request.send_error(404), "404"),
     "server error": (lambda request: request.send_error(500), "500"),
-    "error without words": (lambda request: request.send_response_only(503, " "), "HTTP"),
-    "no answer but the end": (lambda request: None, "closed"),
-    "not HTTP": (lambda request: request.wfile.write(b"220 mail\r\n") and None, "220"),
-    "not gzip": (lambda request: request.send(b"<html>log in</html>"), "header"),
-    "not compressed": (lambda r: r.send(gzip.decompress(r.body())), "header"),
+    "error without words": (raw(b"HTTP/1.0 503\r\n\r\n"), "503"),
+    "no answer but the end": (raw(b""), "closed"),
+    "not HTTP": (raw(b"220 mail\r\n"), "220 mail"),
+    "length not a number": (raw(b"HTTP/1.0 200 OK\r\nContent-Length: x\r\n\r\n"), "'x'"),
+    "not gzip": (lambda request: request.send(b"<html>log in</html>"), "incorrect header"),
+    "not compressed": (lambda r: r.send(gzip.decompress(r.body())), "incorrect header"),
     "broken gzip": (broken, "decompressing"),
+    "wrong check sum in gzip": (lambda r: r.send(r.body()[:-8] + bytes(8)), "incorrect data"),
     "empty": (lambda request: request.send(b""), "cut off after 0 bytes"),
     "wrong file": (sends(altered), "SHA-256"),
     "one byte short": (sends(lambda content: content[:-1]), "SHA-256"),
     "one byte long": (sends(lambda content: content + b"x"), "longer"),
     "other dimensions": (sends(lambda c: c[:7] + b"\x05" + c[8:]), "begins with 00000803"),
-    "labels for images": (lambda request: request.send(labels(request)), "begins with 00000801"),
+    "labels for images": (labels_instead, "begins with 00000801"),
     "cut off": (cut, "cut off|IncompleteRead"),
-    "cut gzip": (lambda request: request.send(request.body()[:-30]), "cut off after"),
-    "cut without length": (lambda r: r.send(r.body()[:-30], length=None), "cut off after"),
+    "cut gzip": (lambda request: request.send(request.body()[:-30]), "cut off"),
+    "cut without length": (lambda r: r.send(r.body()[:-30], length=None), "cut off"),
+    "less than promised": (lambda r: r.send(r.body(), len(r.body()) + 9), "cut off|Incomplete"),
     "stalled": (stalled, "timed out"),
     "endless": (endless, "longer"),
-    "length not a number": (lambda r: r.send_header("Content-Length", "x"), "x"),
 }
-
-
-def labels(request: Request) -> bytes:
-    return request.mirror.files["train-labels-idx1-ubyte.gz"]
-
-
-# These send nothing but one header or status line, which needs the end of the headers.
-def ended(fault: Callable[[Request], None]) -> Callable[[Request], None]:
-    def send(request: Request) -> None:
-        fault(request)
-        if hasattr(request, "_headers_buffer"):
-            request.end_headers()
-
-    return send
 
 
 @pytest.fixture(params=FAULTS)
 def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a mirror does in place of serving a file, and a pattern for what is said of it."""
     monkeypatch.setattr(mnist, "STALL_SECONDS", 0.2)
     return FAULTS[request.param]
+
+
+def test_a_fault_is_one_line_and_leaves_nothing(
+    fault: Any, tiny: Contents, sealed: Path, start: Start
+) -> None:
+    act, said = fault
+    mirror = start(tiny, **{FIRST: act})
+    message = failure(mirror.url)
+    assert f"{mirror.url}/{FIRST}: " in message
+    assert re.search(said, message)
+    assert all(cure in message for cure in CURES)
+    assert os.listdir(sealed) == []
+
+
+def test_after_a_fault_the_next_mirror_is_taken(
+    fault: Any, tiny: Contents, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = start(tiny, **{FIRST: fault[0]}), start(tiny)
+    monkeypatch.setattr(mnist, "MIRRORS", (bad.url, good.url))
+    check_tiny(mnist.fetch(), tiny)
+    assert len(good.requests) == 4
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_each_file_is_checked(number: int, tiny: Contents, sealed: Path, start: Start) -> None:
+    name = list(tiny)[number]
+    assert f"/{name}: has SHA-256" in failure(start(tiny, **{name: sends(altered)}).url)
+    assert os.listdir(sealed) == []
+
+
+def test_files_of_a_mirror_that_lacks_one_are_not_mixed_with_another_s(
+    tiny: Contents, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = start(tiny, **{list(tiny)[-1]: FAULTS["not found"][0]}), start(tiny)
+    monkeypatch.setattr(mnist, "MIRRORS", (bad.url, good.url))
+    check_tiny(mnist.fetch(), tiny)
+    assert len(bad.requests) == len(good.requests) == 4
+
+
+def test_every_mirror_is_named_with_what_was_wrong_with_it(
+    tiny: Contents, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrors = start({}, **{FIRST: FAULTS["not found"][0]}), start(tiny, **{FIRST: cut})
+    monkeypatch.setattr(mnist, "MIRRORS", tuple(mirror.url for mirror in mirrors))
+    first, second = failure().split("; ")
+    assert f"{mirrors[0].url}/{FIRST}: HTTP Error 404" in first
+    assert f"{mirrors[1].url}/{FIRST}: " in second
+    assert re.search("cut off|IncompleteRead", second)
+
+
+def test_a_decompression_bomb_does_not_fill_the_memory(tiny: Contents, start: Start) -> None:
+    mirror = start(tiny | {FIRST: bytes(50_000_000)})
+    tracemalloc.start()
+    try:
+        assert "longer" in failure(mirror.url)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """A port that is taken, so that nobody else listens there, and refuses connections."""
+    with socket.socket() as taken:
+        taken.bind((HERE, 0))
+        yield f"http://{HERE}:{taken.getsockname()[1]}"
+
+
+@contextmanager
+def silent(full: bool = False) -> Iterator[str]:
+    """A port that takes connections and says nothing; when `full` it does not even take them."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind((HERE, 0))
+        server.listen(0)
+        for _ in range(4 * full):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield f"http://{HERE}:{server.getsockname()[1]}"
+
+
+@contextmanager
+def slow_lookup() -> Iterator[str]:
+    """A host name for which the lookup goes on and on, as without a name server."""
+    over, lookup = threading.Event(), socket.getaddrinfo
+
+    def wait(host: Any, *args: Any, **kwargs: Any) -> Any:
+        return over.wait(20) if host == "slow.invalid" else lookup(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", wait)
+        yield "http://slow.invalid"
+        over.set()
+
+
+UNREACHABLE: dict[str, tuple[Any, str]] = {
+    "refused": (refusing, "refused"),
+    "silent": (silent, "no answer in 0.3 s"),
+    "hanging": (lambda: silent(full=True), "no answer in 0.3 s"),
+    "slow lookup": (slow_lookup, "no answer in 0.3 s"),
+    "unknown host": (lambda: nullcontext("http://unknown.invalid"), "no such host"),
+}
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("kind", UNREACHABLE)
+def test_an_unreachable_mirror_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "CONNECT_SECONDS", 0.3)
+    mirror, said = UNREACHABLE[kind]
+    with mirror() as url:
+        assert f"{url}/{FIRST}: " in (message := failure(url))
+    assert said in message
+
+
+@pytest.mark.usefixtures("tiny")
+def test_unreachable_mirrors_are_given_up_within_five_seconds_in_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert mnist.CONNECT_SECONDS < 5
+    with refusing() as a, silent() as b, silent(full=True) as c, slow_lookup() as d:
+        monkeypatch.setattr(mnist, "MIRRORS", (a, b, c, d))
+        begin = time.monotonic()
+        message = failure()
+        assert time.monotonic() - begin < 7
+    assert all(url in message for url in (a, b, c, d))
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["", "mirror", "file:///etc/passwd", "ftp://mirror/", "//mirror", "http://", "http://a\nb"],
+)
+def test_only_http_and_https_are_mirrors(mirror: str, sealed: Path) -> None:
+    assert failure(mirror) == f"--mirror is {mirror!r}, expected an http:// or https:// URL"
+    assert not sealed.exists()
+
+
+@pytest.mark.parametrize(
+    "rest", ["[", "/path", f"{HERE}:x", f"{HERE}:{10**20}", "..", "a" * 70, f"{HERE}/é", "\0"]
+)
+def test_a_malformed_mirror_is_one_line(rest: str) -> None:
+    assert "MNIST cannot be downloaded" in failure(f"http://{rest}")
+
+
+WORKER = """
+import json, sys
+from dpcnn.data import mnist
+url, files = json.loads(sys.argv[1])
+mnist.FILES = tuple(mnist.IdxFile(name, tuple(shape), sha256) for name, shape, sha256 in files)
+print(mnist.fetch(url))
+"""
+
+
+def test_two_processes_that_download_at_once_end_well(
+    tiny: Contents, sealed: Path, start: Start
+) -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def together(request: Request) -> None:
+        both.wait()
+        request.serve()
+
+    mirror = start(tiny, **{list(tiny)[-1]: together})
+    argument = json.dumps([mirror.url, [astuple(file) for file in mnist.FILES]])
+    root = str(Path(mnist.__file__).parents[2])
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, argument],
+            env=os.environ | {"PYTHONPATH": root},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [worker.communicate(timeout=30)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert outputs == [f"{sealed / 'mnist.hdf5'}\n"] * 2
+    assert len(mirror.requests) == 8
+    check_tiny(sealed / "mnist.hdf5", tiny)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), RuntimeError("No space left\n on device")],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    error: Exception, tiny: Contents, sealed: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, _: Any) -> None:
+        path.write_bytes(b"half a file")
+        raise error
+
+    monkeypatch.setattr(hdf5, "write", write)
+    message = failure(start(tiny).url)
+    assert message.startswith(f"{sealed / 'mnist.hdf5'}: No space left on device")
+    assert "DPCNN_CACHE" in message
+    assert os.listdir(sealed) == []
+
+
+@pytest.mark.parametrize("cache", ["file", "file/cache", "/proc"])
+def test_without_a_writable_cache_nothing_is_downloaded(
+    cache: str, tiny: Contents, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DPCNN_CACHE", str(tmp_path / cache))
+    mirror = start(tiny)
+    message = failure(mirror.url)
+    assert message.startswith(f"{tmp_path / cache / 'mnist.hdf5'}: ")
+    assert "set DPCNN_CACHE" in message
+    assert mirror.requests == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("mode", [0o000, 0o555])
+def test_a_protected_cache_is_one_line(
+    mode: int, tiny: Contents, sealed: Path, start: Start
+) -> None:
+    sealed.mkdir(mode=mode)
+    mirror = start(tiny)
+    assert "Permission denied" in failure(mirror.url)
+    assert mirror.requests == []
+
+
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setenv("DPCNN_CACHE", "/own")
+    assert mnist.cache_directory() == Path("/own")
+    monkeypatch.delenv("DPCNN_CACHE")
+    assert mnist.cache_directory() == Path("/xdg/dpcnn")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert mnist.cache_directory() == tmp_path / ".cache" / "dpcnn"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DPCNN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert "DPCNN_CACHE" in failure()
