@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dpcnn.run.directory import RunDirectory
-from tests.launching import end, metrics, run, start, wait_for
+from tests.launching import ROOT, end, metrics, run, start, wait_for
 
 RUN = ("--run_dir", "run")
 AUTO = (*RUN, "--resume", "auto")
@@ -34,6 +34,42 @@ def test_stops_at_random_steps_and_other_ranks_change_nothing(small, undisturbed
         assert result.returncode == 0, result.stderr
     directory, sha = undisturbed
     assert result.sha == sha
+    assert metrics(tmp_path / "run") == metrics(directory)
+
+
+STOPS_ITSELF = """
+import os, signal, sys
+from dpcnn import train
+from dpcnn.trainer import Trainer
+step = Trainer.step
+def stopped(self, order):
+    if f"{self.position.step} {self.comm.rank}" == os.environ["STOP_AT"]:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(self, order)
+Trainer.step = stopped
+sys.exit(train.main())
+"""
+
+
+def test_sigterm_to_one_rank_at_ten_random_steps_and_other_ranks_change_nothing(
+    small, undisturbed, tmp_path
+):
+    (tmp_path / "stops_itself.py").write_text(STOPS_ITSELF)
+    rng = np.random.default_rng(1)
+    steps = sorted(rng.choice(np.arange(63), 10, replace=False))
+    options = ("--dataroot", small, "--epochs", 4, *AUTO)
+    for number, step in enumerate(steps):
+        ranks = (3, 1, 2, 4)[number % 4]
+        environment = {
+            "STOP_AT": f"{step} {rng.integers(ranks)}",
+            "PYTHONPATH": f"{tmp_path}:{ROOT}",
+        }
+        job = start(ranks, *options, cwd=tmp_path, module="stops_itself", **environment)
+        result = end(job)
+        assert result.returncode == 128 + signal.SIGTERM, result.stderr
+        assert f"Stopped by SIGTERM; step {step + 1} is saved" in result.stdout
+    directory, sha = undisturbed
+    assert run(3, *options, cwd=tmp_path).sha == sha
     assert metrics(tmp_path / "run") == metrics(directory)
 
 
