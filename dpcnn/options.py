@@ -241,10 +241,11 @@ def _value(name: str, text: str) -> Any:
         raise _wrong(name, text) from None
 
 
-class _CommandLine(argparse.ArgumentParser):
+class CommandLine(argparse.ArgumentParser):
     """argparse whose errors are OptionError."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise OptionError instead of printing the usage and exiting."""
         raise OptionError(f"{message} (see --help)")
 
 
@@ -258,7 +259,7 @@ def _underscored(word: str) -> str:
 
 def _command_line() -> argparse.ArgumentParser:
     """Return the parser that the table stands for; what is not given stays out of its result."""
-    parser = _CommandLine(
+    parser = CommandLine(
         prog="python -m dpcnn.train",
         usage="%(prog)s [options]",
         description="Train a convolutional network in NumPy, data-parallel over MPI:"

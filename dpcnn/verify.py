@@ -16,10 +16,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from dpcnn.errors import CheckpointError, DpcnnError, OptionError
+from dpcnn.errors import CheckpointError, DpcnnError
 from dpcnn.job import Job, run
+from dpcnn.options import CommandLine
 
 if TYPE_CHECKING:
     from dpcnn.trainer import Trainer
@@ -31,18 +32,13 @@ class VerificationError(DpcnnError):
     """The recorded bits are not those that the options, the data and the seed give."""
 
 
-class _CommandLine(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message} (see --help)")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
     return run(lambda: _parse(arguments), _verify)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _CommandLine(
+    parser = CommandLine(
         prog="python -m dpcnn.verify",
         description="Compute epochs of a run again and compare the weights bit by bit.",
     )
@@ -77,7 +73,7 @@ def _verify(job: Job, arguments: argparse.Namespace) -> int:
 def _compare(trainer: Trainer, line: dict[str, Any]) -> None:
     """Raise VerificationError, on all ranks, unless the weights are those recorded for the epoch.
 
-    Recorded are their SHA-256 in metrics.jsonl and, while it is kept, a checkpoint.
+    Recorded are their SHA-256, among the epoch's metrics, and a checkpoint while it is kept.
     """
     from dpcnn.run.checkpoint import read
 

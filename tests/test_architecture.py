@@ -32,9 +32,9 @@ ALLOWED = {
     "start": {"__init__", "errors", "options", "trainer", *ROOMS},
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
-# what needs NumPy is imported when that is read.
+# what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
 ENTRY = {"errors", "options", "job"}
-ENTRY_LATER = {"start", "trainer", "run"}
+ENTRY_LATER = {"start", "trainer", "run", "data", "bench"}
 
 # What is imported before the BLAS threads are set, besides the entry files.
 EARLY = ("__init__", "errors", "options", "blas", "job", "parallel/launcher")

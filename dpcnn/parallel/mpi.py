@@ -101,7 +101,10 @@ class MPICommunicator(Communicator):
         go = [self._comm.Isend(values[parts[rank]], rank, PART) for rank in others]
         back = [self._comm.Irecv(out[parts[rank]], rank, SUM) for rank in others]
         _wait(gather, *come)
-        np.copyto(out[own], received.sum(axis=0), casting="same_kind")
+        total = received[0]
+        for part in received[1:]:
+            total += part
+        np.copyto(out[own], total, casting="same_kind")
         hand = [self._comm.Isend(out[own], rank, SUM) for rank in others]
         _wait(*go, *back, *hand)
         everyones.sum(axis=0, out=scalars)

@@ -1,0 +1,1 @@
+"""Measures training on this machine, on one and on several ranks, and beside PyTorch."""

@@ -1,0 +1,79 @@
+"""The benchmark: its table and its JSON agree, and what cannot be measured is one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+
+from dpcnn.bench.worker import flop_per_image
+from dpcnn.nn.models import tutorial
+from dpcnn.nn.network import Network
+from tests.launching import launcher, run
+
+QUICK = ("--rounds", 2, "--steps", 3, "--minibatch", 32)
+
+
+def bench(*options, cwd):
+    return run(None, *options, cwd=cwd, module="dpcnn.bench")
+
+
+def test_one_and_two_ranks_are_measured_with_both_reductions(small, tmp_path):
+    launcher(2)
+    file = tmp_path / "bench.json"
+    result = bench(*QUICK, "--ranks", 2, "--dataroot", small, "--json", file, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(file.read_text())
+    names = ["1 rank, exact", "1 rank, fast", "2 ranks, exact", "2 ranks, fast"]
+    assert [each["name"] for each in report] == names
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for each in report:
+        assert len(each["rounds"]) == 2
+        steps = [figures["step_seconds"] for figures in each["rounds"]]
+        [row] = [line for line in lines if line.startswith(f"{each['name']} ")]
+        assert float(row[len(each["name"]) :].split()[1]) == pytest.approx(
+            sum(steps) / 2 * 1e3, abs=0.01
+        )
+    assert "inference, 1 rank: " in result.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_pytorch_is_measured_beside(small, tmp_path):
+    options = (*QUICK, "--ranks", 2, "--dataroot", small, "--against", "torch")
+    result = bench(*options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("torch, 1 thread", "torch, 2 threads", "torch DDP, 2 ranks"):
+        assert f"\n{name} " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rounds", "0"], "--rounds is 0, expected an integer from 1"),
+        (["--ranks", "9", "--minibatch", "8"], "--minibatch is 8, expected 9 or more"),
+        (["--against", "tensorflow"], "invalid choice"),
+        (["--dataroot", "/no/such/file"], "/no/such/file: no such file"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(options, words, tmp_path):
+    result = bench(*options, cwd=tmp_path)
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("dpcnn: error: ")
+    assert words in result.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
+def test_a_comparison_without_pytorch_is_refused(tmp_path):
+    result = bench("--against", "torch", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "found no PyTorch" in result.stderr
+
+
+def test_the_operations_of_the_tutorials_network_are_counted_by_hand():
+    network = Network(tutorial(), (1, 28, 28))
+    convolution, dense = 32 * 49 * 24 * 24, 18432 * 10
+    assert flop_per_image(network) == 2 * (2 * convolution + 3 * dense)
