@@ -46,6 +46,7 @@ class Position:
     images: float = 0.0
     compute_seconds: float = 0.0
     communication_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     seconds: float = 0.0
 
     def next_epoch(self) -> Position:
@@ -159,7 +160,7 @@ class Trainer:
                 network.gradient, loss=loss.loss, correct=loss.correct, images=indices.size
             )
         self.reduction.add_scalars(**self.requests.flags())
-        computed = time.perf_counter()
+        computed, waited = time.perf_counter(), self.comm.waited
         sums = self.reduction.allreduce(network.gradient)
         reduced = time.perf_counter()
         self.optimizer.step(network.parameters, network.gradient, options.lr)
@@ -169,7 +170,9 @@ class Trainer:
             setattr(position, name, getattr(position, name) + sums[name])
         ended = time.perf_counter()
         position.compute_seconds += computed - started + ended - reduced
-        position.communication_seconds += reduced - computed
+        waited = self.comm.waited - waited
+        position.waiting_seconds += waited
+        position.communication_seconds += reduced - computed - waited
         position.seconds += ended - started
         return sums
 
@@ -191,6 +194,7 @@ class Trainer:
             "images_per_second": position.images / position.seconds,
             "compute_seconds": position.compute_seconds,
             "communication_seconds": position.communication_seconds,
+            "waiting_seconds": position.waiting_seconds,
             "evaluation_seconds": evaluation_seconds,
             "world_size": self.comm.size,
             "weights_sha256": self.weights_sha256(),

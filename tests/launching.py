@@ -23,6 +23,7 @@ TIMES = {
     "images_per_second",
     "compute_seconds",
     "communication_seconds",
+    "waiting_seconds",
     "evaluation_seconds",
     "world_size",
 }

@@ -33,9 +33,12 @@ def test_one_and_two_ranks_are_measured_with_both_reductions(small, tmp_path):
         assert len(each["rounds"]) == 2
         steps = [figures["step_seconds"] for figures in each["rounds"]]
         [row] = [line for line in lines if line.startswith(f"{each['name']} ")]
-        assert float(row[len(each["name"]) :].split()[1]) == pytest.approx(
-            sum(steps) / 2 * 1e3, abs=0.01
-        )
+        speed, _, step, *_ = map(float, row[len(each["name"]) :].split()[:3])
+        assert step == pytest.approx(sum(steps) / 2 * 1e3, abs=0.01)
+        assert speed == pytest.approx(32 / (sum(steps) / 2), abs=1)
+        for figures in each["rounds"]:
+            assert figures["waiting_share"] >= (0 if each["ranks"] == 1 else 1e-6)
+            assert figures["compute_share"] + figures["waiting_share"] <= 1
     assert "inference, 1 rank: " in result.stdout
     assert not (tmp_path / "runs").exists()
 

@@ -21,6 +21,7 @@ from tests.reference_training import train_in_float64
 KEYS = [
     *("epoch", "step", "loss", "train_accuracy", "test_accuracy", "test_loss", "learning_rate"),
     *("seconds", "images_per_second", "compute_seconds", "communication_seconds"),
+    "waiting_seconds",
     *("evaluation_seconds", "world_size", "weights_sha256"),
 ]
 

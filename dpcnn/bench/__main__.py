@@ -29,6 +29,12 @@ from dpcnn.options import CommandLine
 SECONDS = 1.0  # of training in one measurement, about
 SLOWEST = 100e-6  # seconds an image that this many steps are reckoned with
 
+# The columns of the table and their widths.
+COLUMNS = {
+    "img/s": 7, "us/img": 7, "step ms": 8, "effic": 6, "comp": 5, "comm": 5, "wait": 5,
+    "GFLOP/s": 8, "gemm": 5, "exact": 6,
+}  # fmt: skip
+
 Figures = dict[str, Any]
 
 
@@ -165,16 +171,15 @@ def table(
 ) -> list[str]:
     """Return the lines of the report, at most 80 columns wide.
 
-    Efficiency is the speed of a rank against one rank's with the same reduction; computing is its
-    share of a step, the rest is communication and waiting; GFLOP/s are a rank's, beside the sgemm
-    of the same process.
-    The last column says how many times as fast as this row `n ranks, exact` is.
+    Efficiency is the speed of a rank against one rank's with the same reduction; then the shares
+    of a step that rank 0 computes, communicates and waits for others; GFLOP/s are a rank's, beside
+    the sgemm of the same process. The last column says how many times as fast as this row
+    `n ranks, exact` is.
     """
-    head = ("us/img", "step ms", "effic.", "comput.", "GFLOP/s", "of gemm", "exact")
     lines = []
     for minibatch in dict.fromkeys(each.minibatch for each in configurations):
         rows = [i for i, each in enumerate(configurations) if each.minibatch == minibatch]
-        lines += ["", f"{f'minibatch {minibatch}':<20}" + "".join(f"{word:>8}" for word in head)]
+        lines += ["", _line(f"minibatch {minibatch}", list(COLUMNS))]
         for row in rows:
             exact = next(
                 i
@@ -193,17 +198,24 @@ def table(
 
 def _row(configuration: Configuration, figures: Figures, alone: Figures, ratio: float) -> str:
     step = figures["step_seconds"]
-    cells = [f"{step / configuration.minibatch * 1e6:.1f}", f"{step * 1e3:.2f}"]
+    image = step / configuration.minibatch
+    cells = [f"{1 / image:.0f}", f"{image * 1e6:.1f}", f"{step * 1e3:.2f}"]
     if "flop_per_image" in figures:
         speed = figures["flop_per_image"] * configuration.minibatch / step / configuration.ranks
         efficiency = alone["step_seconds"] / step / configuration.ranks
-        cells += [f"{efficiency:.2f}", f"{figures['compute_share']:.0%}", f"{speed / 1e9:.0f}"]
-        cells += [f"{speed / figures['sgemm_flops']:.0%}"]
+        computing, waiting = figures["compute_share"], figures["waiting_share"]
+        shares = (computing, 1 - computing - waiting, waiting)
+        cells += [f"{efficiency:.2f}", *(f"{share:.0%}" for share in shares)]
+        cells += [f"{speed / 1e9:.0f}", f"{speed / figures['sgemm_flops']:.0%}"]
     else:
-        cells += [""] * 4
-    return f"{configuration.name:<20}" + "".join(
-        f"{cell:>8}" for cell in [*cells, f"{ratio:.2f} x"]
-    )
+        cells += [""] * 6
+    return _line(configuration.name, [*cells, f"{ratio:.2f}x"])
+
+
+def _line(name: str, cells: list[str]) -> str:
+    """Return a line of the table: a name, then cells in the widths of their columns."""
+    pairs = zip(cells, COLUMNS.values(), strict=True)
+    return f"{name:<18}" + "".join(f"{cell:>{width}}" for cell, width in pairs)
 
 
 def _inference(configurations: list[Configuration], medians: list[Figures]) -> list[str]:

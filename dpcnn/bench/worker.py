@@ -63,6 +63,7 @@ def _measure(job: Job, arguments: argparse.Namespace) -> int:
         figures = {
             "step_seconds": float(np.median(seconds[WARM_UP:])),
             "compute_share": trainer.position.compute_seconds / trainer.position.seconds,
+            "waiting_share": trainer.position.waiting_seconds / trainer.position.seconds,
             "flop_per_image": flop_per_image(network),
             "inference_seconds_per_image": _inference(trainer),
             "sgemm_flops": _sgemm_flops(),

@@ -12,7 +12,11 @@ filter rows h*S .. h*S+F-1 of it, which lie one behind the other in memory:
     windows   (Ho, F*C*F, Wo*N)       row_windows is a view: window h begins at row h*S
 
 Each window is a plain 2-D operand for a GEMM and stays in the cache. Its rows are ordered
-(filter row, channel, filter column).
+(filter row, channel, filter column). The backward pass multiplies by transposed windows, which
+are as cheap to view in a transposed copy:
+
+    turned    (Wo*N, H+2P, C, F)      turn copies
+    windows^T (Ho, Wo*N, F*C*F)       turned_windows is a view
 """
 
 from __future__ import annotations
@@ -87,6 +91,23 @@ def row_windows(unrolled: Array, filter_height: int, stride: int) -> Array:
     line = outputs * images
     shape = ((rows - filter_height) // stride + 1, filter_height * channels * filter_width, line)
     return as_strided(unrolled, shape, (stride * row_stride, line * item, item))
+
+
+def turn(unrolled: Array, out: Array) -> None:
+    """Write unrolled (H+2P, C, F, Wo, N) into out (Wo*N, H+2P, C, F)."""
+    line = out.shape[0]
+    np.copyto(out.reshape(line, -1), unrolled.reshape(-1, line).T)
+
+
+def turned_windows(turned: Array, filter_height: int, stride: int) -> Array:
+    """View turned (Wo*N, H+2P, C, F), contiguous, as (Ho, Wo*N, F*C*F): no copy.
+
+    Window h is the transpose of row_windows' window h.
+    """
+    line, rows, channels, filter_width = turned.shape
+    line_stride, row_stride, _, item = turned.strides
+    shape = ((rows - filter_height) // stride + 1, line, filter_height * channels * filter_width)
+    return as_strided(turned, shape, (stride * row_stride, line_stride, item))
 
 
 def im2col(x: Array, filter_size: tuple[int, int], stride: int, padding: int) -> Array:

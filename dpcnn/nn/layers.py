@@ -8,16 +8,29 @@ and used again: what forward and backward return is overwritten by the next call
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.im2col import fold_width, output_size, row_windows, unroll_width
+from dpcnn.nn.im2col import (
+    fold_width,
+    output_size,
+    row_windows,
+    turn,
+    turned_windows,
+    unroll_width,
+)
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+
+# Dense layers multiply pieces of about so many products; OpenBLAS packs its operands beyond a
+# million. Pieces of fewer inputs than WORTH are not worth their calls.
+PIECE = 400_000
+WORTH = 64
 
 
 class Layer:
@@ -70,8 +83,8 @@ class Convolution(Layer):
 
     Input (C, H, W, N), output (K, Ho, Wo, N); W (K, C, F, F), b (K,). Each output row is one GEMM
     with a window of the width-unrolled input (see nn/im2col.py): it skips most of the copying of a
-    whole column matrix, and OpenBLAS has fast kernels for matrices of this size
-    (tests/benchmarks/bench_convolution.py compares both).
+    whole column matrix, and OpenBLAS has fast kernels for matrices of this size, as long as
+    neither operand is transposed (tests/benchmarks/bench_convolution.py compares).
     """
 
     W: Array
@@ -110,24 +123,28 @@ class Convolution(Layer):
         unrolled = self.buffer("unrolled", (*self.unrolled_shape, images))
         z = self.buffer("z", (*self.output_shape, images))
         unroll_width(x, unrolled, self.stride, self.padding)
-        self.windows = row_windows(unrolled, self.filter_size[0], self.stride)
-        np.matmul(self._W_row(), self.windows, out=by_output_row(z))
+        windows = row_windows(unrolled, self.filter_size[0], self.stride)
+        np.matmul(self._W_row(), windows, out=by_output_row(z))
         maps = z.reshape(self.filters, -1)
         np.add(maps, self.b[:, None], out=maps)
         return z
 
     def backward(self, dz: Array) -> Array | None:
         """dW = dz @ columns^T, db = sum of dz, dx = col2im(W^T @ dz); dz is (K, Ho, Wo, N)."""
-        dz_rows = by_output_row(dz)
-        fh, fw = self.filter_size
-        dW_rows = self.buffer("dW_rows", (*self.windows.shape[:2], self.filters))
-        np.matmul(self.windows, dz_rows.transpose(0, 2, 1), out=dW_rows)
-        dW = dW_rows.sum(axis=0).reshape(fh, -1, fw, self.filters)
-        self.dW[...] = dW.transpose(3, 1, 0, 2)
+        images, dz_rows = dz.shape[-1], by_output_row(dz)
+        rows, channels, fw, wo = self.unrolled_shape
+        fh = self.filter_size[0]
+        turned = self.buffer("turned", (wo * images, rows, channels, fw))
+        turn(self.buffer("unrolled", (*self.unrolled_shape, images)), turned)
+        windows = turned_windows(turned, fh, self.stride)
+        dW_rows = self.buffer("dW_rows", (len(windows), self.filters, windows.shape[2]))
+        np.matmul(dz_rows, windows, out=dW_rows)
+        dW = dW_rows.sum(axis=0).reshape(self.filters, fh, channels, fw)
+        self.dW[...] = dW.transpose(0, 2, 1, 3)
         maps = dz.reshape(self.filters, -1)
         ones = self.buffer("ones", (maps.shape[1],), fill=1)
         np.matmul(maps, ones, out=self.db)  # a BLAS call; three times as fast as maps.sum(1)
-        return self._input_gradient(dz_rows, dz.shape[-1]) if self.needs_dx else None
+        return self._input_gradient(dz_rows, images) if self.needs_dx else None
 
     def _input_gradient(self, dz_rows: Array, images: int) -> Array:
         """Return dx (C, H, W, N): W^T @ dz of each output row, added to the row's window."""
@@ -137,9 +154,9 @@ class Convolution(Layer):
         dx.fill(0)
         fh = self.filter_size[0]
         window = self.buffer("dwindow", (fh, *self.unrolled_shape[1:], images))
-        W_row = self._W_row()
+        W_row_T = np.ascontiguousarray(self._W_row().T)
         for row, dz_row in enumerate(dz_rows):
-            np.matmul(W_row.T, dz_row, out=window.reshape(W_row.shape[1], -1))
+            np.matmul(W_row_T, dz_row, out=window.reshape(len(W_row_T), -1))
             unrolled[row * self.stride : row * self.stride + fh] += window
         fold_width(unrolled, dx, self.stride, self.padding)
         return dx
@@ -197,7 +214,11 @@ class Flatten(Layer):
 
 
 class Dense(Layer):
-    """Every input to every output: y = W^T @ x + b with W (inputs, outputs), b (outputs,)."""
+    """Every input to every output: y = W^T @ x + b with W (inputs, outputs), b (outputs,).
+
+    The products are made in pieces of the inputs that OpenBLAS has fast kernels for; over all
+    inputs at once they take twice as long (tests/benchmarks/bench_layers.py).
+    """
 
     W: Array
     b: Array
@@ -225,21 +246,30 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> Array:
         """Return y (outputs, N) for x (inputs, N)."""
-        self.x = x
+        self.x = self._pieces(x, x.shape[-1])
         y = self.buffer("y", (self.outputs, x.shape[-1]))
-        np.matmul(self.W.T, x, out=y)
+        y_pieces = self.buffer("y_pieces", (len(self.x), *y.shape))
+        W = self._pieces(self.W, x.shape[-1])
+        np.matmul(W.transpose(0, 2, 1), self.x, out=y_pieces)
+        y_pieces.sum(axis=0, out=y)
         y += self.b[:, None]
         return y
 
     def backward(self, dy: Array) -> Array | None:
         """dW = x @ dy^T, db = sum of dy, dx = W @ dy; dy is (outputs, N)."""
-        np.matmul(self.x, dy.T, out=self.dW)
+        images = dy.shape[-1]
+        np.matmul(self.x, np.ascontiguousarray(dy.T), out=self._pieces(self.dW, images))
         dy.sum(axis=1, out=self.db)
         if not self.needs_dx:
             return None
-        dx = self.buffer("dx", (self.inputs, dy.shape[-1]))
-        np.matmul(self.W, dy, out=dx)
+        dx = self.buffer("dx", (self.inputs, images))
+        np.matmul(self._pieces(self.W, images), dy, out=self._pieces(dx, images))
         return dx
+
+    def _pieces(self, matrix: Array, images: int) -> Array:
+        """View matrix (inputs, columns) as (pieces, inputs of a piece, columns)."""
+        piece = equal_piece(self.inputs, PIECE // (self.outputs * images))
+        return matrix.reshape(-1, piece, matrix.shape[1])
 
     def __repr__(self) -> str:
         return f"Dense({self.outputs})"
@@ -249,3 +279,9 @@ def by_output_row(maps: Array) -> Array:
     """View maps (K, Ho, Wo, N), contiguous, as (Ho, K, Wo*N): one matrix for each output row."""
     filters, ho, wo, images = maps.shape
     return maps.reshape(filters, ho, wo * images).transpose(1, 0, 2)
+
+
+@cache
+def equal_piece(total: int, most: int) -> int:
+    """Return the largest divisor of total that is WORTH to `most`; total where there is none."""
+    return next((n for n in range(min(most, total), WORTH - 1, -1) if total % n == 0), total)

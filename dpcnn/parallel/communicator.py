@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import Launch
@@ -25,11 +25,13 @@ class Communicator:
     """A world of one process, and the interface of all worlds.
 
     `node` is the communicator of the ranks on this node, `hosts` the host name of every rank and
-    `library` the MPI library in words.
+    `library` the MPI library in words. `waited` counts the seconds that Allreduce has spent until
+    the last rank had come to it.
     """
 
     rank = 0
     size = 1
+    waited = 0.0
     library = "none (one process)"
 
     def __init__(self) -> None:
@@ -39,6 +41,13 @@ class Communicator:
     def node(self) -> Communicator:
         """The ranks of this node."""
         return self
+
+    def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
+        """Return zeros (length,), from which Allreduce into a vector of out_dtype is fastest.
+
+        Collective. A communicator has one such vector at a time.
+        """
+        return np.zeros(length, dtype)
 
     def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
         """Write the sum of values over all ranks into out; replace scalars by their sum.

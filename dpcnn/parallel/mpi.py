@@ -8,7 +8,8 @@ The allreduce is a direct reduce-scatter and allgather (Thakur, Rabenseifner and
 "Optimization of Collective Communication Operations in MPICH", 2005, describe both): each rank
 adds up one part of the vector and hands it out. Being our own it polls, adds in rank order
 whatever the library, and hands out float32 where the sums are float64, which saves a quarter of
-the traffic (tests/benchmarks/bench_allreduce.py compares it with the library's).
+the traffic. Where all ranks are on one node they read each other's vectors in shared memory, and
+only the scalars are sent (tests/benchmarks/bench_allreduce.py compares both with the library's).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 
 import mpi4py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 # MPI starts in world(), after a look at which library it is: MPICH ends the process when it is
 # started by another MPI's mpirun.
@@ -35,6 +36,7 @@ with warnings.catch_warnings():
     from mpi4py import MPI
 
 from dpcnn.parallel.communicator import Communicator  # noqa: E402
+from dpcnn.parallel.shared import SharedVectors  # noqa: E402
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -55,12 +57,21 @@ def library_name() -> str:
 def _wait(*requests: MPI.Request) -> None:
     """Wait for requests, leaving the core to any process that has work."""
     polls = 0
-    while not MPI.Request.Testall(list(requests)):
+    waited = list(requests)
+    while not MPI.Request.Testall(waited):
         polls += 1
         if polls < POLLS:
             os.sched_yield()
         else:
             time.sleep(PAUSE)
+
+
+def _add(vectors: list[Array]) -> Array:
+    """Add all vectors to the first, in rank order; return it."""
+    total = vectors[0]
+    for vector in vectors[1:]:
+        total += vector
+    return total
 
 
 class MPICommunicator(Communicator):
@@ -72,6 +83,7 @@ class MPICommunicator(Communicator):
         self.size = comm.Get_size()
         self.library = library_name()
         self._buffer: Array = np.empty(0)
+        self._shared: SharedVectors | None = None
         self.hosts = self.allgather(MPI.Get_processor_name())
 
     @classmethod
@@ -87,12 +99,44 @@ class MPICommunicator(Communicator):
         """The ranks that share this node's memory."""
         return MPICommunicator(MPI.Intracomm(self._comm.Split_type(MPI.COMM_TYPE_SHARED)))
 
+    def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
+        """Return zeros (length,) to pass to Allreduce as values; collective."""
+        dtypes = np.dtype(dtype), np.dtype(out_dtype)
+        if self.node.size == self.size:
+            place = self.rank, self.size, length
+            self._shared = SharedVectors.allocate(*place, dtypes, self.bcast)
+        return super().vector(length, dtype, out_dtype) if self._shared is None else self._own()
+
+    def _own(self) -> Array:
+        assert self._shared is not None, "asked only where there is shared memory"
+        return self._shared.values[self.rank]
+
     def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
         """Write the sum of values over all ranks into out; replace scalars by their sum."""
+        started = time.perf_counter()
         everyones = np.empty((self.size, scalars.size), scalars.dtype)
-        gather = self._comm.Iallgather(scalars, everyones)
+        _wait(self._comm.Iallgather(scalars, everyones))
+        self.waited += time.perf_counter() - started
+        everyones.sum(axis=0, out=scalars)
         cuts = [values.size * rank // self.size for rank in range(self.size + 1)]
         parts = [slice(*pair) for pair in pairwise(cuts)]
+        if self._shared is not None and values is self._own():
+            self._add_shared(self._shared, parts, out)
+        else:
+            self._add_sent(values, parts, out)
+
+    def _add_shared(self, shared: SharedVectors, parts: list[slice], out: Array) -> None:
+        """Add up the own part of the shared vectors, which all have written; take the others."""
+        own = parts[self.rank]
+        total = _add([vector[own] for vector in shared.values])
+        np.copyto(shared.total[own], total, casting="same_kind")
+        np.copyto(out[own], shared.total[own])
+        _wait(self._comm.Ibarrier())
+        for part in parts[: self.rank] + parts[self.rank + 1 :]:
+            np.copyto(out[part], shared.total[part])
+
+    def _add_sent(self, values: Array, parts: list[slice], out: Array) -> None:
+        """Send every rank its part of the vector, add up the own one, and hand the sum out."""
         own = parts[self.rank]
         others = [(self.rank + step) % self.size for step in range(1, self.size)]
         received = self._room((self.size, own.stop - own.start), values.dtype)
@@ -100,14 +144,10 @@ class MPICommunicator(Communicator):
         come = [self._comm.Irecv(received[rank], rank, PART) for rank in others]
         go = [self._comm.Isend(values[parts[rank]], rank, PART) for rank in others]
         back = [self._comm.Irecv(out[parts[rank]], rank, SUM) for rank in others]
-        _wait(gather, *come)
-        total = received[0]
-        for part in received[1:]:
-            total += part
-        np.copyto(out[own], total, casting="same_kind")
+        _wait(*come)
+        np.copyto(out[own], _add(list(received)), casting="same_kind")
         hand = [self._comm.Isend(out[own], rank, SUM) for rank in others]
         _wait(*go, *back, *hand)
-        everyones.sum(axis=0, out=scalars)
 
     def _room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return a buffer of this shape, the same one every time."""

@@ -66,7 +66,7 @@ class Reduction:
     def __init__(self, comm: Communicator, size: int, names: tuple[str, ...]) -> None:
         self.comm = comm
         self.names = (*names, NORM)
-        self._gradient: Array = np.zeros(size, self.dtype)
+        self._gradient = comm.vector(size, self.dtype, np.float32) if size else np.zeros(0)
         self._scalars = np.zeros(len(self.names))
         self._parts = 0
 

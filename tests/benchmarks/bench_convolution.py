@@ -1,11 +1,10 @@
-"""The tutorial's convolution: one GEMM for each output row against the whole column matrix.
+"""The tutorial's convolution: a GEMM for each output row against the usual ways.
+
+They are the whole column matrix, and row GEMMs whose operand is transposed by BLAS, not before.
 
     OPENBLAS_NUM_THREADS=1 python -m pytest tests/benchmarks/bench_convolution.py
 
-16 images of 1x28x28, 32 filters of 7x7, padding 1. Both twins keep their buffers. On one core of an
-AMD EPYC (2 MiB of L2 for two cores) the whole matrix took, in median times of the rows, forward and
-backward (with dx): 2.0 and 1.3 (1.6) with OpenBLAS's SkylakeX kernels, which it also has for small
-matrices; 1.1 and 1.1 (1.1) with OPENBLAS_CORETYPE=Haswell.
+16 images of 1x28x28, 32 filters of 7x7, padding 1. All keep their buffers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dpcnn.nn.layers import Array, Convolution, Shape
+from dpcnn.nn.im2col import row_windows
+from dpcnn.nn.layers import Array, Convolution, Shape, by_output_row
 from dpcnn.nn.network import Network
 
 IMAGES = 16
@@ -69,6 +69,22 @@ class WholeMatrixConvolution(Convolution):
         return padded[:, p : p + height, p : p + width]
 
 
+class TransposingConvolution(Convolution):
+    """The same row GEMMs, dW from transposed views of dz."""
+
+    def backward(self, dz: Array) -> Array | None:
+        """dW = columns @ dz^T, db = sum of dz."""
+        unrolled = self.buffer("unrolled", (*self.unrolled_shape, dz.shape[-1]))
+        windows = row_windows(unrolled, self.filter_size[0], self.stride)
+        dW_rows = self.buffer("dW_rows", (*windows.shape[:2], self.filters))
+        np.matmul(windows, by_output_row(dz).transpose(0, 2, 1), out=dW_rows)
+        (fh, fw), sums = self.filter_size, dW_rows.sum(axis=0)
+        self.dW[...] = sums.reshape(fh, -1, fw, self.filters).transpose(3, 1, 0, 2)
+        maps = dz.reshape(self.filters, -1)
+        np.matmul(maps, self.buffer("ones", (maps.shape[1],), fill=1), out=self.db)
+        return self._input_gradient(by_output_row(dz), dz.shape[-1]) if self.needs_dx else None
+
+
 def prepare(kind: type[Convolution], needs_dx: bool) -> tuple[Convolution, Array, Array]:
     """Return the layer with random weights, an input and an output gradient."""
     layer = kind(*ARGUMENTS)
@@ -80,33 +96,35 @@ def prepare(kind: type[Convolution], needs_dx: bool) -> tuple[Convolution, Array
     return layer, x, rng.standard_normal(layer.forward(x).shape, np.float32)
 
 
-both = pytest.mark.parametrize("kind", [Convolution, WholeMatrixConvolution])
+KINDS = [Convolution, TransposingConvolution, WholeMatrixConvolution]
+kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def test_both_compute_the_same() -> None:
+def test_all_compute_the_same() -> None:
     results = []
-    for kind in (Convolution, WholeMatrixConvolution):
+    for kind in KINDS:
         layer, x, dz = prepare(kind, needs_dx=True)
         results.append((layer.forward(x), layer.backward(dz), layer.dW, layer.db))
-    for rows, whole in zip(*results, strict=True):
-        np.testing.assert_allclose(rows, whole, rtol=1e-4, atol=1e-3)
+    for rows, *others in zip(*results, strict=True):
+        for other in others:
+            np.testing.assert_allclose(rows, other, rtol=1e-4, atol=1e-3)
 
 
-@both
+@kinds
 @pytest.mark.benchmark(group="forward")
 def test_forward(benchmark: BenchmarkFixture, kind: type[Convolution]) -> None:
     layer, x, _ = prepare(kind, needs_dx=False)
     benchmark(layer.forward, x)
 
 
-@both
+@kinds
 @pytest.mark.benchmark(group="backward, first layer (dW, db)")
 def test_backward_of_the_first_layer(benchmark: BenchmarkFixture, kind: type[Convolution]) -> None:
     layer, _, dz = prepare(kind, needs_dx=False)
     benchmark(layer.backward, dz)
 
 
-@both
+@kinds
 @pytest.mark.benchmark(group="backward (dW, db, dx)")
 def test_backward(benchmark: BenchmarkFixture, kind: type[Convolution]) -> None:
     layer, _, dz = prepare(kind, needs_dx=True)

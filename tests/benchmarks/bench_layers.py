@@ -1,4 +1,5 @@
-"""ReLU by a gate of ones and zeros against np.maximum and np.copyto(where=).
+"""ReLU by a gate of ones and zeros against np.maximum and np.copyto(where=); Dense in pieces
+against its whole products.
 
     OPENBLAS_NUM_THREADS=1 python -m pytest tests/benchmarks/bench_layers.py
 
@@ -17,7 +18,9 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dpcnn.nn.layers import Array, Layer, ReLU
+from dpcnn.nn import layers
+from dpcnn.nn.layers import Array, Dense, Layer, ReLU
+from dpcnn.nn.network import Network
 
 SHAPE = (32, 24, 24, 16)
 ROUNDS = 300
@@ -89,3 +92,16 @@ def test_backward(benchmark: BenchmarkFixture, kind: type[Layer]) -> None:
 def test_maximum_alone(benchmark: BenchmarkFixture) -> None:
     rng, x = np.random.default_rng(0), np.empty(SHAPE, np.float32)
     measure(benchmark, lambda: (refreshed(rng, x),), lambda a: np.maximum(a, 0, out=a))
+
+
+@pytest.mark.parametrize("piece", [layers.PIECE, 10**12], ids=["pieces", "whole"])
+@pytest.mark.benchmark(group="Dense forward and backward")
+def test_dense(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(layers, "PIECE", piece)
+    dense = Dense(10)
+    network = Network([ReLU(), dense], (32 * 24 * 24,))
+    network.initialize(seed=0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((dense.inputs, 16), np.float32)
+    dy = rng.standard_normal((10, 16), np.float32)
+    benchmark(lambda: (dense.forward(x), dense.backward(dy)))

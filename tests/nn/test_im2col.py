@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.im2col import col2im, fold_width, im2col, output_size, row_windows, unroll_width
+from dpcnn.nn.im2col import (
+    col2im,
+    fold_width,
+    im2col,
+    output_size,
+    row_windows,
+    turn,
+    turned_windows,
+    unroll_width,
+)
 from tests import reference
 from tests.reference import Array, Geometry, geometries
 
@@ -76,10 +85,15 @@ def test_window_h_holds_the_columns_of_output_row_h(geometry: Geometry) -> None:
     )
     unrolled = unroll(x, geometry)
     windows = row_windows(unrolled, fh, geometry.stride)
+    turned = np.zeros((wo * images, *unrolled.shape[:3]))
+    turn(unrolled, turned)
+    transposed = turned_windows(turned, fh, geometry.stride)
     assert np.shares_memory(windows, unrolled)
+    assert np.shares_memory(transposed, turned)
     columns = reference.im2col(x, geometry).reshape(channels, fh, fw, ho, wo * images)
     expected = columns.transpose(3, 1, 0, 2, 4).reshape(ho, fh * channels * fw, wo * images)
     np.testing.assert_array_equal(windows, expected)
+    np.testing.assert_array_equal(transposed, expected.transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,19 @@ def test_dense_gradients(inputs: int, outputs: int, images: int) -> None:
     check_layer(Dense(outputs), draw(inputs, images))
 
 
+@pytest.mark.parametrize(("inputs", "pieces"), [(192, 2), (960, 10), (509, 1), (64, 1), (7, 1)])
+def test_dense_in_pieces_equals_the_whole_products(inputs: int, pieces: int) -> None:
+    network = alone(Dense(100), (inputs,))
+    [layer] = network.layers
+    x, dy = draw(inputs, 40), draw(100, 40, seed=2)
+    y = layer.forward(x)
+    assert len(layer.x) == pieces
+    np.testing.assert_allclose(y, layer.W.T @ x + layer.b[:, None], rtol=1e-11, atol=1e-11)
+    dx = layer.backward(dy)
+    np.testing.assert_allclose(dx, layer.W @ dy, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(layer.dW, x @ dy.T, rtol=1e-11, atol=1e-11)
+
+
 def test_relu_gradient() -> None:
     x = draw(2, 3, 3, 2)
     x += 0.1 * np.sign(x)
