@@ -11,11 +11,12 @@ class DpcnnError(Exception):
     The line says what was found, what was expected and, where there is one, the
     cure. `exit_code` is what the process ends with. `collective` says that every rank raised
     this same error, so that each may leave by itself; a rank that is alone with it must end the
-    others.
+    others. `final` says that the same command would fail again.
     """
 
     exit_code = 1
     collective = False
+    final = True
 
     def on_all_ranks(self) -> Self:
         """Mark this error as raised by every rank alike."""

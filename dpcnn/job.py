@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from dpcnn import blas
+from dpcnn import blas, outcome
 from dpcnn.errors import DpcnnError
 from dpcnn.parallel.launcher import detect
 
@@ -26,11 +26,27 @@ T = TypeVar("T")
 
 @dataclass
 class Job:
-    """The ranks, the BLAS threads of each, and who keeps the text of an error (rank, text)."""
+    """The ranks, the BLAS threads of each, and where errors and the end are kept.
+
+    keep_error(rank, text) keeps a rank's traceback, record(code) the exit code of the whole job.
+    """
 
     comm: Communicator
     threads: int
     keep_error: Callable[[int, str], None] = field(default=lambda rank, text: None)
+    record: Callable[[int], None] = field(default=lambda code: outcome.tell(exit_code=code))
+
+
+@dataclass(frozen=True)
+class End:
+    """How this rank's work ended: the exit code; whether all ranks know; whether it is final.
+
+    What is not final may go well when it is tried again, and is not recorded.
+    """
+
+    code: int
+    known: bool = True
+    final: bool = True
 
 
 def run(
@@ -54,23 +70,52 @@ def run(
 
         job = Job(connect(launch), count)
     except DpcnnError as error:
+        if launch.rank == 0:
+            outcome.tell(exit_code=error.exit_code)
         return _report(error, launch.rank)
+    return _leave(job, _work(job, lambda: work(job, options)))
+
+
+def _work(job: Job, work: Callable[[], int]) -> End:
+    """Do the work; turn whatever ends it into an End, told on standard error."""
+    from dpcnn.parallel.communicator import RankLostError
+    from dpcnn.parallel.recovery import EndedError
+
     try:
-        return work(job, options)
+        return End(work())
+    except EndedError as ended:
+        return End(ended.code)
     except DpcnnError as error:
-        if error.collective or job.comm.size == 1:
-            return _report(error, job.comm.rank)
-        code = _report(error, rank=0)
+        known = error.collective or job.comm.size == 1
+        return End(_report(error, job.comm.rank if known else 0), known, error.final)
+    except RankLostError:
+        _report(DpcnnError("lost a rank outside of training"), job.comm.rank)
+        return End(1, final=False)
     except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    except BaseException:
-        text = f"rank {job.comm.rank} on {job.comm.hosts[job.comm.rank]}: "
-        text += traceback.format_exc()
+        return End(128 + signal.SIGINT, known=False)
+    except BaseException as error:
+        text = f"{job.comm.members[job.comm.rank]}: {traceback.format_exc()}"
         print(text, file=sys.stderr, flush=True)
-        job.keep_error(job.comm.rank, text)
-        code = 1
-    job.comm.abort(code)
-    return code
+        job.keep_error(job.comm.members[job.comm.rank].rank, text)
+        # Memory and disks are this machine's matter; others, or the next start, may have more.
+        return End(1, known=False, final=not isinstance(error, MemoryError | OSError))
+
+
+def _leave(job: Job, end: End) -> int:
+    """Record the end and see that no rank is left behind; return the exit code."""
+    comm = job.comm
+    if end.final and (comm.rank == 0 or not end.known):
+        job.record(end.code)
+    if not end.known and comm.elastic:
+        from dpcnn.parallel.recovery import leave
+
+        if not end.final:
+            os.kill(os.getpid(), signal.SIGKILL)  # the others notice this, and go on
+        leave(comm, end.code)
+    elif not end.known:
+        comm.abort(end.code)
+    comm.finish(end.code)
+    return end.code
 
 
 def _report(error: DpcnnError, rank: int) -> int:

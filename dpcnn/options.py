@@ -127,6 +127,16 @@ class Options:
         free=True,
     )
 
+    timeout: float = option(
+        300.0,
+        "ranks",
+        "seconds that ranks wait for one that hangs before they name it and end the job; with"
+        " launch/elastic they go on without it",
+        low=0.1,
+        high=1e9,
+        free=True,
+    )
+
     run_dir: str | None = option(
         None,
         "run directory",

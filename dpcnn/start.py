@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpcnn import __version__
+from dpcnn import __version__, outcome
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import auto_microbatch_size
@@ -46,15 +46,16 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
         trainer.restore(start.checkpoint)
     environment = describe(__version__, comm.hosts, comm.library, threads)
 
-    def create() -> RunDirectory:
-        start.directory.create(options.as_dict(), environment, trainer.metrics)
-        return start.directory
+    directory = start.directory
+
+    def create() -> None:
+        directory.create(options.as_dict(), environment, trainer.metrics)
+        outcome.tell(run_dir=str(directory.path))
 
     # Before a step that all ranks make together: once the header is out, no rank dies of a signal.
     trainer.requests.listen()
-    directory = comm.bcast(comm.together(create, only=comm.rank == 0))
-    assert directory is not None, "rank 0 has made it or raised"
-    trainer.directory = directory
+    comm.together(create, only=comm.rank == 0)
+    directory.path = comm.bcast(directory.path)
     if options.reduce == "exact" and threads != 1:
         out.warn(
             f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"

@@ -1,4 +1,4 @@
-"""The training run: epochs, step, evaluation, saving, stop requests.
+"""The training run: epochs, step, evaluation, saving, stop requests, going on after a death.
 
 The only file, with start.py, that knows all rooms. Each rank runs the same code; rank 0 alone
 prints and saves, through objects that do nothing on the others.
@@ -6,10 +6,12 @@ prints and saves, through objects that do nothing on the others.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +22,14 @@ from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
-from dpcnn.parallel.communicator import Communicator
-from dpcnn.parallel.reduction import REDUCTIONS, ExactReduction, Sums
+from dpcnn.parallel.communicator import Communicator, Member, RankLostError
+from dpcnn.parallel.recovery import survivors
+from dpcnn.parallel.reduction import REDUCTIONS, ExactReduction, Reduction, Sums
 from dpcnn.run import metrics
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.console import Console
+from dpcnn.run.console import Console, console
 from dpcnn.run.directory import RunDirectory
+from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
 
 COUNTS = ("loss", "correct", "images")
@@ -35,7 +39,8 @@ COUNTS = ("loss", "correct", "images")
 class Position:
     """Where the run stands, with the sums of the epoch in progress; what a checkpoint keeps.
 
-    step counts from the start of the run, epoch from 1, epoch_step within the epoch.
+    step counts from the start of the run, epoch from 1, epoch_step within the epoch. deaths has
+    the rank, host, process and step of each rank that was lost in the epoch.
     """
 
     step: int = 0
@@ -48,6 +53,7 @@ class Position:
     communication_seconds: float = 0.0
     waiting_seconds: float = 0.0
     seconds: float = 0.0
+    deaths: list[dict[str, Any]] = field(default_factory=list)
 
     def next_epoch(self) -> Position:
         """Return the position before the first step of the next epoch."""
@@ -70,31 +76,36 @@ class Trainer:
         self.comm, self.console, self.directory = comm, console, directory
         self.optimizer = SGD()
         self.requests = StopRequests()
-        self.reduction = REDUCTIONS[options.reduce](comm, network.gradient.size, (*COUNTS, *NAMES))
+        self.reduction = self._new_reduction()
         self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
         self.interval, self.unit = options.checkpoint_interval()
-        self.fingerprint = dataset.fingerprint() if comm.rank == 0 else ""
+        self.fingerprint = comm.bcast(dataset.fingerprint() if comm.rank == 0 else "")
         self.position = Position()
         self.metrics: list[metrics.Metrics] = []
-        self.saved_step = -1
+        self.saver = Saver(directory, options.keep_checkpoints, console.warn)
         self.stop: signal.Signals | None = None
+
+    def _new_reduction(self) -> Reduction:
+        """Return the reduction of a step; collective."""
+        reduction = REDUCTIONS[self.options.reduce]
+        return reduction(self.comm, self.network.gradient.size, (*COUNTS, *NAMES))
 
     def run(self) -> int:
         """Train until the epochs or steps are done or a signal asks to stop; return the exit code.
 
         The state is saved at the end, however it came. Raises DivergenceError, after saving the
-        last good step.
+        last good step, and DpcnnError if the last state could not be saved.
         """
+        self.comm.timeout = self.options.timeout
         # A diverging step is found in the sums it is reduced to; NumPy need not warn before.
         with self.requests, np.errstate(all="ignore"):
-            try:
-                while not self._done():
-                    self._train_epoch()
-            except DivergenceError as error:
-                self._save_once()
-                raise self._explained(error) from None
-            saved = self._save_once()
-        if not all(self.comm.allgather(saved)):
+            while True:
+                try:
+                    saved = self._train()
+                    break
+                except RankLostError:
+                    self._recover()
+        if not saved:
             raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
         if self.stop is not None:
             self.console.line(
@@ -103,6 +114,62 @@ class Trainer:
             )
         self.console.line(f"Weights SHA-256: {self.weights_sha256()}")
         return 0 if self.stop is None else 128 + self.stop
+
+    def _train(self) -> bool:
+        """Make the steps that are left and save the state; tell whether that could be done."""
+        try:
+            while not self._done():
+                self._train_epoch()
+        except DivergenceError as error:
+            self._save_last()
+            raise self._explained(error) from None
+        return all(self.comm.allgather(self._save_last()))
+
+    def _recover(self) -> None:
+        """Go on without ranks that died, from the newest step that one of the living has made."""
+        self.console.end_epoch()
+        first, lost = self.comm.rank == 0, list[Member]()
+        while True:
+            lost += survivors(self.comm)
+            with contextlib.suppress(RankLostError):
+                self._catch_up()
+                self.reduction = self._new_reduction()
+                break
+        if self.comm.rank == 0 and not first:
+            self._lead()
+        known = [(death["rank"], death["process"]) for death in self.position.deaths]
+        for member in lost:
+            if (member.rank, member.process) not in known:
+                self.position.deaths.append(asdict(member) | {"step": self.position.step})
+        names = ", ".join(map(str, lost))
+        number = "1 rank goes" if self.comm.size == 1 else f"{self.comm.size} ranks go"
+        self.console.warn(f"lost {names}; {number} on from step {self.position.step:,}")
+
+    def _catch_up(self) -> None:
+        """Take over the state of a rank that is ahead: some may have made a step that others lack.
+
+        Collective. None is further ahead, as a step needs all ranks.
+        """
+        position = self.position
+        standing = position.step, position.epoch, len(position.deaths), self.stop is not None
+        standings = self.comm.allgather(standing)
+        if len(set(standings)) == 1:
+            return
+        ahead = standings.index(max(standings))
+        given = (self.checkpoint(), self.stop) if self.comm.rank == ahead else None
+        state = self.comm.allgather(given)[ahead]
+        assert state is not None, "the rank that is ahead has given it"
+        checkpoint, self.stop = state
+        self._adopt(checkpoint)
+
+    def _lead(self) -> None:
+        """Become the rank that prints, evaluates and saves, when the one before is gone."""
+        self.console = console(self.options.progress, self.comm.rank)
+        self.saver.warn = self.console.warn
+        try:
+            self.directory.take_over(self.metrics, wait=True)
+        except OSError as error:
+            self.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
 
     def _explained(self, error: DivergenceError) -> DivergenceError:
         """Return the error with the step it came in and where the last good state is."""
@@ -127,6 +194,7 @@ class Trainer:
             sums = self.step(order)
             self.stop = requested(sums)
             self.console.step(sums["loss"] / sums["images"], int(sums["images"]))
+            self.saver.poll()
             if self.unit == "st" and position.step % self.interval == 0:
                 self._save_unless_epoch_ends()
         self.console.end_epoch()
@@ -166,6 +234,7 @@ class Trainer:
         self.optimizer.step(network.parameters, network.gradient, options.lr)
         position.step += 1
         position.epoch_step += 1
+        self.comm.last_step = position.step
         for name in COUNTS:
             setattr(position, name, getattr(position, name) + sums[name])
         ended = time.perf_counter()
@@ -177,11 +246,17 @@ class Trainer:
         return sums
 
     def _finish_epoch(self) -> None:
-        """Evaluate, report, begin the next epoch, and save if it is time to."""
+        """Evaluate, report, begin the next epoch, and save if it is time to.
+
+        All ranks keep rank 0's figures, as each may have to stand in for it.
+        """
         position = self.position
         started = time.perf_counter()
-        test_loss, test_accuracy = self.evaluate(self.dataset.test)
+        evaluation = self.evaluate(self.dataset.test)
         evaluation_seconds = time.perf_counter() - started
+        (test_loss, test_accuracy), evaluation_seconds = self.comm.bcast(
+            (evaluation, evaluation_seconds)
+        )
         line = {
             "epoch": position.epoch,
             "step": position.step,
@@ -197,6 +272,7 @@ class Trainer:
             "waiting_seconds": position.waiting_seconds,
             "evaluation_seconds": evaluation_seconds,
             "world_size": self.comm.size,
+            "deaths": position.deaths,
             "weights_sha256": self.weights_sha256(),
         }
         self.metrics.append(line)
@@ -210,7 +286,7 @@ class Trainer:
         self.position = position.next_epoch()
         due = position.epoch if self.unit == "ep" else position.step
         if due % self.interval == 0:
-            self._save_once()
+            self._save()
 
     def _write_metrics(self, line: metrics.Metrics) -> None:
         """Add a line to metrics.jsonl; a full disk costs the line there, not the run."""
@@ -254,7 +330,7 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the state of a checkpoint; collective.
+        """Take over the state of a checkpoint that is on the disk; collective.
 
         Raises CheckpointError if it is of another dataset or another network.
         """
@@ -265,13 +341,17 @@ class Trainer:
             raise CheckpointError(
                 f"the checkpoint holds {found}, which is not {self.network}"
             ).on_all_ranks()
-        for layer, parameters in own.items():
+        self._adopt(checkpoint)
+        self.saver.saved_step = self.position.step
+
+    def _adopt(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint of this network."""
+        for layer, parameters in self.network.named_parameters().items():
             for name, view in parameters.items():
                 view[...] = checkpoint.model[layer][name]
         self.optimizer.slots.update(checkpoint.optimizer)
         self.position = Position(**checkpoint.position)
         self.metrics = list(checkpoint.metrics)
-        self.saved_step = self.position.step
 
     def check_dataset(self, checkpoint: Checkpoint) -> None:
         """Raise CheckpointError, on all ranks, if a checkpoint is of another dataset."""
@@ -289,16 +369,15 @@ class Trainer:
     def _save_unless_epoch_ends(self) -> None:
         """Save in the middle of an epoch; at its end the evaluation comes first."""
         if self.position.epoch_step < self.steps_in_epoch:
-            self._save_once()
+            self._save()
 
-    def _save_once(self) -> bool:
-        """Save the state unless this step is saved; tell whether it is on the disk now."""
-        step = self.position.step
-        if self.comm.rank == 0 and step != self.saved_step:
-            try:
-                self.directory.save(self.checkpoint(), self.options.keep_checkpoints)
-            except OSError as error:
-                self.console.warn(f"step {step} is not saved ({error.strerror}); training goes on")
-                return False
-        self.saved_step = step
-        return True
+    def _save(self) -> None:
+        """Begin to save the state; training goes on meanwhile."""
+        if self.comm.rank == 0:
+            self.saver.start(self.checkpoint())
+
+    def _save_last(self) -> bool:
+        """Save the state, unless that has been done; tell whether it is on the disk now."""
+        self._save()
+        self.saver.finish()
+        return self.comm.rank != 0 or self.saver.saved_step == self.position.step

@@ -26,6 +26,7 @@ TIMES = {
     "waiting_seconds",
     "evaluation_seconds",
     "world_size",
+    "deaths",
 }
 
 

@@ -20,16 +20,17 @@ LONGEST = 400
 ALLOWED = {
     "errors": set(),
     "blas": set(),
+    "outcome": set(),
     "__init__": {"blas"},
     "options": {"errors"},
     "nn": {"errors", "nn"},
     "optim": {"errors", "optim"},
     "data": {"errors", "data"},
     "parallel": {"errors", "parallel"},
-    "run": {"errors", "run"},
-    "job": {"errors", "blas", "parallel"},
+    "run": {"errors", "outcome", "run"},
+    "job": {"errors", "blas", "outcome", "parallel"},
     "trainer": {"errors", "options", *ROOMS},
-    "start": {"__init__", "errors", "options", "trainer", *ROOMS},
+    "start": {"__init__", "errors", "options", "outcome", "trainer", *ROOMS},
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
 # what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
@@ -37,7 +38,7 @@ ENTRY = {"errors", "options", "job"}
 ENTRY_LATER = {"start", "trainer", "run", "data", "bench"}
 
 # What is imported before the BLAS threads are set, besides the entry files.
-EARLY = ("__init__", "errors", "options", "blas", "job", "parallel/launcher")
+EARLY = ("__init__", "errors", "options", "blas", "outcome", "job", "parallel/launcher")
 OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": {"data/hdf5.py", "run/checkpoint.py"}}
 
 

@@ -17,7 +17,7 @@ DEFAULTS = {
     "num_channel": 1, "img_height": 28, "img_width": 28, "n_filter": 32, "h_filter": 7,
     "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50, "minibatch_size": 64,
     "microbatch_size": None, "shuffle": "epoch", "seed": 0, "max_steps": None, "reduce": "exact",
-    "evaluate_on": "rank0", "threads": None, "run_dir": None, "resume": None,
+    "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
 }  # fmt: skip
 WORDS = {
@@ -250,7 +250,7 @@ def test_a_free_option_may_change_on_resume(name: str) -> None:
 
 OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
-    "threads": 7, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
+    "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none",
 }  # fmt: skip
 

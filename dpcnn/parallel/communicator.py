@@ -7,8 +7,12 @@ behaves like it does with rank 0 of 1.
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,21 +25,53 @@ T = TypeVar("T")
 Array = NDArray[Any]
 
 
+class RankLostError(Exception):
+    """A rank died, or another rank has noticed that one did: this collective was not finished."""
+
+
+class OverdueError(DpcnnError):
+    """Some ranks did not come to a collective within the timeout."""
+
+    final = False
+
+
+@dataclass(frozen=True)
+class Member:
+    """A rank as it was started: its first rank, which names it for good, its host and process."""
+
+    rank: int
+    host: str
+    process: int
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} on {self.host}"
+
+
 class Communicator:
     """A world of one process, and the interface of all worlds.
 
-    `node` is the communicator of the ranks on this node, `hosts` the host name of every rank and
-    `library` the MPI library in words. `waited` counts the seconds that Allreduce has spent until
-    the last rank had come to it.
+    `node` is the communicator of the ranks on this node, `members` has one Member a rank and
+    `library` is the MPI library in words. `elastic` tells that the world outlives the death of
+    ranks: collectives raise RankLostError then. `waited` counts the seconds that Allreduce has
+    spent until the last rank had come to it; `timeout` is how many a rank may take to come,
+    `last_step` the newest step that all have made, for the message when one does not.
     """
 
     rank = 0
     size = 1
-    waited = 0.0
     library = "none (one process)"
+    elastic = False
+    waited = 0.0
+    timeout = math.inf
+    last_step = 0
 
     def __init__(self) -> None:
-        self.hosts = [socket.gethostname()]
+        self.members = [Member(0, socket.gethostname(), os.getpid())]
+
+    @property
+    def hosts(self) -> list[str]:
+        """The host name of every rank."""
+        return [member.host for member in self.members]
 
     @property
     def node(self) -> Communicator:
@@ -64,8 +100,30 @@ class Communicator:
         """Return every rank's value, in rank order."""
         return [value]
 
+    def shrink(self) -> None:
+        """Become the communicator of the ranks that live."""
+
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code; does not return where there are others."""
+
+    def finish(self, code: int) -> None:
+        """Leave with this exit code where Python's own way out could hang; else return."""
+
+    def overdue(self, missing: list[int]) -> None:
+        """Deal with ranks that did not come in time: raises OverdueError, or kills them if elastic.
+
+        A rank is killed by those of its host; where none of them has come, nobody could.
+        """
+        hosts = {member.host for rank, member in enumerate(self.members) if rank not in missing}
+        if not self.elastic or any(self.members[rank].host not in hosts for rank in missing):
+            names = ", ".join(str(self.members[rank]) for rank in missing)
+            raise OverdueError(
+                f"waited {self.timeout:g} s (--timeout) for {names}:"
+                f" nothing heard after step {self.last_step:,}"
+            )
+        for rank in missing:
+            if self.members[rank].host == self.members[self.rank].host:
+                kill(self.members[rank])
 
     def together(self, action: Callable[[], T], only: bool = True) -> T | None:
         """Run `action` where `only` is true and raise on all ranks if it fails on any.
@@ -84,6 +142,14 @@ class Communicator:
         if errors:
             raise errors[0].on_all_ranks() from None
         return result
+
+
+def kill(member: Member) -> None:
+    """End a process of this host for good, if it is still there."""
+    try:
+        os.kill(member.process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def connect(launch: Launch) -> Communicator:
@@ -107,7 +173,7 @@ def connect(launch: Launch) -> Communicator:
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library}, for which"
             f" each of them is a world of one: {cure}"
         )
-    world = MPICommunicator.world()
+    world = MPICommunicator.world(launch.elastic)
     if world.size != launch.size:
         raise LaunchError(
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library} and sees a"

@@ -15,16 +15,22 @@ OPEN_MPI = "Open MPI's mpirun"
 HYDRA = "a Hydra mpirun (MPICH or Intel MPI)"
 SLURM = "Slurm's srun"
 PMI = "a PMI launcher"
+# Set by launch/elastic, beside mpirun's own option: no variable of Open MPI tells.
+ELASTIC = "DPCNN_ELASTIC"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What the launcher says: its name, or None for a process started alone."""
+    """What the launcher says: its name, or None for a process started alone.
+
+    `elastic`: it was told to keep the job alive when a rank dies.
+    """
 
     launcher: str | None = None
     rank: int = 0
     size: int = 1
     local_size: int = 1
+    elastic: bool = False
 
     def is_foreign_to(self, library: str) -> bool:
         """Tell whether this launcher certainly cannot start ranks of this MPI library.
@@ -56,7 +62,8 @@ def detect(environment: Mapping[str, str] = os.environ) -> Launch:
         if size in environment and rank in environment and known:
             world = max(1, _number(environment[size], 1))
             local = max(1, _number(environment.get(local_size, ""), world))
-            return Launch(launcher, _number(environment[rank], 0), world, local)
+            elastic = launcher == OPEN_MPI and environment.get(ELASTIC) == "1"
+            return Launch(launcher, _number(environment[rank], 0), world, local, elastic)
     return Launch()
 
 

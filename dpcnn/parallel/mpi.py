@@ -2,7 +2,8 @@
 
 MPI libraries wait in a busy loop, which takes the core from the rank that is waited for: four
 ranks on two cores took 1.4 s for one blocking allreduce under MPICH 5.0, and two ranks beside
-other programs 25 ms. So every wait here polls a non-blocking operation and yields in between.
+other programs 25 ms. So every wait here polls non-blocking messages and yields in between. They
+are messages from each rank to each, which also tells who has not come.
 
 The allreduce is a direct reduce-scatter and allgather (Thakur, Rabenseifner and Gropp,
 "Optimization of Collective Communication Operations in MPICH", 2005, describe both): each rank
@@ -10,13 +11,20 @@ adds up one part of the vector and hands it out. Being our own it polls, adds in
 whatever the library, and hands out float32 where the sums are float64, which saves a quarter of
 the traffic. Where all ranks are on one node they read each other's vectors in shared memory, and
 only the scalars are sent (tests/benchmarks/bench_allreduce.py compares both with the library's).
+
+With `elastic`, MPI errors become RankLostError and `shrink` goes on without the dead: User-Level
+Failure Mitigation (Bland et al., "Post-failure recovery of MPI communication capability", 2013),
+which Open MPI has under `mpirun --with-ft ulfm`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -35,7 +43,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
     from mpi4py import MPI
 
-from dpcnn.parallel.communicator import Communicator  # noqa: E402
+from dpcnn.parallel.communicator import Communicator, Member, RankLostError  # noqa: E402
 from dpcnn.parallel.shared import SharedVectors  # noqa: E402
 
 T = TypeVar("T")
@@ -44,26 +52,15 @@ Array = NDArray[Any]
 # A wait of up to a few milliseconds ends by polling, at once; a longer one sleeps in between.
 POLLS = 4000
 PAUSE = 100e-6  # seconds
-# Tags of the two halves of an allreduce.
-PART, SUM = 1, 2
+GRACE = 5.0  # seconds that ranks overdue are waited for further
+# Tags of messages: who has come, a part of a vector, its sum.
+COME, PART, SUM = 1, 2, 3
 
 
 def library_name() -> str:
     """Return the MPI library mpi4py uses, with its version, as the library names itself."""
     line: str = MPI.Get_library_version().strip("\0").splitlines()[0]
     return " ".join(line.replace("Version:", "").split(",")[0].split())
-
-
-def _wait(*requests: MPI.Request) -> None:
-    """Wait for requests, leaving the core to any process that has work."""
-    polls = 0
-    waited = list(requests)
-    while not MPI.Request.Testall(waited):
-        polls += 1
-        if polls < POLLS:
-            os.sched_yield()
-        else:
-            time.sleep(PAUSE)
 
 
 def _add(vectors: list[Array]) -> Array:
@@ -77,53 +74,60 @@ def _add(vectors: list[Array]) -> Array:
 class MPICommunicator(Communicator):
     """The ranks of an MPI communicator."""
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        self._comm = comm
-        self.rank = comm.Get_rank()
-        self.size = comm.Get_size()
+    def __init__(self, comm: MPI.Intracomm, elastic: bool = False) -> None:
+        self.elastic = elastic
         self.library = library_name()
-        self._buffer: Array = np.empty(0)
-        self._shared: SharedVectors | None = None
-        self.hosts = self.allgather(MPI.Get_processor_name())
+        self._use(comm)
+        self.members = self.allgather(Member(self.rank, MPI.Get_processor_name(), os.getpid()))
 
     @classmethod
-    def world(cls) -> MPICommunicator:
+    def world(cls, elastic: bool = False) -> MPICommunicator:
         """Return the communicator of all ranks that were started; starts MPI."""
+        # After a death MPI_Finalize may hang: elastic ranks leave by `finish`.
+        mpi4py.rc.finalize = not elastic
         if not MPI.Is_initialized():
             # One thread makes all MPI calls: the library may leave its locks out.
             MPI.Init_thread(MPI.THREAD_FUNNELED)
-        return cls(MPI.COMM_WORLD)
+        return cls(MPI.COMM_WORLD, elastic)
+
+    def _use(self, comm: MPI.Intracomm) -> None:
+        """Become the communicator of these ranks."""
+        comm.Set_errhandler(MPI.ERRORS_RETURN)  # mpi4py raises them
+        self._comm = comm
+        self.rank = comm.Get_rank()
+        self.size = comm.Get_size()
+        self._shared: SharedVectors | None = None
+        self._rooms: dict[tuple[int, tuple[int, ...], np.dtype[Any]], Array] = {}
 
     @cached_property
     def node(self) -> Communicator:
         """The ranks that share this node's memory."""
-        return MPICommunicator(MPI.Intracomm(self._comm.Split_type(MPI.COMM_TYPE_SHARED)))
+        near = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        return MPICommunicator(MPI.Intracomm(near), self.elastic)
 
     def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
         """Return zeros (length,) to pass to Allreduce as values; collective."""
         dtypes = np.dtype(dtype), np.dtype(out_dtype)
-        if self.node.size == self.size:
+        if len(set(self.hosts)) == 1:
             place = self.rank, self.size, length
-            self._shared = SharedVectors.allocate(*place, dtypes, self.bcast)
-        return super().vector(length, dtype, out_dtype) if self._shared is None else self._own()
-
-    def _own(self) -> Array:
-        assert self._shared is not None, "asked only where there is shared memory"
+            self._shared = SharedVectors.allocate(*place, dtypes, self.allgather)
+        if self._shared is None:
+            return super().vector(length, dtype, out_dtype)
         return self._shared.values[self.rank]
 
     def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
         """Write the sum of values over all ranks into out; replace scalars by their sum."""
-        started = time.perf_counter()
-        everyones = np.empty((self.size, scalars.size), scalars.dtype)
-        _wait(self._comm.Iallgather(scalars, everyones))
-        self.waited += time.perf_counter() - started
-        everyones.sum(axis=0, out=scalars)
-        cuts = [values.size * rank // self.size for rank in range(self.size + 1)]
-        parts = [slice(*pair) for pair in pairwise(cuts)]
-        if self._shared is not None and values is self._own():
-            self._add_shared(self._shared, parts, out)
-        else:
-            self._add_sent(values, parts, out)
+        with self._rank_lost():
+            started = time.perf_counter()
+            everyones = self._gather(scalars)
+            self.waited += time.perf_counter() - started
+            cuts = [values.size * rank // self.size for rank in range(self.size + 1)]
+            parts = [slice(*pair) for pair in pairwise(cuts)]
+            if self._shared is not None and values is self._shared.values[self.rank]:
+                self._add_shared(self._shared, parts, out)
+            else:
+                self._add_sent(values, parts, out)
+            everyones.sum(axis=0, out=scalars)
 
     def _add_shared(self, shared: SharedVectors, parts: list[slice], out: Array) -> None:
         """Add up the own part of the shared vectors, which all have written; take the others."""
@@ -131,40 +135,122 @@ class MPICommunicator(Communicator):
         total = _add([vector[own] for vector in shared.values])
         np.copyto(shared.total[own], total, casting="same_kind")
         np.copyto(out[own], shared.total[own])
-        _wait(self._comm.Ibarrier())
+        self._meet()
         for part in parts[: self.rank] + parts[self.rank + 1 :]:
             np.copyto(out[part], shared.total[part])
 
     def _add_sent(self, values: Array, parts: list[slice], out: Array) -> None:
         """Send every rank its part of the vector, add up the own one, and hand the sum out."""
-        own = parts[self.rank]
-        others = [(self.rank + step) % self.size for step in range(1, self.size)]
-        received = self._room((self.size, own.stop - own.start), values.dtype)
+        own, others = parts[self.rank], self._others()
+        received = self._room(PART, (self.size, own.stop - own.start), values.dtype)
         received[self.rank] = values[own]
         come = [self._comm.Irecv(received[rank], rank, PART) for rank in others]
         go = [self._comm.Isend(values[parts[rank]], rank, PART) for rank in others]
         back = [self._comm.Irecv(out[parts[rank]], rank, SUM) for rank in others]
-        _wait(*come)
+        self._wait(come)
         np.copyto(out[own], _add(list(received)), casting="same_kind")
         hand = [self._comm.Isend(out[own], rank, SUM) for rank in others]
-        _wait(*go, *back, *hand)
+        self._wait(back)
+        self._wait([*go, *hand])
 
-    def _room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return a buffer of this shape, the same one every time."""
-        if self._buffer.shape != shape or self._buffer.dtype != dtype:
-            self._buffer = np.empty(shape, dtype)
-        return self._buffer
+    def _room(self, tag: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return a buffer for these messages, the same one every time.
+
+        It outlives a collective that fails, whose messages may still come.
+        """
+        key = tag, shape, dtype
+        if key not in self._rooms:
+            self._rooms[key] = np.empty(shape, dtype)
+        return self._rooms[key]
+
+    def _gather(self, mine: Array) -> Array:
+        """Return every rank's vector (size, n), once all ranks have come."""
+        everyones = self._room(COME, (self.size, mine.size), mine.dtype)
+        everyones[self.rank] = mine
+        others = self._others()
+        come = [self._comm.Irecv(everyones[rank], rank, COME) for rank in others]
+        go = [self._comm.Isend(everyones[self.rank], rank, COME) for rank in others]
+        self._wait(come)
+        self._wait(go)
+        return everyones
+
+    def _meet(self) -> None:
+        """Return once all ranks have come."""
+        self._gather(np.empty(0))
+
+    def _others(self) -> list[int]:
+        """Return the other ranks, beginning with the next: so no rank is the first of all."""
+        return [(self.rank + step) % self.size for step in range(1, self.size)]
+
+    def _wait(self, requests: list[MPI.Request]) -> None:
+        """Wait for requests, one for each other rank, leaving the core to who has work."""
+        polls, started, patience = 0, time.monotonic(), self.timeout
+        while not MPI.Request.Testall(requests):
+            polls += 1
+            if polls < POLLS:
+                os.sched_yield()
+                continue
+            time.sleep(PAUSE)
+            if time.monotonic() - started > patience:
+                waited_for = zip(self._others(), requests, strict=False)
+                missing = [rank for rank, request in waited_for if not request.Test()]
+                # One speaks for all: the lowest rank that waits, unless it is gone meanwhile.
+                if (
+                    min(set(range(self.size)) - set(missing)) == self.rank
+                    or patience > self.timeout
+                ):
+                    self.overdue(missing)
+                patience += GRACE
 
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
-        _wait(self._comm.Ibarrier())
-        return self._comm.bcast(value)  # type: ignore[no-any-return]
+        with self._rank_lost():
+            self._meet()
+            return self._comm.bcast(value)  # type: ignore[no-any-return]
 
     def allgather(self, value: T) -> list[T]:
         """Return every rank's value, in rank order."""
-        _wait(self._comm.Ibarrier())
-        return self._comm.allgather(value)
+        with self._rank_lost():
+            self._meet()
+            return self._comm.allgather(value)
+
+    @contextlib.contextmanager
+    def _rank_lost(self) -> Iterator[None]:
+        """Turn MPI's errors into RankLostError. Survivors meet any of several error classes."""
+        try:
+            yield
+        except MPI.Exception as error:
+            if not self.elastic:
+                raise
+            raise RankLostError(error.Get_error_string()) from error
+
+    def shrink(self) -> None:
+        """Become the communicator of the ranks that live.
+
+        Collective over the living; vectors have to be asked for again. Raises RankLostError if
+        more die meanwhile.
+        """
+        before = self._comm
+        with self._rank_lost():
+            before.Revoke()
+            smaller = MPI.Intracomm(before.Shrink())
+        # No word is exchanged for this, so that no rank can fail here while another goes on.
+        group = smaller.Get_group()
+        ranks = MPI.Group.Translate_ranks(group, range(smaller.Get_size()), before.Get_group())
+        self.members = [self.members[rank] for rank in ranks]
+        self.__dict__.pop("node", None)
+        self._use(smaller)
 
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code."""
         self._comm.Abort(code)
+
+    def finish(self, code: int) -> None:
+        """Leave with this exit code; elastic ranks wait for each other and leave MPI as it is."""
+        if not self.elastic:
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with contextlib.suppress(RankLostError):
+            self.allgather(None)
+        os._exit(code)

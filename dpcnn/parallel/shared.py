@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,38 +27,45 @@ class SharedVectors:
         size: int,
         length: int,
         dtypes: tuple[np.dtype[Any], np.dtype[Any]],
-        bcast: Callable[[str | None], str | None],
+        allgather: Callable[[Any], list[Any]],
     ) -> SharedVectors | None:
-        """Return vectors of zeros, of types (values, total); collective. None: no room for them.
+        """Return vectors of zeros, of types (values, total); collective. None: it cannot be had.
 
-        `bcast` gives rank 0's word to all ranks and returns when all have come. The memory is a
-        file that is mapped and unlinked, for the reasons data.dataset.write_mapped has.
+        `allgather` exchanges a word of each rank. The memory is an anonymous file of rank 0: it
+        needs nothing of the MPI library, does not count against a container's small /dev/shm,
+        outlives the death of any rank and goes with the last one.
         """
         lengths = [length * dtypes[0].itemsize] * size + [length * dtypes[1].itemsize]
-        path = _reserve(sum(lengths)) if rank == 0 else None
-        path = bcast(path)
-        if path is None:
+        file = _reserve(sum(lengths)) if rank == 0 else None
+        path = allgather(None if file is None else f"/proc/{os.getpid()}/fd/{file}")[0]
+        memory = _open(path)
+        everyone = all(allgather(memory is not None))
+        if file is not None:
+            os.close(file)
+        if memory is None or not everyone:
             return None
-        memory = np.memmap(path, np.uint8, "r+")
-        bcast(None)  # all have it open: the name may go, the memory stays
-        if rank == 0:
-            os.unlink(path)
         cuts = np.cumsum([0, *lengths])
         rows = [memory[cuts[row] : cuts[row + 1]].view(np.ndarray) for row in range(size + 1)]
         return cls([row.view(dtypes[0]) for row in rows[:-1]], rows[-1].view(dtypes[1]))
 
 
-def _reserve(length: int) -> str | None:
-    """Return a new file with disk blocks for so many bytes, or None if there is no room."""
+def _open(path: str | None) -> Array | None:
+    """Return the memory of rank 0's file, or None where it may not be opened, or is gone."""
     try:
-        file, path = tempfile.mkstemp(prefix="dpcnn-")
+        return None if path is None else np.memmap(path, np.uint8, "r+")
+    except OSError:
+        return None
+
+
+def _reserve(length: int) -> int | None:
+    """Return a new anonymous file of so many bytes, or None if there is no room."""
+    try:
+        file = os.memfd_create("dpcnn")
     except OSError:
         return None
     try:
-        os.posix_fallocate(file, 0, length)  # a page that has no block kills who writes to it
+        os.posix_fallocate(file, 0, length)  # writing to a page that is not there kills a rank
     except OSError:
-        os.unlink(path)
-        return None
-    finally:
         os.close(file)
-    return path
+        return None
+    return file

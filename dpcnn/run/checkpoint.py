@@ -11,6 +11,7 @@ before HDF5 parses one. Nothing in it is pickled.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -48,6 +49,10 @@ class Checkpoint:
     options: dict[str, Any]
     metrics: list[dict[str, Any]]
     dataset: dict[str, Any]
+
+    def copy(self) -> Checkpoint:
+        """Return one that keeps its values while training goes on."""
+        return copy.deepcopy(self)
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

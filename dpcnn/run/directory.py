@@ -1,22 +1,27 @@
 """The run directory: what lies where, which checkpoints stay, which run is the newest.
 
 runs/NAME/
-  options.json  environment.json  metrics.jsonl
+  options.json  environment.json  metrics.jsonl  outcome.json  .lock
   checkpoints/step-00000938.h5
   errors/rank-N.txt
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
 
+from dpcnn import outcome
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import metrics
@@ -24,6 +29,8 @@ from dpcnn.run.checkpoint import Checkpoint
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
+LOCK = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # some clusters' file systems
 _STEP = re.compile(r"step-(\d{8,})\.h5")
 
 
@@ -33,6 +40,7 @@ class RunDirectory:
     def __init__(self, path: Path, unnamed: bool = False) -> None:
         self.path = path
         self.unnamed = unnamed
+        self._lock: int | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -62,20 +70,56 @@ class RunDirectory:
     ) -> None:
         """Make the directories, write options and environment, make metrics.jsonl hold the lines.
 
-        Removes what a killed run left half written. Raises OptionError where it cannot be done.
+        Raises OptionError where it cannot be done, or another run is at work here.
         """
         try:
             self._claim()
             self.checkpoints.mkdir(exist_ok=True)
-            for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
-                leftover.unlink(missing_ok=True)
+            self.take_over(lines, wait=False)
+            (self.path / outcome.NAME).unlink(missing_ok=True)
             self._write("environment.json", json.dumps(environment, indent=2) + "\n")
             self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
-            self._write(metrics.NAME, metrics.text(lines))
         except OSError as error:
             raise OptionError(
                 f"--run_dir {self.path}: {error.strerror}, expected a directory to write to"
             ) from error
+
+    def take_over(self, lines: Sequence[dict[str, Any]], wait: bool) -> None:
+        """Become the only process that writes here; make metrics.jsonl hold these lines.
+
+        Removes what a killed process left half written. The lock goes with the process that has
+        it; `wait` for that, or raise OptionError at once.
+        """
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            owner = os.read(self._lock, 200).decode(errors="replace").strip()
+            self.release()
+            raise OptionError(
+                f"--run_dir {self.path}: in use by another run ({owner}), expected a directory"
+                " that no other run writes to"
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        os.truncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
+            leftover.unlink(missing_ok=True)
+        self._write(metrics.NAME, metrics.text(lines))
+
+    def release(self) -> None:
+        """Let another process write here."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write_outcome(self, code: int) -> None:
+        """Record that the run has ended by itself, with this exit code; if the disk takes it."""
+        outcome.tell(run_dir=str(self.path), exit_code=code)
+        with contextlib.suppress(OSError):
+            self._write(outcome.NAME, json.dumps({"exit_code": code}) + "\n")
 
     def _claim(self) -> None:
         """Make the directory; an unnamed one becomes the first name that no other run has."""

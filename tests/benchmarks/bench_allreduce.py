@@ -17,7 +17,7 @@ import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
 
 import numpy as np  # isort: skip
 
-from dpcnn.parallel.mpi import MPI, MPICommunicator, _wait
+from dpcnn.parallel.mpi import MPI, MPICommunicator
 
 ROUNDS = 300
 VALUES = 185_930  # the tutorial's gradient
@@ -36,7 +36,7 @@ class Polled(MPICommunicator):
     """Leaves the sum to the library and polls."""
 
     def Allreduce(self, values: np.ndarray, scalars: np.ndarray, out: np.ndarray) -> None:
-        _wait(self._comm.Iallreduce(MPI.IN_PLACE, values, MPI.SUM))
+        self._wait([self._comm.Iallreduce(MPI.IN_PLACE, values, MPI.SUM)])
         np.copyto(out, values, casting="same_kind")
 
 

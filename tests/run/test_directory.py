@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpcnn import outcome
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import metrics
@@ -49,7 +55,7 @@ def test_naming_a_run_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_new_run_holds_options_and_environment(run: RunDirectory) -> None:
-    assert files(run) == ["environment.json", "metrics.jsonl", "options.json"]
+    assert files(run) == [".lock", "environment.json", "metrics.jsonl", "options.json"]
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}
     assert json.loads((run.path / "environment.json").read_text()) == {"python": "3"}
     assert run.has_run()
@@ -112,12 +118,63 @@ def test_checkpoints_are_read_newest_first_and_broken_ones_named(run: RunDirecto
 
 def test_a_later_start_removes_what_a_killed_write_left(run: RunDirectory) -> None:
     save(run, [1])
+    before = files(run)
     (run.checkpoints / ".step-00000002.h5.17.tmp").touch()
     (run.path / ".options.json.17.tmp").touch()
+    run.release()
     run.create({"lr": 0.2}, {})
-    kept = ["checkpoints/step-00000001.h5", "environment.json", "metrics.jsonl", "options.json"]
-    assert files(run) == kept
+    assert files(run) == before
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.2}
+
+
+def test_a_directory_in_use_is_refused_and_names_who_uses_it(run: RunDirectory) -> None:
+    with pytest.raises(OptionError, match=f"in use by another run .process {os.getpid()} on "):
+        RunDirectory(run.path).create({"lr": 0.2}, {})
+    assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}
+
+
+def test_a_lock_goes_with_the_process_that_had_it(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from dpcnn.run.directory import RunDirectory;"
+        f"RunDirectory(Path({str(tmp_path / 'run')!r})).create({{}}, {{}});"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    RunDirectory(tmp_path / "run").create({"lr": 0.3}, {})
+
+
+def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirectory) -> None:
+    successor = RunDirectory(run.path)
+    lines = [{"epoch": 1, "loss": 0.5}]
+    thread = threading.Thread(target=successor.take_over, args=(lines, True))
+    thread.start()
+    assert (run.path / metrics.NAME).read_text() == ""
+    run.release()
+    thread.join()
+    assert (run.path / metrics.NAME).read_text() == metrics.text(lines)
+
+
+def test_a_file_system_without_locks_is_used_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    RunDirectory(tmp_path / "run").create({}, {})
+    assert RunDirectory(tmp_path / "run").has_run()
+
+
+def test_a_new_start_forgets_how_the_last_one_ended(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(outcome.VARIABLE, str(tmp_path / "told"))
+    run.write_outcome(0)
+    assert outcome.told(run.path / outcome.NAME) == {"exit_code": 0}
+    assert outcome.told(tmp_path / "told") == {"exit_code": 0, "run_dir": str(run.path)}
+    run.release()
+    run.create({}, {})
+    assert outcome.told(run.path / outcome.NAME) == {}
 
 
 def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
@@ -126,6 +183,7 @@ def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
         metrics.append(run.path, line)
     with (run.path / metrics.NAME).open("a") as file:
         file.write('{"epoch": 6, "lo')
+    run.release()
     run.create({}, {}, lines[:3])
     text = (run.path / metrics.NAME).read_text()
     assert [json.loads(line) for line in text.splitlines()] == lines[:3]

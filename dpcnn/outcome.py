@@ -1,0 +1,31 @@
+"""How a job ended, told to who started it: mpirun's own exit code can be wrong.
+
+The exit code of a run is in its run directory, in outcome.json; a run that was killed has none.
+The starter names a file in DPCNN_OUTCOME, where rank 0 also writes: the run directory as soon as
+there is one, and the exit code, also of a job that had no run directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "DPCNN_OUTCOME"
+NAME = "outcome.json"
+
+
+def tell(**facts: Any) -> None:
+    """Write run_dir, exit_code or both for the starter, if there is one."""
+    if VARIABLE in os.environ:
+        Path(os.environ[VARIABLE]).write_text(json.dumps(facts))
+
+
+def told(path: Path) -> dict[str, Any]:
+    """Return what a file of these tells; nothing where the job did not come so far."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
