@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dpcnn import blas, outcome
 from dpcnn.errors import DpcnnError
-from dpcnn.parallel.launcher import detect
+from dpcnn.parallel.launcher import OPEN_MPI, detect
 
 if TYPE_CHECKING:
     from dpcnn.parallel.communicator import Communicator
@@ -70,9 +70,15 @@ def run(
 
         job = Job(connect(launch), count)
     except DpcnnError as error:
+        code = _report(error, launch.rank)
         if launch.rank == 0:
-            outcome.tell(exit_code=error.exit_code)
-        return _report(error, launch.rank)
+            outcome.tell(exit_code=code)
+        # Open MPI kills a job when a rank leaves with an error, and loses what others print: the
+        # one that speaks leaves with it.
+        return 0 if launch.rank and launch.launcher == OPEN_MPI else code
+    except SystemExit:  # --help
+        outcome.tell(exit_code=0)
+        raise
     return _leave(job, _work(job, lambda: work(job, options)))
 
 

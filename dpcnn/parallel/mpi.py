@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import sys
 import time
 import warnings
@@ -52,9 +53,10 @@ Array = NDArray[Any]
 # A wait of up to a few milliseconds ends by polling, at once; a longer one sleeps in between.
 POLLS = 4000
 PAUSE = 100e-6  # seconds
+LAST_WORDS = 0.1  # seconds for mpirun to read what was printed
 GRACE = 5.0  # seconds that ranks overdue are waited for further
-# Tags of messages: who has come, a part of a vector, its sum.
-COME, PART, SUM = 1, 2, 3
+# Tags of messages: who has come, a part of a vector, its sum, a pickled object.
+COME, PART, SUM, OBJECT = 1, 2, 3, 4
 
 
 def library_name() -> str:
@@ -86,8 +88,9 @@ class MPICommunicator(Communicator):
         # After a death MPI_Finalize may hang: elastic ranks leave by `finish`.
         mpi4py.rc.finalize = not elastic
         if not MPI.Is_initialized():
-            # One thread makes all MPI calls: the library may leave its locks out.
-            MPI.Init_thread(MPI.THREAD_FUNNELED)
+            # One thread makes all MPI calls, so that the library may leave its locks out; but not
+            # where it has a thread of its own, the failure detector's.
+            MPI.Init_thread(MPI.THREAD_MULTIPLE if elastic else MPI.THREAD_FUNNELED)
         return cls(MPI.COMM_WORLD, elastic)
 
     def _use(self, comm: MPI.Intracomm) -> None:
@@ -97,6 +100,7 @@ class MPICommunicator(Communicator):
         self.rank = comm.Get_rank()
         self.size = comm.Get_size()
         self._shared: SharedVectors | None = None
+        self._objects: list[Array] = []
         self._rooms: dict[tuple[int, tuple[int, ...], np.dtype[Any]], Array] = {}
 
     @cached_property
@@ -204,15 +208,37 @@ class MPICommunicator(Communicator):
 
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
+        mine = pickle.dumps(value) if self.rank == 0 else b""
         with self._rank_lost():
-            self._meet()
-            return self._comm.bcast(value)  # type: ignore[no-any-return]
+            everyones = self._exchange(mine)
+        return value if self.rank == 0 else pickle.loads(everyones[0].tobytes())
 
     def allgather(self, value: T) -> list[T]:
         """Return every rank's value, in rank order."""
         with self._rank_lost():
-            self._meet()
-            return self._comm.allgather(value)
+            everyones = self._exchange(pickle.dumps(value))
+        others = set(self._others())
+        return [
+            pickle.loads(each.tobytes()) if rank in others else value
+            for rank, each in enumerate(everyones)
+        ]
+
+    def _exchange(self, mine: bytes) -> list[Array]:
+        """Return every rank's bytes.
+
+        Messages of our own here too: after a death Open MPI's collectives have returned nonsense
+        as a success.
+        """
+        lengths = self._gather(np.array([len(mine)]))[:, 0]
+        everyones = [np.empty(length, np.uint8) for length in lengths]
+        sent = np.frombuffer(mine, np.uint8)
+        self._objects = [*everyones, sent]  # outlive a collective that fails
+        others = self._others()
+        come = [self._comm.Irecv(everyones[rank], rank, OBJECT) for rank in others]
+        go = [self._comm.Isend(sent, rank, OBJECT) for rank in others]
+        self._wait(come)
+        self._wait(go)
+        return everyones
 
     @contextlib.contextmanager
     def _rank_lost(self) -> Iterator[None]:
@@ -246,11 +272,19 @@ class MPICommunicator(Communicator):
         self._comm.Abort(code)
 
     def finish(self, code: int) -> None:
-        """Leave with this exit code; elastic ranks wait for each other and leave MPI as it is."""
+        """Leave with this exit code; elastic ranks wait for each other and leave MPI as it is.
+
+        Open MPI kills a job when a rank leaves with an error, and may lose what rank 0 has
+        printed: it leaves with the code when mpirun had time to read, the others with 0.
+        """
         if not self.elastic:
             return
         sys.stdout.flush()
         sys.stderr.flush()
         with contextlib.suppress(RankLostError):
             self.allgather(None)
+        if self.rank:
+            os._exit(0)
+        if code:
+            time.sleep(LAST_WORDS)
         os._exit(code)
