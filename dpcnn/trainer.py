@@ -10,6 +10,7 @@ import hashlib
 import signal
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -256,12 +257,14 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over the state of a checkpoint; collective.
 
-        Raises CheckpointError if it is of another dataset or another network.
+        Raises CheckpointError if it is of another dataset, another network or no such run.
         """
         self.check_dataset(checkpoint)
-        own = self.network.named_parameters()
+        own, flat = self.network.named_parameters(), self.network.parameters.shape
         found = {k: {n: a.shape for n, a in p.items()} for k, p in checkpoint.model.items()}
-        if found != {k: {n: a.shape for n, a in p.items()} for k, p in own.items()}:
+        if found != {k: {n: a.shape for n, a in p.items()} for k, p in own.items()} or any(
+            slot.shape != flat for slot in checkpoint.optimizer.values()
+        ):
             raise CheckpointError(
                 f"the checkpoint holds {found}, which is not {self.network}"
             ).on_all_ranks()
@@ -269,9 +272,24 @@ class Trainer:
             for name, view in parameters.items():
                 view[...] = checkpoint.model[layer][name]
         self.optimizer.slots.update(checkpoint.optimizer)
-        self.position = Position(**checkpoint.position)
+        self.position = self._reachable(checkpoint.position)
         self.metrics = list(checkpoint.metrics)
         self.saved_step = self.position.step
+
+    def _reachable(self, values: dict[str, Any]) -> Position:
+        """Return a checkpoint's position; raises CheckpointError if no run on these data has it."""
+        if values.keys() == asdict(Position()).keys():
+            found = Position(**values)
+            step = (found.epoch - 1) * self.steps_in_epoch + found.epoch_step
+            images = min(found.epoch_step * self.options.minibatch_size, len(self.dataset.train))
+            timed = found.seconds > 0 or images == 0
+            inside = found.epoch >= 1 and found.epoch_step <= self.steps_in_epoch
+            if inside and timed and (found.step, found.images) == (step, images):
+                return found
+        raise CheckpointError(
+            f"the checkpoint's position is {values}, which is none in epochs of"
+            f" {self.steps_in_epoch} steps and {len(self.dataset.train)} images"
+        ).on_all_ranks()
 
     def check_dataset(self, checkpoint: Checkpoint) -> None:
         """Raise CheckpointError, on all ranks, if a checkpoint is of another dataset."""
