@@ -262,9 +262,9 @@ IN_FORM = [
 IN_USE = [
     (odd_slot, "which is not Network"),
     (change("position", step=2), "the checkpoint's position is"),
-    (change("position", epoch=0), "the checkpoint's position is"),
+    (change("position", epoch=0, epoch_step=2, step=0, images=128), "the checkpoint's position is"),
     (change("position", epoch=10**15), "the checkpoint's position is"),
-    (change("position", epoch_step=7, step=7), "the checkpoint's position is"),
+    (change("position", epoch_step=3, step=3, images=128), "the checkpoint's position is"),
     (change("position", images=0), "the checkpoint's position is"),
     (change("position", seconds=0), "the checkpoint's position is"),
     (change("position", loss=...), "the checkpoint's position is"),
