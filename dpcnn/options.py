@@ -342,7 +342,7 @@ def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) 
     """Return the options of a resumed run: the recorded ones, with those given that may change.
 
     Raises OptionError that names every given option that contradicts the recorded one, and
-    CheckpointError where the recorded options are not those of this version.
+    CheckpointError where the recorded options are not those of this version or out of range.
     """
     if recorded.keys() != TABLE.keys():
         odd = ", ".join(sorted(recorded.keys() ^ TABLE.keys()))
@@ -358,7 +358,10 @@ def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) 
         raise OptionError(f"{'; '.join(wrong)}, as in the checkpoint that is resumed")
     free = {name for name, each in TABLE.items() if each.metadata["free"]}
     kept = {name: value for name, value in recorded.items() if name not in given & free}
-    return Options(**(kept | {name: getattr(options, name) for name in given & free}))
+    try:
+        return Options(**(kept | {name: getattr(options, name) for name in given & free}))
+    except OptionError as error:
+        raise CheckpointError(f"the checkpoint's options: {error}") from None
 
 
 def _word(name: str, value: Any) -> str:

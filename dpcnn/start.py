@@ -17,7 +17,7 @@ from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import auto_microbatch_size
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.nn.models import tutorial
-from dpcnn.nn.network import Network
+from dpcnn.nn.network import Network, parameter_count
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run import checkpoint as checkpoints
@@ -37,7 +37,7 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
     out = console(options.progress, comm.rank)
     start = find_start(options, given, comm, out)
     options = start.options
-    network = comm.together(lambda: build(options))
+    network = comm.together(lambda: build(options, start.checkpoint))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, out)
@@ -99,7 +99,7 @@ def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicato
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     silent = Console()
-    network = build(options)
+    network = build(options, newest)
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, silent)
     trainer = Trainer(options, network, dataset, comm, silent, directory)
@@ -110,13 +110,24 @@ def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicato
     return trainer
 
 
-def build(options: Options) -> Network:
-    """Return the network of the options, its parameters not drawn yet."""
+def build(options: Options, checkpoint: Checkpoint | None = None) -> Network:
+    """Return the network of the options, its parameters not drawn yet.
+
+    Raises CheckpointError, before it takes memory for them, if a checkpoint has not as many.
+    """
     filter_size = (options.h_filter, options.w_filter)
     layers = tutorial(
         options.n_filter, filter_size, options.stride, options.padding, options.num_class
     )
-    return Network(layers, (options.num_channel, options.img_height, options.img_width))
+    shape = (options.num_channel, options.img_height, options.img_width)
+    if checkpoint is not None:
+        found = sum(each.size for layer in checkpoint.model.values() for each in layer.values())
+        expected = parameter_count(layers, shape)
+        if found != expected:
+            raise CheckpointError(
+                f"the checkpoint holds {found:,} parameters, its options make {expected:,}"
+            ).on_all_ranks()
+    return Network(layers, shape)
 
 
 @dataclass(frozen=True)

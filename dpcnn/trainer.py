@@ -126,7 +126,7 @@ class Trainer:
         return all(self.comm.allgather(self._save_last()))
 
     def _recover(self) -> None:
-        """Go on without ranks that died, from the newest step that one of the living has made."""
+        """Go on without ranks that died, from the newest step that one of the living made."""
         self.console.end_epoch()
         first, lost = self.comm.rank == 0, list[Member]()
         while True:
@@ -142,16 +142,16 @@ class Trainer:
             if (member.rank, member.process) not in known:
                 self.position.deaths.append(asdict(member) | {"step": self.position.step})
         names = ", ".join(map(str, lost))
-        number = "1 rank goes" if self.comm.size == 1 else f"{self.comm.size} ranks go"
-        self.console.warn(f"lost {names}; {number} on from step {self.position.step:,}")
+        left = "1 rank goes" if self.comm.size == 1 else f"{self.comm.size} ranks go"
+        self.console.warn(f"lost {names}; {left} on from step {self.position.step:,}")
 
     def _catch_up(self) -> None:
         """Take over the state of a rank that is ahead: some may have made a step that others lack.
 
         Collective. None is further ahead, as a step needs all ranks.
         """
-        position = self.position
-        standing = position.step, position.epoch, len(position.deaths), self.stop is not None
+        at = self.position
+        standing = at.step, at.epoch, len(at.deaths), self.stop is not None
         standings = self.comm.allgather(standing)
         if len(set(standings)) == 1:
             return
@@ -254,9 +254,8 @@ class Trainer:
         started = time.perf_counter()
         evaluation = self.evaluate(self.dataset.test)
         evaluation_seconds = time.perf_counter() - started
-        (test_loss, test_accuracy), evaluation_seconds = self.comm.bcast(
-            (evaluation, evaluation_seconds)
-        )
+        evaluation, evaluation_seconds = self.comm.bcast((evaluation, evaluation_seconds))
+        test_loss, test_accuracy = evaluation
         line = {
             "epoch": position.epoch,
             "step": position.step,
@@ -332,15 +331,18 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over the state of a checkpoint that is on the disk; collective.
 
-        Raises CheckpointError if it is of another dataset or another network.
+        Raises CheckpointError if it is of another dataset, another network or no such run.
         """
         self.check_dataset(checkpoint)
-        own = self.network.named_parameters()
+        own, flat = self.network.named_parameters(), self.network.parameters.shape
         found = {k: {n: a.shape for n, a in p.items()} for k, p in checkpoint.model.items()}
-        if found != {k: {n: a.shape for n, a in p.items()} for k, p in own.items()}:
+        if found != {k: {n: a.shape for n, a in p.items()} for k, p in own.items()} or any(
+            slot.shape != flat for slot in checkpoint.optimizer.values()
+        ):
             raise CheckpointError(
                 f"the checkpoint holds {found}, which is not {self.network}"
             ).on_all_ranks()
+        self._check_position(checkpoint.position)
         self._adopt(checkpoint)
         self.saver.saved_step = self.position.step
 
@@ -352,6 +354,21 @@ class Trainer:
         self.optimizer.slots.update(checkpoint.optimizer)
         self.position = Position(**checkpoint.position)
         self.metrics = list(checkpoint.metrics)
+
+    def _check_position(self, values: dict[str, Any]) -> None:
+        """Raise CheckpointError, on all ranks, unless a run on these data can be there."""
+        if values.keys() == asdict(Position()).keys():
+            found = Position(**values)
+            step = (found.epoch - 1) * self.steps_in_epoch + found.epoch_step
+            images = min(found.epoch_step * self.options.minibatch_size, len(self.dataset.train))
+            timed = found.seconds > 0 or images == 0
+            inside = found.epoch >= 1 and found.epoch_step <= self.steps_in_epoch
+            if inside and timed and (found.step, found.images) == (step, images):
+                return
+        raise CheckpointError(
+            f"the checkpoint's position is {values}, which is none in epochs of"
+            f" {self.steps_in_epoch} steps and {len(self.dataset.train)} images"
+        ).on_all_ranks()
 
     def check_dataset(self, checkpoint: Checkpoint) -> None:
         """Raise CheckpointError, on all ranks, if a checkpoint is of another dataset."""

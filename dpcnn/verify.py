@@ -105,7 +105,9 @@ def _first_difference(found: Parameters, recorded: Parameters) -> str | None:
     """Return the first parameter, in layer order, that is not the recorded one, in words."""
     for layer, parameters in found.items():
         for name, values in parameters.items():
-            others = recorded[layer][name]
+            others = recorded.get(layer, {}).get(name)
+            if others is None or others.shape != values.shape:
+                return f"{layer}/{name} has shape {values.shape}, which is not the recorded"
             for index in zip(*(values.view("u4") != others.view("u4")).nonzero(), strict=True):
                 where = ", ".join(map(str, index))
                 return (

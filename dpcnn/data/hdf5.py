@@ -1,12 +1,12 @@
 """Datasets as HDF5 files, in the form of the tutorial's MNISTdata.hdf5.
 
 `x_train` and `x_test`: (N, C*H*W), (N, H, W) or (N, C, H, W), float in [0, 1] or uint8;
-`y_train` and `y_test`: (N,) or (N, 1) integers. Files are read a block at a time, read-only.
+`y_train` and `y_test`: (N,) or (N, 1) integers. Files are read a block at a time, read-only,
+and nothing else in them is looked at.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from dpcnn import untrusted
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import DataError
 
@@ -21,8 +22,6 @@ Array = NDArray[Any]
 
 BLOCK = 4096  # images read at a time: 13 MB of 28x28 float32
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-# What h5py and NumPy raise for damaged files, and for arrays larger than the memory.
-UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
 
 
 def read(path: Path, shape: tuple[int, int, int], num_class: int) -> Dataset:
@@ -30,22 +29,28 @@ def read(path: Path, shape: tuple[int, int, int], num_class: int) -> Dataset:
 
     Raises DataError, naming the file and the array, for anything that cannot be trained on.
     """
-    if not os.path.isfile(path):
-        found = "a directory" if os.path.isdir(path) else "no such file"
-        raise DataError(f"{path}: {found}, expected an HDF5 dataset (--dataroot)")
+    try:
+        limit = untrusted.RATIO * untrusted.file_size(path)
+    except untrusted.UntrustedError as error:
+        raise DataError(f"{path}: {error}, expected an HDF5 dataset (--dataroot)") from error
     try:
         with h5py.File(path, "r") as file:
-            missing = [key for key in KEYS if not isinstance(file.get(key), h5py.Dataset)]
+            names = sorted(file)
+            missing = [key for key in KEYS if key not in names]
             if missing:
+                found = untrusted.one_line(", ".join(names) or "nothing")
                 raise DataError(
-                    f"{path}: no array {', '.join(missing)}; found"
-                    f" {', '.join(map(str, file)) or 'nothing'}, expected {', '.join(KEYS)}"
+                    f"{path}: no array {', '.join(missing)}; found {found},"
+                    f" expected {', '.join(KEYS)}"
                 )
+            arrays = {key: untrusted.array(file, key, limit) for key in KEYS}
             train, test = (
-                _images(file, path, part, shape, num_class) for part in ("train", "test")
+                _images(arrays, path, part, shape, num_class) for part in ("train", "test")
             )
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())
+    except untrusted.UntrustedError as error:
+        raise DataError(f"{path}: {error}") from error
+    except untrusted.UNREADABLE as error:
+        reason = untrusted.one_line(error)
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}), expected a dataset like MNISTdata.hdf5"
         ) from error
@@ -60,9 +65,13 @@ def write(path: Path, dataset: Dataset) -> None:
 
 
 def _images(
-    file: h5py.File, path: Path, part: str, shape: tuple[int, int, int], num_class: int
+    arrays: dict[str, h5py.Dataset],
+    path: Path,
+    part: str,
+    shape: tuple[int, int, int],
+    num_class: int,
 ) -> Images:
-    x, y = file[f"x_{part}"], file[f"y_{part}"]
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     labels = _labels(y, f"{path}: y_{part}", num_class)
     images = _pixels(x, f"{path}: x_{part}", shape)
     if len(images) != len(labels):

@@ -96,6 +96,14 @@ class Network:
         return f"Network({' -> '.join(map(repr, self.layers))})"
 
 
+def parameter_count(layers: Sequence[Layer], input_shape: Shape) -> int:
+    """Return how many parameters the layers have for inputs (C, H, W); takes no memory for them."""
+    shape = input_shape
+    for layer in layers:
+        shape = layer.build(shape)
+    return sum(_size(s) for layer in layers for s in layer.parameter_shapes.values())
+
+
 def _size(shape: Shape) -> int:
     return int(np.prod(shape))
 

@@ -6,7 +6,8 @@
 
 The HDF5 image is made in memory and stands behind a block of 512 bytes, a user block, which HDF5
 readers skip. It holds the SHA-256 of the image: a reader knows that every byte is as written
-before HDF5 parses one. Nothing in it is pickled.
+before HDF5 parses one. Nothing in it is pickled. Anyone can compute a SHA-256, so what is read is
+checked all the same: the names, the types, the sizes, and every value that is used later.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from dpcnn import untrusted
 from dpcnn.errors import CheckpointError
+from dpcnn.run import metadata
 
 Array = NDArray[Any]
 
@@ -32,6 +36,7 @@ FORMAT = 1
 USER_BLOCK = 512  # the smallest that HDF5 allows
 MAGIC = b"dpcnn checkpoint, SHA-256 of what follows this block: "
 TEXTS = ("position", "options", "metrics", "dataset")
+LIMIT = 4 << 30  # bytes of a file that is read: a thousand million parameters
 
 
 @dataclass(frozen=True)
@@ -83,21 +88,37 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
-def read(path: Path) -> Checkpoint:
-    """Return the checkpoint of a file; raises CheckpointError that says what is wrong with it."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}, expected a checkpoint") from error
-    block, image = content[:USER_BLOCK], content[USER_BLOCK:]
-    if not block.startswith(MAGIC):
-        raise CheckpointError(f"{path}: not a dpcnn checkpoint (its first bytes are not one's)")
+def read(path: Path, limit: int = LIMIT) -> Checkpoint:
+    """Return the checkpoint of a file of at most `limit` bytes.
+
+    Raises CheckpointError, one line that says what is wrong with it.
+    """
+    block, image = _content(path, limit)
     if block != _user_block(image):
         raise CheckpointError(f"{path}: damaged or cut off (its SHA-256 is not the recorded one)")
     try:
         return _parse(image)
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} ({error})") from error
+    except untrusted.UNREADABLE as error:
+        reason = untrusted.one_line(error)
+        raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} ({reason})") from error
+
+
+def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
+    """Return the user block and the image behind it."""
+    try:
+        size = untrusted.file_size(path)
+        if size > limit:
+            raise CheckpointError(f"{path}: {size:,} bytes, expected at most {limit:,}")
+        with path.open("rb") as file:
+            block = file.read(USER_BLOCK)
+            if not block.startswith(MAGIC):
+                raise CheckpointError(
+                    f"{path}: not a dpcnn checkpoint (its first bytes are not one's)"
+                )
+            return block, file.read(size)
+    except (untrusted.UntrustedError, OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or untrusted.one_line(error)
+        raise CheckpointError(f"{path}: {reason}, expected a checkpoint") from error
 
 
 def _image(checkpoint: Checkpoint) -> bytes:
@@ -123,12 +144,42 @@ def _user_block(image: bytes) -> bytes:
 
 def _parse(image: bytes) -> Checkpoint:
     with h5py.File(io.BytesIO(image), "r") as file:
-        if file.attrs["format"] != FORMAT:
-            raise ValueError(f"it is of format {file.attrs['format']}")
-        texts = {name: json.loads(bytes(file.attrs[name])) for name in TEXTS}
-        model = {
-            layer: {name: array[()] for name, array in parameters.items()}
-            for layer, parameters in file["model"].items()
-        }
-        optimizer = {slot: vector[()] for slot, vector in file.get("optimizer", {}).items()}
-    return Checkpoint(model=model, optimizer=optimizer, **texts)
+        found = untrusted.attribute(file, "format", "i", 8)
+        if found != FORMAT:
+            raise ValueError(f"it is of format {found}")
+        _check_names(file, {"model", "optimizer"})
+        _check_names(file.attrs, {"format", *TEXTS})
+        texts = {name: untrusted.attribute(file, name, "S", len(image)) for name in TEXTS}
+        arrays = _Arrays(len(image))
+        group = untrusted.group(file, "model")
+        model = {layer: arrays.read(untrusted.group(group, layer)) for layer in group}
+        optimizer = (
+            arrays.read(untrusted.group(file, "optimizer")) if "optimizer" in [*file] else {}
+        )
+    values = {name: metadata.parse(text) for name, text in texts.items()}
+    metadata.check(**values)
+    return Checkpoint(model=model, optimizer=optimizer, **values)
+
+
+class _Arrays:
+    """Reads float32 arrays that together take no more memory than the file they lie in."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def read(self, group: h5py.Group) -> dict[str, Array]:
+        """Return the arrays of a group, which holds nothing else."""
+        arrays = {}
+        for name in group:
+            found = untrusted.array(group, name, self.left, compressed=False)
+            if found.dtype != np.float32:
+                raise ValueError(f"{found.name} holds {found.dtype}, expected float32")
+            self.left -= found.nbytes  # an array of many names would be read as often
+            arrays[name] = found[()]
+        return arrays
+
+
+def _check_names(found: Iterable[str], known: set[str]) -> None:
+    odd = sorted(set(found) - known)
+    if odd:
+        raise ValueError(f"it holds {', '.join(odd)}, expected {', '.join(sorted(known))} alone")

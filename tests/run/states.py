@@ -22,11 +22,18 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             "dense": {"weights": array(4, 3), "bias": array(4)},
         },
         optimizer={"velocity": array(31)},
-        position={"step": step, "epoch": 2, "loss": 0.1 + 0.2},
+        position={"step": step, "epoch": 2, "epoch_step": 3, "deaths": [], "loss": 0.1 + 0.2},
         options={"lr": 0.1, "run_dir": "rüns\n", "train_limit": None},
         metrics=[
-            {"step": after, "test_accuracy": accuracy, "loss": float("nan")}
-            for after, accuracy in (accuracies or {}).items()
+            {
+                "epoch": epoch,
+                "step": step,
+                "test_accuracy": accuracy,
+                "loss": float("nan"),
+                "weights_sha256": "00ff",
+                "deaths": [],
+            }
+            for epoch, (step, accuracy) in enumerate((accuracies or {}).items(), 1)
         ],
         dataset={"fingerprint": "00ff", "source": "digits"},
     )

@@ -159,7 +159,7 @@ def test_a_sound_file_of_another_form_is_refused(image: bytes, path: Path) -> No
 
 
 def test_a_missing_file_and_a_directory_are_named(path: Path) -> None:
-    assert "No such file" in refused(path.with_name("gone.h5"))
+    assert "no such file" in refused(path.with_name("gone.h5"))
     assert "directory" in refused(path.parent)
 
 

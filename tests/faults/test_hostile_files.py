@@ -1,0 +1,312 @@
+"""Files that are meant to harm: each is refused in one line, and what it points at is not touched.
+
+Real runs with 1 GiB of address space: what an edit declares or inflates to would not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from dpcnn.run import checkpoint as checkpoints
+from dpcnn.run.checkpoint import MAGIC
+from dpcnn.train import main
+from tests.faults import hostile
+from tests.faults.hostile import EDITS, Edit, canary, forge
+from tests.launching import ROOT
+
+MEMORY = 1 << 30
+SMALL = ["--train_limit", "128", "--test_limit", "10", "--n_filter", "2", "--max_steps", "1"]
+
+
+def name(edit: Any) -> str:
+    return getattr(edit, "__name__", "")
+
+
+def refused(code: int, stderr: str, *words: str) -> None:
+    """Hold that a run has ended with one line that has these words."""
+    assert code == 2, stderr
+    assert stderr.startswith("dpcnn: error: ")
+    assert len(stderr.splitlines()) == 1, stderr
+    assert all(each in stderr for each in words), stderr
+    assert len(stderr) < 1500
+
+
+def refused_run(cwd: Path, words: list[str], *options: Any) -> None:
+    """Run in an empty directory, with little memory; hold that it is refused and leaves nothing."""
+    before = sorted(cwd.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-m", "dpcnn.train", *map(str, options)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+    )
+    refused(done.returncode, done.stderr, *words)
+    assert done.stdout == ""
+    assert sorted(cwd.iterdir()) == before
+
+
+@pytest.fixture
+def dataset(small: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(small, tmp_path / "set.hdf5"))
+
+
+@pytest.mark.parametrize("edit", [*EDITS, hostile.compressed_gigabytes], ids=name)
+def test_a_hostile_dataset_is_refused(edit: Edit, dataset: Path) -> None:
+    with h5py.File(dataset) as file:
+        images = file["x_train"][()]
+    with canary(dataset.with_name("canary.hdf5"), images) as file_of_another:
+        with h5py.File(dataset, "r+") as file:
+            edit(file, "x_train", file_of_another)
+        words = [str(dataset), EDITS.get(edit, "cannot be read as HDF5"), "expected"]
+        refused_run(dataset.parent, words, "--dataroot", dataset, *SMALL)
+
+
+def test_labels_are_checked_as_images_are(dataset: Path) -> None:
+    with h5py.File(dataset, "r+") as file:
+        hostile.four_tebibytes(file, "y_test", dataset)
+    refused_run(dataset.parent, ["y_test takes"], "--dataroot", dataset)
+
+
+def test_other_arrays_of_a_dataset_are_not_looked_at(
+    dataset: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dataset.parent)
+    with canary(dataset.with_name("canary.hdf5"), np.zeros(3)) as file_of_another:
+        with h5py.File(dataset, "r+") as file:
+            file["notes/author"] = "somebody"
+            file["more"] = h5py.ExternalLink(str(file_of_another), "/array")
+        assert main(["--dataroot", str(dataset), *SMALL]) == 0
+    capfd.readouterr()
+
+
+def special(kind: str, path: Path) -> tuple[Path, str]:
+    """Make something at the path that is no regular file; return it and its name in the line."""
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(kind)
+    return path, "a directory" if kind == "directory" else "no regular file"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "/dev/zero"])
+def test_a_dataset_is_a_regular_file(kind: str, tmp_path: Path) -> None:
+    path, word = special(kind, tmp_path / "set.hdf5")
+    refused_run(tmp_path, [str(path), word, "expected an HDF5 dataset"], "--dataroot", path)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "/dev/zero"])
+def test_a_checkpoint_is_a_regular_file(kind: str, tmp_path: Path) -> None:
+    path, word = special(kind, tmp_path / "step.h5")
+    refused_run(tmp_path, [str(path), word, "expected a checkpoint"], "--resume", path)
+
+
+def test_a_checkpoint_is_not_read_if_it_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "step.h5"
+    path.write_bytes(MAGIC)
+    os.truncate(path, checkpoints.LIMIT + 1)
+    refused_run(tmp_path, [str(path), "4,294,967,297 bytes", "at most"], "--resume", path)
+
+
+@pytest.fixture(scope="module")
+def sound(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint after one step of a real run."""
+    run = tmp_path_factory.mktemp("sound") / "run"
+    options = ["--dataroot", str(small), "--run_dir", str(run), *SMALL, "--progress", "none"]
+    assert main(options) == 0
+    return run / "checkpoints" / "step-00000001.h5"
+
+
+@pytest.fixture
+def forged(sound: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File], None]], Path]:
+    """Writes the sound checkpoint, edited, with the right SHA-256, and returns its path."""
+
+    def write(edit: Callable[[h5py.File], None]) -> Path:
+        path = tmp_path / "step.h5"
+        path.write_bytes(forge(sound.read_bytes(), edit))
+        return path
+
+    return write
+
+
+WEIGHTS = "model/dense1/W"
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=name)
+def test_a_hostile_checkpoint_is_refused(
+    edit: Edit, sound: Path, forged: Any, tmp_path: Path
+) -> None:
+    weights = checkpoints.read(sound).model["dense1"]["W"]
+    with canary(tmp_path / "canary.hdf5", weights) as file_of_another:
+        path = forged(lambda file: edit(file, WEIGHTS, file_of_another))
+        words = [str(path), WEIGHTS, EDITS[edit], "expected"]
+        refused_run(tmp_path, words, "--resume", path)
+
+
+def alias(file: h5py.File) -> None:
+    for number in range(1000):
+        file[f"optimizer/slot{number}"] = file[WEIGHTS]
+
+
+def link_model(file: h5py.File) -> None:
+    hostile.replace(file, "model", h5py.ExternalLink("/dev/zero", "/model"))
+
+
+def compress(file: h5py.File) -> None:
+    file.create_dataset(WEIGHTS, data=hostile.take(file, WEIGHTS), compression="gzip")
+
+
+def widen(file: h5py.File) -> None:
+    file[WEIGHTS] = hostile.take(file, WEIGHTS).astype("f8")
+
+
+def nest(file: h5py.File) -> None:
+    file["model/dense1/more/W"] = np.zeros(3)
+
+
+def add_array(file: h5py.File) -> None:
+    file["more"] = np.zeros(3)
+
+
+def add_attribute(file: h5py.File) -> None:
+    file.attrs["more"] = 3
+
+
+def long_text(file: h5py.File) -> None:
+    file.attrs["position"] = "of any length"
+
+
+def many_texts(file: h5py.File) -> None:
+    file.attrs["position"] = np.array([b"{}", b"{}"])
+
+
+def odd_name(file: h5py.File) -> None:
+    file.move("model/dense1", "model/\x1b[2J\n")
+
+
+def odd_slot(file: h5py.File) -> None:
+    file["optimizer/velocity"] = np.zeros(3, np.float32)
+
+
+def set_text(name: str, text: str) -> Callable[[h5py.File], None]:
+    """Return an edit that puts another text in the place of one."""
+
+    def edit(file: h5py.File) -> None:
+        file.attrs[name] = np.bytes_(text)
+
+    return edit
+
+
+def change(name: str, **values: Any) -> Callable[[h5py.File], None]:
+    """Return an edit that changes values in a text; `...` leaves one out."""
+
+    def edit(file: h5py.File) -> None:
+        found = json.loads(file.attrs[name]) | values
+        kept = {key: value for key, value in found.items() if value is not Ellipsis}
+        set_text(name, json.dumps(kept))(file)
+
+    return edit
+
+
+LINE = {"epoch": 1, "step": 1, "test_accuracy": 0.5, "weights_sha256": "00"}
+
+IN_FORM = [
+    (alias, "takes"),
+    (link_model, "model is a link to another file, expected a group"),
+    (compress, "filters [1], expected none"),
+    (widen, "float64, expected float32"),
+    (nest, "model/dense1/more is a group, expected an array"),
+    (add_array, "it holds more, expected model, optimizer alone"),
+    (add_attribute, "it holds more, expected dataset"),
+    (long_text, "attribute position is object"),
+    (many_texts, "attribute position is |S2 of shape (2,)"),
+    (odd_name, r"'\x1b[2J\n' in /model, expected a name"),
+    (set_text("position", "{"), "format 1"),
+    (set_text("position", "[" * 100_000), "recursion"),
+    (set_text("metrics", "{}"), "metrics is dict, expected a list"),
+    (set_text("metrics", "[3]"), "a line of metrics is int"),
+    (set_text("metrics", json.dumps([LINE | {"step": 10**30}])), "step of a line"),
+    (set_text("metrics", json.dumps([LINE | {"test_accuracy": "x"}])), "test_accuracy of a line"),
+    (set_text("metrics", json.dumps([{"epoch": 1}])), "a line of metrics has no step"),
+    (set_text("options", "[]"), "options is list, expected an object"),
+    (set_text("dataset", "{}"), "dataset has no fingerprint"),
+    (change("dataset", source=3), "source of dataset is 3"),
+    (change("options", dataroot=["digits"]), "dataroot of options is ['digits']"),
+    (change("options", dataroot="\ud800"), "surrogates not allowed"),
+    (change("position", step=-1), "step of position is -1, expected an integer from 0"),
+    (change("position", step=1.0), "step of position is 1.0"),
+    (change("position", step=True), "step of position is True"),
+    (change("position", step=10**30), "step of position is 1000"),
+    (change("position", epoch=...), "position has no epoch"),
+    (change("position", loss=float("nan")), "loss of position is nan, expected a finite number"),
+    (change("position", seconds=float("inf")), "seconds of position is inf"),
+    (change("position", images="64"), "images of position is '64'"),
+]
+
+IN_USE = [
+    (odd_slot, "which is not Network"),
+    (change("position", step=2), "the checkpoint's position is"),
+    (change("position", epoch=0, epoch_step=2, step=0, images=128), "the checkpoint's position is"),
+    (change("position", epoch=10**15), "the checkpoint's position is"),
+    (change("position", epoch_step=3, step=3, images=128), "the checkpoint's position is"),
+    (change("position", images=0), "the checkpoint's position is"),
+    (change("position", seconds=0), "the checkpoint's position is"),
+    (change("position", loss=...), "the checkpoint's position is"),
+    (change("position", more=1), "the checkpoint's position is"),
+    (change("options", lr=float("nan")), "the checkpoint's options: --lr is nan"),
+    (change("options", epochs="many"), "the checkpoint's options: --epochs is 'many'"),
+    (change("options", epochs=...), "of another version of dpcnn (options epochs)"),
+    (change("options", dataroot="/dev/zero"), "no regular file"),
+    (change("options", n_filter=65536, padding=4096), "parameters, its options make"),
+    (change("dataset", fingerprint=""), "not the data of the checkpoint"),
+]
+
+
+@pytest.mark.parametrize(("edit", "word"), IN_FORM + IN_USE)
+def test_a_forged_checkpoint_is_refused(
+    edit: Callable[[h5py.File], None],
+    word: str,
+    forged: Any,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = forged(edit)
+    monkeypatch.chdir(path.parent)
+    code = main(["--resume", str(path), "--progress", "none"])
+    refused(code, capfd.readouterr().err, word)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("edit", "word"), IN_FORM)
+def test_the_sound_checkpoint_before_a_forged_one_is_taken(
+    edit: Callable[[h5py.File], None],
+    word: str,
+    sound: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = Path(shutil.copytree(sound.parent.parent, tmp_path / "run"))
+    newest = run / "checkpoints" / "step-00000002.h5"
+    newest.write_bytes(forge(sound.read_bytes(), edit))
+    assert main(["--run_dir", str(run), "--resume", "auto", "--progress", "plain"]) == 0
+    printed = capfd.readouterr()
+    assert str(newest) in printed.err
+    assert word in printed.err
+    assert "taking the one before it" in printed.err
+    assert "after step 1, epoch 1" in printed.out
