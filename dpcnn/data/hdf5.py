@@ -31,7 +31,8 @@ def read(path: Path, shape: tuple[int, int, int], num_class: int) -> Dataset:
     Raises DataError, naming the file and the array, for anything that cannot be trained on.
     """
     if not os.path.isfile(path):
-        found = "a directory" if os.path.isdir(path) else "no such file"
+        found = "not a regular file" if os.path.exists(path) else "no such file"
+        found = "a directory" if os.path.isdir(path) else found
         raise DataError(f"{path}: {found}, expected an HDF5 dataset (--dataroot)")
     try:
         with h5py.File(path, "r") as file:
@@ -67,7 +68,8 @@ def _images(
     images = _pixels(x, f"{path}: x_{part}", shape)
     if len(images) != len(labels):
         raise DataError(
-            f"{path}: {len(images)} images in x_{part}, {len(labels)} labels in y_{part}"
+            f"{path}: {len(images)} images in x_{part}, {len(labels)} labels in y_{part},"
+            " expected a label for each image"
         )
     return Images(images, labels)
 

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.errors import CheckpointError
+from dpcnn.files import read_bytes
 
 Array = NDArray[Any]
 
@@ -81,7 +82,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def read(path: Path) -> Checkpoint:
     """Return the checkpoint of a file; raises CheckpointError that says what is wrong with it."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}, expected a checkpoint") from error
     block, image = content[:USER_BLOCK], content[USER_BLOCK:]
