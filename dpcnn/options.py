@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.files import read_bytes
 
 
 def option(
@@ -178,6 +179,8 @@ class Options:
         for each in fields(self):
             _check(each, getattr(self, each.name))
         self.checkpoint_interval()
+        if self.mirror is not None and not re.fullmatch(r"(?i)https?://\S+", self.mirror):
+            raise OptionError(f"--mirror is {self.mirror!r}, expected an http:// or https:// URL")
 
     def checkpoint_interval(self) -> tuple[int, str]:
         """Return checkpoint_every as (count, unit), the unit `st` or `ep`."""
@@ -242,7 +245,7 @@ def _expected(name: str) -> str:
 
 def _value(name: str, text: str) -> Any:
     """Return the value that a command line's text stands for."""
-    if TABLE[name].metadata["nothing"] == text:
+    if text and text == TABLE[name].metadata["nothing"]:
         return None
     wanted = kind(name)
     try:
@@ -303,7 +306,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, frozenset[st
     words = [_underscored(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     known, unknown = _command_line().parse_known_args(words)
     if unknown:
-        raise OptionError(f"unknown option {unknown[0]}{_nearest(unknown[0].lstrip('-'))}")
+        nearest = _nearest(unknown[0].lstrip("-"), "config")
+        raise OptionError(f"unknown option {unknown[0]}{nearest}")
     texts = vars(known)
     config = texts.pop("config", None)
     values = _read_toml(Path(config)) if config is not None else {}
@@ -311,17 +315,17 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, frozenset[st
     return Options(**values), frozenset(values)
 
 
-def _nearest(name: str) -> str:
-    """Return the known name most like this one as a question, or nothing."""
-    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES, "config"], 1)
+def _nearest(name: str, *more: str) -> str:
+    """Return the option, or name of `more`, that is most like this name as a question."""
+    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES, *more], 1)
     return f": did you mean {near[0]}?" if near else " (see --help)"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     """Return the options of a TOML file; raises OptionError that names the file and the key."""
     try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        table = tomllib.loads(read_bytes(path).decode())
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"--config {path}: {reason}, expected a TOML file of options") from error
     values = {}
@@ -329,6 +333,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         name = ALIASES.get(key.replace("-", "_"), key.replace("-", "_"))
         if name not in TABLE:
             raise OptionError(f"--config {path}: unknown option {key}{_nearest(name)}")
+        if name in values:
+            raise OptionError(f"--config {path}: {key} is --{name} a second time, expected it once")
         nothing = TABLE[name].metadata["nothing"]
         values[name] = None if nothing and value == nothing else value
         try:

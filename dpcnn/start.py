@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import auto_microbatch_size
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.nn.layers import Layer
 from dpcnn.nn.models import tutorial
-from dpcnn.nn.network import Network, parameter_count
+from dpcnn.nn.network import Network, bytes_needed, parameter_count
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run import checkpoint as checkpoints
@@ -26,6 +28,12 @@ from dpcnn.run.console import Console, console, on_terminal
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.environment import describe
 from dpcnn.trainer import Trainer
+
+# What decides how much memory training takes.
+SIZES = (
+    "num_channel", "img_height", "img_width", "n_filter", "h_filter", "w_filter", "stride",
+    "padding", "num_class", "minibatch_size", "microbatch_size",
+)  # fmt: skip
 
 
 def prepare(options: Options, given: frozenset[str], comm: Communicator, threads: int) -> Trainer:
@@ -37,10 +45,12 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
     out = console(options.progress, comm.rank)
     start = find_start(options, given, comm, out)
     options = start.options
-    network = comm.together(lambda: build(options, start.checkpoint))
+    ranks = comm.node.size
+    network = comm.together(lambda: build(options, start.checkpoint, ranks))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, out)
+    comm.together(lambda: check_memory(options, network.layers, len(dataset.train), ranks))
     trainer = Trainer(options, network, dataset, comm, out, start.directory)
     if start.checkpoint is not None:
         trainer.restore(start.checkpoint)
@@ -110,16 +120,17 @@ def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicato
     return trainer
 
 
-def build(options: Options, checkpoint: Checkpoint | None = None) -> Network:
+def build(options: Options, checkpoint: Checkpoint | None = None, ranks: int = 1) -> Network:
     """Return the network of the options, its parameters not drawn yet.
 
-    Raises CheckpointError, before it takes memory for them, if a checkpoint has not as many.
+    Before it takes memory for them, raises OptionError where the filters do not fit, or `ranks` of
+    it not into the memory, and CheckpointError if a checkpoint has not as many parameters.
     """
     filter_size = (options.h_filter, options.w_filter)
     layers = tutorial(
         options.n_filter, filter_size, options.stride, options.padding, options.num_class
     )
-    shape = (options.num_channel, options.img_height, options.img_width)
+    shape = _image_shape(options)
     if checkpoint is not None:
         found = sum(each.size for layer in checkpoint.model.values() for each in layer.values())
         expected = parameter_count(layers, shape)
@@ -127,7 +138,28 @@ def build(options: Options, checkpoint: Checkpoint | None = None) -> Network:
             raise CheckpointError(
                 f"the checkpoint holds {found:,} parameters, its options make {expected:,}"
             ).on_all_ranks()
+    check_memory(options, layers, 1, ranks)
     return Network(layers, shape)
+
+
+def check_memory(options: Options, layers: Sequence[Layer], images: int, ranks: int) -> None:
+    """Raise OptionError if training on so many images takes more memory than the machine has.
+
+    Nothing is allocated: Linux promises more memory than there is, and kills who comes to use it.
+    """
+    images = min(images, options.minibatch_size, options.microbatch_size or images)
+    needed = ranks * bytes_needed(layers, _image_shape(options), images)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        sizes = ", ".join(f"--{name} {getattr(options, name)}" for name in SIZES)
+        raise OptionError(
+            f"{sizes}: training on {ranks} ranks takes about {needed / 2**30:,.1f} GiB of memory,"
+            f" expected at most the {memory / 2**30:,.1f} GiB of this machine"
+        )
+
+
+def _image_shape(options: Options) -> tuple[int, int, int]:
+    return options.num_channel, options.img_height, options.img_width
 
 
 @dataclass(frozen=True)
@@ -225,7 +257,7 @@ def open_dataset(options: Options, comm: Communicator, console: Console) -> Data
     )
     root = comm.bcast(root)
     assert root is not None, "rank 0 has found a dataset or raised"
-    shape = (options.num_channel, options.img_height, options.img_width)
+    shape = _image_shape(options)
 
     def load() -> Dataset:
         dataset = source.load(root, shape, options.num_class)

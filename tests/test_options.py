@@ -131,6 +131,16 @@ def test_an_empty_text_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["mirror", "file:///etc/passwd", "ftp://mirror/", "//mirror", "http://", "http://a b"]
+)
+def test_only_http_and_https_are_mirrors(url: str) -> None:
+    assert (
+        message_of("--mirror", url) == f"--mirror is {url!r}, expected an http:// or https:// URL"
+    )
+    assert options_of("--mirror", "HTTPS://mirror").mirror == "HTTPS://mirror"
+
+
+@pytest.mark.parametrize(
     ("arguments", "nearest"),
     [
         (["--epoch", "3"], "epochs"),

@@ -76,7 +76,8 @@ def _images(
     images = _pixels(x, f"{path}: x_{part}", shape)
     if len(images) != len(labels):
         raise DataError(
-            f"{path}: {len(images)} images in x_{part}, {len(labels)} labels in y_{part}"
+            f"{path}: {len(images)} images in x_{part}, {len(labels)} labels in y_{part},"
+            " expected a label for each image"
         )
     return Images(images, labels)
 

@@ -8,6 +8,7 @@ and used again: what forward and backward return is overwritten by the next call
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -73,6 +74,13 @@ class Layer:
         if key not in self._buffers:
             self._buffers[key] = np.full(shape, fill, dtype or self.dtype)
         return self._buffers[key]
+
+    def work_values(self, images: int) -> int:
+        """Return about how many float32 the buffers for micro-batches of `images` will hold.
+
+        For a layer that is built; no buffer is made yet.
+        """
+        return 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -146,6 +154,12 @@ class Convolution(Layer):
         np.matmul(maps, ones, out=self.db)  # a BLAS call; three times as fast as maps.sum(1)
         return self._input_gradient(dz_rows, images) if self.needs_dx else None
 
+    def work_values(self, images: int) -> int:
+        """Count z, the unrolled input, turned and not, and dW by output row."""
+        outputs, unrolled = math.prod(self.output_shape), math.prod(self.unrolled_shape)
+        dW_rows = self.output_shape[1] * math.prod(self.parameter_shapes["W"])
+        return (outputs + 2 * unrolled) * images + dW_rows
+
     def _input_gradient(self, dz_rows: Array, images: int) -> Array:
         """Return dx (C, H, W, N): W^T @ dz of each output row, added to the row's window."""
         unrolled = self.buffer("dunrolled", (*self.unrolled_shape, images))
@@ -181,6 +195,7 @@ class ReLU(Layer):
 
     def build(self, input_shape: Shape) -> Shape:
         """Return the input's shape."""
+        self.shape = input_shape
         return input_shape
 
     def forward(self, x: Array) -> Array:
@@ -195,6 +210,10 @@ class ReLU(Layer):
         """Return dy where x was positive and 0 elsewhere, in place."""
         return np.multiply(dy, self.gate, out=dy)
 
+    def work_values(self, images: int) -> int:
+        """Count the gate."""
+        return math.prod(self.shape) * images
+
 
 class Flatten(Layer):
     """(C, H, W, N) to (C*H*W, N): a view."""
@@ -202,7 +221,7 @@ class Flatten(Layer):
     def build(self, input_shape: Shape) -> Shape:
         """Return (C*H*W,)."""
         self.input_shape = input_shape
-        return (int(np.prod(input_shape)),)
+        return (math.prod(input_shape),)
 
     def forward(self, x: Array) -> Array:
         """Return x as (C*H*W, N)."""
@@ -265,6 +284,10 @@ class Dense(Layer):
         dx = self.buffer("dx", (self.inputs, images))
         np.matmul(self._pieces(self.W, images), dy, out=self._pieces(dx, images))
         return dx
+
+    def work_values(self, images: int) -> int:
+        """Count dx."""
+        return self.inputs * images
 
     def _pieces(self, matrix: Array, images: int) -> Array:
         """View matrix (inputs, columns) as (pieces, inputs of a piece, columns)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ class Network:
             layer.dtype = self.dtype
             self.shapes.append(layer.build(self.shapes[-1]))
         self.layers[0].needs_dx = False
-        size = sum(_size(s) for layer in self.layers for s in layer.parameter_shapes.values())
+        size = sum(map(_parameters, self.layers))
         self.parameters = np.zeros(size, self.dtype)
         self.gradient = np.zeros(size, self.dtype)
         self._bind()
@@ -53,7 +54,7 @@ class Network:
         start = 0
         for layer in self.layers:
             for name, shape in layer.parameter_shapes.items():
-                stop = start + _size(shape)
+                stop = start + math.prod(shape)
                 setattr(layer, name, self.parameters[start:stop].reshape(shape))
                 setattr(layer, "d" + name, self.gradient[start:stop].reshape(shape))
                 start = stop
@@ -88,7 +89,7 @@ class Network:
     def table(self) -> list[Row]:
         """Return a line for each layer: its name, what it is, output shape, parameter count."""
         return [
-            Row(name, repr(layer), shape, sum(map(_size, layer.parameter_shapes.values())))
+            Row(name, repr(layer), shape, _parameters(layer))
             for name, layer, shape in zip(self.names, self.layers, self.shapes[1:], strict=True)
         ]
 
@@ -101,11 +102,24 @@ def parameter_count(layers: Sequence[Layer], input_shape: Shape) -> int:
     shape = input_shape
     for layer in layers:
         shape = layer.build(shape)
-    return sum(_size(s) for layer in layers for s in layer.parameter_shapes.values())
+    return sum(map(_parameters, layers))
 
 
-def _size(shape: Shape) -> int:
-    return int(np.prod(shape))
+def bytes_needed(layers: Sequence[Layer], input_shape: Shape, images: int) -> int:
+    """Return about how much memory it takes to train these layers, before any of it is taken.
+
+    In micro-batches of `images`, float32: four values for each parameter (itself, its gradient, a
+    sum in float64) and the layers' buffers.
+    """
+    values, shape = math.prod(input_shape) * images, input_shape
+    for layer in layers:
+        shape = layer.build(shape)
+        values += 4 * _parameters(layer) + layer.work_values(images)
+    return 4 * values
+
+
+def _parameters(layer: Layer) -> int:
+    return sum(map(math.prod, layer.parameter_shapes.values()))
 
 
 def _numbered(kinds: list[str]) -> list[str]:

@@ -447,15 +447,6 @@ def test_unreachable_mirrors_are_given_up_within_five_seconds_in_all(
 
 
 @pytest.mark.parametrize(
-    "mirror",
-    ["", "mirror", "file:///etc/passwd", "ftp://mirror/", "//mirror", "http://", "http://a\nb"],
-)
-def test_only_http_and_https_are_mirrors(mirror: str, sealed: Path) -> None:
-    assert failure(mirror) == f"--mirror is {mirror!r}, expected an http:// or https:// URL"
-    assert not sealed.exists()
-
-
-@pytest.mark.parametrize(
     "rest", ["[", "/path", f"{HERE}:x", f"{HERE}:{10**20}", "..", "a" * 70, f"{HERE}/é", "\0"]
 )
 def test_a_malformed_mirror_is_one_line(rest: str) -> None:

@@ -95,14 +95,14 @@ def test_other_arrays_of_a_dataset_are_not_looked_at(
 
 
 def special(kind: str, path: Path) -> tuple[Path, str]:
-    """Make something at the path that is no regular file; return it and its name in the line."""
+    """Make something at the path that is not a regular file; return it and its name in the line."""
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "directory":
         path.mkdir()
     else:
         path.symlink_to(kind)
-    return path, "a directory" if kind == "directory" else "no regular file"
+    return path, "a directory" if kind == "directory" else "not a regular file"
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "/dev/zero"])
@@ -272,7 +272,7 @@ IN_USE = [
     (change("options", lr=float("nan")), "the checkpoint's options: --lr is nan"),
     (change("options", epochs="many"), "the checkpoint's options: --epochs is 'many'"),
     (change("options", epochs=...), "of another version of dpcnn (options epochs)"),
-    (change("options", dataroot="/dev/zero"), "no regular file"),
+    (change("options", dataroot="/dev/zero"), "not a regular file"),
     (change("options", n_filter=65536, padding=4096), "parameters, its options make"),
     (change("dataset", fingerprint=""), "not the data of the checkpoint"),
 ]

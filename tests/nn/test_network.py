@@ -8,7 +8,7 @@ import pytest
 from dpcnn.nn.layers import Convolution, Dense, Flatten, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.models import tutorial
-from dpcnn.nn.network import Network
+from dpcnn.nn.network import Network, bytes_needed
 from tests.gradients import check_gradient
 from tests.reference import Array
 
@@ -121,3 +121,19 @@ def test_backward_overwrites_the_whole_gradient() -> None:
     network.forward(x)
     network.backward(np.ones((4, 3), np.float32))
     np.testing.assert_array_equal(network.gradient, first)
+
+
+@pytest.mark.parametrize("images", [1, 16])
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((1, 28, 28), (32, (7, 7))), ((3, 20, 30), (5, (9, 15)))]
+)
+def test_the_memory_needed_is_known_before_it_is_taken(
+    shape: tuple[int, int, int], sizes: tuple[int, tuple[int, int]], images: int
+) -> None:
+    needed = bytes_needed(tutorial(*sizes), shape, images)
+    network = Network(tutorial(*sizes), shape)
+    x = np.zeros((*shape, images), np.float32)
+    network.backward(np.zeros_like(network.forward(x)))
+    buffers = [each for layer in network.layers for each in layer._buffers.values()]
+    taken = sum(each.nbytes for each in (x, *buffers)) + 4 * network.parameters.nbytes
+    assert 0.8 * taken < needed <= taken

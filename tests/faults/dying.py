@@ -1,0 +1,77 @@
+"""dpcnn.train whose ranks die, hang or fail where DYING says: `MOMENT COUNT RANK ACTION;...`.
+
+A moment is a place in the training; the action happens when the rank, by the number it was
+started with, comes there for the COUNT-th time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from dpcnn import train, trainer
+from dpcnn.parallel import recovery
+from dpcnn.parallel.mpi import MPICommunicator
+from dpcnn.run import checkpoint
+
+RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or 0)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_soon() -> None:
+    threading.Timer(random.random() * 0.02, kill).start()
+
+
+def bug() -> None:
+    raise ValueError("a bug")
+
+
+def memory() -> None:
+    raise MemoryError("as much as there is not")
+
+
+ACTIONS: dict[str, Callable[[], None]] = {
+    "kill": kill,
+    "kill_soon": kill_soon,
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "bug": bug,
+    "exit": lambda: sys.exit(3),
+    "memory": memory,
+    "slow": lambda: time.sleep(3),
+    "hang": lambda: time.sleep(1000),
+}
+PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
+comes: Counter[str] = Counter()
+
+
+def at(moment: str, function: Any) -> Any:
+    """Return the function with the actions of the plan before it."""
+
+    def planned(*arguments: Any, **options: Any) -> Any:
+        comes[moment] += 1
+        for where, count, rank, action in PLAN:
+            if (where, int(count), int(rank)) == (moment, comes[moment], RANK):
+                ACTIONS[action]()
+        return function(*arguments, **options)
+
+    return planned
+
+
+trainer.Trainer.step = at("step", trainer.Trainer.step)
+trainer.Trainer.evaluate = at("evaluation", trainer.Trainer.evaluate)
+checkpoint._image = at("checkpoint", checkpoint._image)
+MPICommunicator._add_shared = at("allreduce", MPICommunicator._add_shared)
+MPICommunicator.shrink = at("recovery", MPICommunicator.shrink)
+trainer.survivors = at("survivors", recovery.survivors)
+sys.exit(train.main())

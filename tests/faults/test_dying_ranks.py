@@ -1,0 +1,157 @@
+"""Ranks die, hang and fail: under launch/elastic the others go on to the same bits."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dpcnn import outcome
+from tests.launching import Result, end, metrics, run, start
+
+STEPS = ("--epochs", 4, "--max_steps", 60, "--checkpoint_every", "7st", "--run_dir", "run")
+# Where a rank may die, and how often a run comes there at least; only rank 0 evaluates and saves.
+MOMENTS = {"step": 59, "allreduce": 59, "evaluation": 3, "checkpoint": 8, "recovery": 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small, tmp_path_factory):
+    """The run directory and SHA-256 of one process."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    result = run(None, "--dataroot", small, *STEPS, cwd=cwd)
+    return cwd / "run", result.sha
+
+
+def dying(plan: str, small: Path, cwd: Path, mpi: str = "elastic", ranks: int = 4, *more) -> Result:
+    options = ("--dataroot", small, *STEPS, *more)
+    return run(ranks, *options, cwd=cwd, mpi=mpi, module="tests.faults.dying", DYING=plan)
+
+
+def deaths(directory: Path) -> list[dict]:
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+    return [death for line in lines for death in line["deaths"]]
+
+
+def chaos(seed: int) -> str:
+    """Return 1 to 3 deaths of different ranks, at random moments, sometimes two at once."""
+    rng = random.Random(seed)
+    plan = []
+    for rank in rng.sample(range(4), rng.randint(1, 3)):
+        moment = rng.choice(list(MOMENTS))
+        count = rng.randint(1, MOMENTS[moment])
+        if plan and rng.random() < 0.3:
+            moment, count, *_ = plan[-1].split()
+        plan.append(f"{moment} {count} {rank} {rng.choice(['kill', 'kill_soon'])}")
+    return ";".join(plan)
+
+
+def check_chaos(seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Path) -> None:
+    plan = chaos(seed)
+    result = dying(plan, small, cwd)
+    directory, sha = undisturbed
+    assert result.returncode == 0, (plan, result)
+    assert result.sha == sha, (plan, result)
+    assert outcome.told(cwd / "run/outcome.json") == {"exit_code": 0}
+    assert metrics(cwd / "run") == metrics(directory)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_deaths_at_random_moments_change_no_bit(seed, small, undisturbed, tmp_path):
+    check_chaos(seed, small, undisturbed, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20, 100))
+def test_more_deaths_at_random_moments_change_no_bit(seed, small, undisturbed, tmp_path):
+    check_chaos(seed, small, undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_rank_0_dies_and_the_next_one_takes_over(moment, small, undisturbed, tmp_path):
+    plan = f"{moment} {2 if moment != 'recovery' else 1} 0 kill;step 20 3 kill"
+    result = dying(plan, small, tmp_path)
+    assert result.sha == undisturbed[1]
+    assert "lost rank 0 on " in result.stderr
+    assert metrics(tmp_path / "run") == metrics(undisturbed[0])
+    assert {death["rank"] for death in deaths(tmp_path / "run")} == {0, 3}
+
+
+def test_a_stopped_rank_is_replaced_by_the_others_within_5_seconds(small, undisturbed, tmp_path):
+    started = time.monotonic()
+    result = dying("step 20 1 stop", small, tmp_path)
+    assert result.sha == undisturbed[1]
+    assert "lost rank 1 on " in result.stderr
+    assert time.monotonic() - started < 30
+
+
+def test_a_slow_rank_is_left_alone(small, undisturbed, tmp_path):
+    result = dying("step 20 1 slow", small, tmp_path)
+    assert result.sha == undisturbed[1]
+    assert "lost" not in result.stderr
+    assert deaths(tmp_path / "run") == []
+
+
+def test_a_rank_that_hangs_is_killed_after_the_timeout(small, undisturbed, tmp_path):
+    result = dying("step 20 1 hang", small, tmp_path, "elastic", 4, "--timeout", 2)
+    assert result.sha == undisturbed[1]
+    assert "lost rank 1 on " in result.stderr
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
+@pytest.mark.parametrize("action", ["hang", "stop"])
+def test_without_elastic_a_rank_that_hangs_is_named_and_ends_the_job(mpi, action, small, tmp_path):
+    result = dying(f"step 6 1 {action}", small, tmp_path, mpi, 3, "--timeout", 2)
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith("dpcnn: error: ")]
+    assert len(lines) == 1, result.stderr
+    assert "waited 2 s (--timeout) for rank 1 on " in lines[0]
+    assert "nothing heard after step 5" in lines[0]
+    assert not (tmp_path / "run/outcome.json").exists()
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi", "elastic"])
+@pytest.mark.parametrize("action", ["bug", "exit"])
+def test_an_exception_every_rank_would_meet_ends_the_job(mpi, action, small, tmp_path):
+    result = dying(f"step 6 1 {action}", small, tmp_path, mpi, 3)
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "rank 1 on " in result.stderr
+    assert "Traceback" in (tmp_path / "run/errors/rank-1.txt").read_text()
+    assert outcome.told(tmp_path / "run/outcome.json") == {"exit_code": 1}
+
+
+@pytest.mark.parametrize("action", ["segfault", "memory"])
+def test_a_fault_of_one_machine_costs_its_rank(action, small, undisturbed, tmp_path):
+    result = dying(f"step 20 1 {action}", small, tmp_path)
+    assert result.sha == undisturbed[1]
+    assert result.returncode == 0
+    assert "lost rank 1 on " in result.stderr
+    assert result.stderr.count("Traceback") == (action == "memory")
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
+@pytest.mark.parametrize("action", ["segfault", "memory", "kill"])
+def test_without_elastic_it_ends_the_job_without_a_record(mpi, action, small, tmp_path):
+    result = dying(f"step 20 1 {action}", small, tmp_path, mpi, 3)
+    assert result.returncode != 0
+    assert result.stderr.count("Traceback") == (action == "memory")
+    assert not (tmp_path / "run/outcome.json").exists()
+
+
+def test_a_signal_stops_an_elastic_run_that_has_lost_rank_0(small, tmp_path):
+    options = ("--dataroot", small, "--epochs", 4000, "--run_dir", "run")
+    job = start(
+        3, *options, cwd=tmp_path, mpi="elastic", module="tests.faults.dying", DYING="step 6 0 kill"
+    )
+    assert job.stdout is not None
+    for line in job.stdout:
+        if line.startswith("Epoch 2,"):
+            break
+    job.send_signal(signal.SIGUSR1)
+    result = end(job)
+    assert "Stopped by SIGUSR1" in result.stdout
+    assert outcome.told(tmp_path / "run/outcome.json") == {"exit_code": 128 + signal.SIGUSR1}
