@@ -20,6 +20,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
 SHORTER = {
     "launch/local -n 4": "--dataroot digits --epochs 1",
     "launch/test": "-q tests/optim",
+    "launch/test -m long": "-q --collect-only tests/faults/test_restarts.py",
     ". .venv/bin/activate && python -m dpcnn.bench": "--rounds 1 --steps 3",
     "launch/local -n 2 --train_limit 20480 --shuffle once --epochs 25": "--dataroot digits"
     " --max_steps 3",

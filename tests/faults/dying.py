@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -40,6 +41,10 @@ def memory() -> None:
     raise MemoryError("as much as there is not")
 
 
+def files_up_to(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
 ACTIONS: dict[str, Callable[[], None]] = {
     "kill": kill,
     "kill_soon": kill_soon,
@@ -49,6 +54,8 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "exit": lambda: sys.exit(3),
     "memory": memory,
     "slow": lambda: time.sleep(3),
+    "full": lambda: files_up_to(100_000),  # metrics fit, a checkpoint of 750 kB does not
+    "emptied": lambda: files_up_to(resource.RLIM_INFINITY),
     "hang": lambda: time.sleep(1000),
 }
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]

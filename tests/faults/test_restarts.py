@@ -1,0 +1,156 @@
+"""Supervised starts: what was broken off goes on, and only what is done counts as done."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dpcnn.run.directory import RunDirectory
+from tests.launching import ROOT, Result, end, launcher, metrics, run
+
+STEPS = ("--epochs", 4, "--checkpoint_every", "5st")
+SUPERVISE = ROOT / "launch/supervise.py"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small, tmp_path_factory):
+    """The run directory and SHA-256 of one process."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    result = run(None, "--dataroot", small, *STEPS, "--run_dir", "run", cwd=cwd)
+    return cwd / "run", result.sha
+
+
+def supervise(restarts, ranks, *options, cwd, mpi="mpich", module="dpcnn.train", **environment):
+    """Start a module under supervision, as launch/local and launch/elastic do."""
+    command = [sys.executable, SUPERVISE, restarts, *launcher(ranks, mpi), "-m", module, *options]
+    return subprocess.Popen(
+        list(map(str, command)),
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def started(job: subprocess.Popen[str]) -> list[int]:
+    """Return mpirun and all that it has started, of the job's descendants."""
+    rows = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    parent = {int(pid): int(ppid) for pid, ppid in map(str.split, rows.splitlines())}
+
+    def descends(pid: int) -> bool:
+        return pid in parent and (parent[pid] == job.pid or descends(parent[pid]))
+
+    return [pid for pid in parent if descends(pid)]
+
+
+def newest_step(run_dir: Path) -> int:
+    return max(RunDirectory(run_dir).checkpoint_steps(), default=-1)
+
+
+def kill_all_again_and_again(times: int, seed: int, small: Path, cwd: Path) -> Result:
+    """Kill everything but the supervisor, each time some moment after it has made progress."""
+    rng = random.Random(seed)
+    options = ("--dataroot", small, *STEPS, "--run_dir", "run")
+    job = supervise(times, 2, *options, cwd=cwd)
+    seen = -1
+    for _ in range(times):
+        while newest_step(cwd / "run") <= seen and job.poll() is None:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        seen = newest_step(cwd / "run")
+        for pid in started(job):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    return end(job)
+
+
+def check_kills(times: int, seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Path):
+    result = kill_all_again_and_again(times, seed, small, cwd)
+    assert result.returncode == 0, result
+    assert result.sha == undisturbed[1], result
+    assert metrics(cwd / "run") == metrics(undisturbed[0])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_job_killed_five_times_ends_with_the_same_bits(seed, small, undisturbed, tmp_path):
+    check_kills(5, seed, small, undisturbed, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2, 20))
+def test_more_killed_jobs_end_with_the_same_bits(seed, small, undisturbed, tmp_path):
+    check_kills(5, seed, small, undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
+def test_without_restarts_left_a_killed_job_is_no_success(mpi, small, tmp_path):
+    plan = ";".join(f"step 40 {rank} kill" for rank in range(3))
+    options = ("--dataroot", small, *STEPS, "--run_dir", "run")
+    module = "tests.faults.dying"
+    result = end(supervise(0, 3, *options, cwd=tmp_path, mpi=mpi, module=module, DYING=plan))
+    assert result.returncode == 1
+    [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
+    assert re.search(r"broken off and is saved up to step \d+; go on with --run_dir run", line)
+    assert run(2, "--run_dir", "run", "--resume", "auto", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
+def test_a_job_that_gets_nowhere_is_given_up(mpi, small, tmp_path):
+    plan = ";".join(f"step 3 {rank} kill" for rank in range(2))
+    options = ("--dataroot", small, *STEPS, "--run_dir", "run")
+    module = "tests.faults.dying"
+    result = end(supervise(9, 2, *options, cwd=tmp_path, mpi=mpi, module=module, DYING=plan))
+    assert result.returncode == 1
+    assert result.stderr.count("restart 1 of 9") == 1
+    assert "after 1 of 9 restarts without progress" in result.stderr
+    assert "restart 2 of 9" not in result.stderr
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
+def test_an_error_that_would_come_again_is_not_tried_again(mpi, small, tmp_path):
+    options = ("--dataroot", small, "--run_dir", "run")
+    module = "tests.faults.dying"
+    plan = "step 3 1 bug"
+    result = end(supervise(9, 2, *options, cwd=tmp_path, mpi=mpi, module=module, DYING=plan))
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "restart" not in result.stderr
+    wrong = end(supervise(9, 2, "--lr", "nan", cwd=tmp_path, mpi=mpi))
+    assert wrong.returncode == 2
+    assert "restart" not in wrong.stderr
+    asked = end(supervise(9, 2, "--help", cwd=tmp_path, mpi=mpi))
+    assert (asked.returncode, "usage:" in asked.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi", "elastic"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_to_the_supervisor_saves_and_stops(name, mpi, small, tmp_path):
+    number = getattr(signal, name)
+    options = ("--dataroot", small, "--epochs", 4000, "--run_dir", "run")
+    job = supervise(9, 2, *options, cwd=tmp_path, mpi=mpi)
+    assert job.stdout is not None
+    for line in job.stdout:
+        if line.startswith("Epoch 1,"):
+            break
+    job.send_signal(number)
+    result = end(job)
+    assert result.returncode == 128 + number, result
+    assert f"Stopped by {name}" in result.stdout
+    assert "restart" not in result.stderr
+    [step] = [word.strip(";") for word in result.stdout.split("Stopped by")[1].split()[2:3]]
+    assert newest_step(tmp_path / "run") == int(step.replace(",", ""))
