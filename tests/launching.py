@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,13 @@ def start(
     cwd: Path,
     mpi: str = "mpich",
     module: str = "dpcnn.train",
+    under: Sequence[Any] = (),
     **environment: str,
 ) -> subprocess.Popen[str]:
-    """Start the same in a process group of its own, without waiting."""
-    command = [*launcher(ranks, mpi), "-m", module, *map(str, options)]
+    """Start the same in a process group of its own, `under` a command, without waiting."""
+    command = [*under, *launcher(ranks, mpi), "-m", module, *options]
     return subprocess.Popen(
-        command,
+        list(map(str, command)),
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
         stdin=subprocess.DEVNULL,

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dpcnn.run.directory import RunDirectory
-from tests.launching import ROOT, Result, end, launcher, metrics, run
+from tests.launching import ROOT, Result, end, metrics, run, start
 
 STEPS = ("--epochs", 4, "--checkpoint_every", "5st")
 SUPERVISE = ROOT / "launch/supervise.py"
@@ -28,19 +29,9 @@ def undisturbed(small, tmp_path_factory):
     return cwd / "run", result.sha
 
 
-def supervise(restarts, ranks, *options, cwd, mpi="mpich", module="dpcnn.train", **environment):
+def supervise(restarts: int, *arguments: Any, **more: Any) -> subprocess.Popen[str]:
     """Start a module under supervision, as launch/local and launch/elastic do."""
-    command = [sys.executable, SUPERVISE, restarts, *launcher(ranks, mpi), "-m", module, *options]
-    return subprocess.Popen(
-        list(map(str, command)),
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return start(*arguments, under=(sys.executable, SUPERVISE, restarts), **more)
 
 
 def started(job: subprocess.Popen[str]) -> list[int]:
