@@ -71,11 +71,14 @@ def run(
         job = Job(connect(launch), count)
     except DpcnnError as error:
         code = _report(error, launch.rank)
-        if launch.rank == 0:
+        if launch.rank == 0 and error.final:
             outcome.tell(exit_code=code)
         # Open MPI kills a job when a rank leaves with an error, and loses what others print: the
         # one that speaks leaves with it.
-        return 0 if launch.rank and launch.launcher == OPEN_MPI else code
+        code = 0 if launch.rank and launch.launcher == OPEN_MPI else code
+        if not error.final:
+            os._exit(code)  # a rank has died in MPI, whose own way out may hang then
+        return code
     except SystemExit:  # --help
         outcome.tell(exit_code=0)
         raise

@@ -35,6 +35,12 @@ class OverdueError(DpcnnError):
     final = False
 
 
+class StartError(DpcnnError):
+    """A rank died before all had met."""
+
+    final = False
+
+
 @dataclass(frozen=True)
 class Member:
     """A rank as it was started: its first rank, which names it for good, its host and process."""
@@ -173,7 +179,10 @@ def connect(launch: Launch) -> Communicator:
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library}, for which"
             f" each of them is a world of one: {cure}"
         )
-    world = MPICommunicator.world(launch.elastic)
+    try:
+        world = MPICommunicator.world(launch.elastic)
+    except RankLostError:
+        raise StartError("lost a rank before all ranks had met") from None
     if world.size != launch.size:
         raise LaunchError(
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library} and sees a"

@@ -112,6 +112,17 @@ def test_a_job_that_gets_nowhere_is_given_up(mpi, small, tmp_path):
     assert "restart 2 of 9" not in result.stderr
 
 
+@pytest.mark.parametrize("exchange", [1, 4])
+def test_a_rank_that_dies_before_training_is_one_line_and_a_restart(exchange, small, tmp_path):
+    options = ("--dataroot", small, *STEPS)
+    module, plan = "tests.faults.dying", f"exchange {exchange} 1 kill"
+    result = end(supervise(9, 3, *options, cwd=tmp_path, mpi="elastic", module=module, DYING=plan))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("dpcnn: error: lost a rank ") == 2
+    assert "restart 1 of 9" in result.stderr
+
+
 @pytest.mark.parametrize("mpi", ["mpich", "elastic"])
 def test_an_error_that_would_come_again_is_not_tried_again(mpi, small, tmp_path):
     options = ("--dataroot", small, "--run_dir", "run")
