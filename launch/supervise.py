@@ -12,6 +12,7 @@ run breaks this.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ OUTCOME = "DPCNN_OUTCOME"
 # Launchers set one of these for each rank, and for nothing else.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+GONE = 3  # seconds without a rank after which mpirun is not waited for
 LONGEST_PAUSE = 2.0  # seconds before a restart
 
 
@@ -70,8 +72,19 @@ class Supervisor:
         self.mpirun = subprocess.Popen(
             command, env=os.environ | {OUTCOME: str(self.told)}, process_group=0
         )
-        self.mpirun.wait()
+        self._wait(self.mpirun)
         self._kill()
+        self.mpirun.wait()
+
+    def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
+        """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) can hang then."""
+        begun, gone = False, 0
+        while mpirun.poll() is None and gone < GONE:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                mpirun.wait(timeout=1)
+            ranks = any(names & set(RANKS) for _, names in self._processes())
+            begun = begun or ranks
+            gone = gone + 1 if begun and not ranks else 0
 
     def _give_up(self, reason: str, restarts: int, stuck: bool) -> int:
         """Say why the run is not started again; return the exit code."""

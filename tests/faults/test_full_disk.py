@@ -8,14 +8,16 @@ from __future__ import annotations
 import pytest
 
 from dpcnn.run.directory import RunDirectory
-from tests.launching import metrics, run
+from tests.launching import metrics, run, supervised
 
 STEPS = ("--epochs", 4, "--checkpoint_every", "10st", "--run_dir", "run")
 
 
 def train(plan, small, cwd, mpi):
     options = ("--dataroot", small, *STEPS)
-    result = run(3, *options, cwd=cwd, mpi=mpi, module="tests.faults.dying", DYING=plan)
+    under = supervised(0)
+    module = "tests.faults.dying"
+    result = run(3, *options, cwd=cwd, mpi=mpi, module=module, under=under, DYING=plan)
     warnings = [line for line in result.stderr.splitlines() if "is not saved (" in line]
     assert all(each.startswith("warning: step ") for each in warnings), result
     return result, warnings

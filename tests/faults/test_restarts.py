@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 import pytest
 
 from dpcnn.run.directory import RunDirectory
-from tests.launching import ROOT, Result, end, metrics, run, start
+from tests.launching import Result, end, metrics, run, start, supervised
 
 STEPS = ("--epochs", 4, "--checkpoint_every", "5st")
-SUPERVISE = ROOT / "launch/supervise.py"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def undisturbed(small, tmp_path_factory):
 
 def supervise(restarts: int, *arguments: Any, **more: Any) -> subprocess.Popen[str]:
     """Start a module under supervision, as launch/local and launch/elastic do."""
-    return start(*arguments, under=(sys.executable, SUPERVISE, restarts), **more)
+    return start(*arguments, under=supervised(restarts), **more)
 
 
 def started(job: subprocess.Popen[str]) -> list[int]:
