@@ -22,7 +22,7 @@ KEYS = [
     *("epoch", "step", "loss", "train_accuracy", "test_accuracy", "test_loss", "learning_rate"),
     *("seconds", "images_per_second", "compute_seconds", "communication_seconds"),
     "waiting_seconds",
-    *("evaluation_seconds", "world_size", "weights_sha256"),
+    *("evaluation_seconds", "world_size", "deaths", "weights_sha256"),
 ]
 
 
@@ -49,6 +49,8 @@ def test_the_run_directory_holds_what_was_promised(trained):
         "options.json",
         "environment.json",
         "metrics.jsonl",
+        "outcome.json",
+        ".lock",
         "checkpoints/step-00000188.h5",
         "checkpoints/step-00000376.h5",
     }
