@@ -20,12 +20,3 @@ def tell(**facts: Any) -> None:
     """Write run_dir, exit_code or both for the starter, if there is one."""
     if VARIABLE in os.environ:
         Path(os.environ[VARIABLE]).write_text(json.dumps(facts))
-
-
-def told(path: Path) -> dict[str, Any]:
-    """Return what a file of these tells; nothing where the job did not come so far."""
-    try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}

@@ -88,7 +88,7 @@ class Supervisor:
 
     def _give_up(self, reason: str, restarts: int, stuck: bool) -> int:
         """Say why the run is not started again; return the exit code."""
-        why = {0: ""}.get(restarts, f" after {restarts} of {self.max_restarts} restarts")
+        why = f" after {restarts} of {self.max_restarts} restarts" if restarts else ""
         why += " without progress" if restarts and stuck else ""
         cure = " ".join(self._resuming()[len(self.command) :])
         cure = f"; go on with {cure}" if cure else ""
@@ -125,24 +125,28 @@ class Supervisor:
 
     def _exit_code(self) -> int | None:
         """Return the exit code that the run has recorded, or None."""
-        told = read(self.told)
-        run_dir = told.get("run_dir")
-        for facts in (told, read(Path(run_dir) / "outcome.json") if run_dir else {}):
+        run_dir = self._run_dir()
+        for facts in (read(self.told), read(run_dir / "outcome.json") if run_dir else {}):
             if isinstance(facts.get("exit_code"), int):
                 return int(facts["exit_code"])
         return None
 
     def _saved(self) -> int | None:
         """Return the step of the newest checkpoint, None where there is none."""
-        run_dir = read(self.told).get("run_dir")
-        paths = Path(run_dir, "checkpoints").glob("step-*.h5") if run_dir else ()
+        run_dir = self._run_dir()
+        paths = (run_dir / "checkpoints").glob("step-*.h5") if run_dir else ()
         steps = (re.fullmatch(r"step-(\d+)\.h5", path.name) for path in paths)
         return max((int(step[1]) for step in steps if step), default=None)
 
     def _resuming(self) -> list[str]:
         """Return the command that goes on with the run; the same where it had not begun."""
-        run_dir = read(self.told).get("run_dir")
-        return self.command + (["--run_dir", run_dir, "--resume", "auto"] if run_dir else [])
+        run_dir = self._run_dir()
+        return self.command + (["--run_dir", str(run_dir), "--resume", "auto"] if run_dir else [])
+
+    def _run_dir(self) -> Path | None:
+        """Return the run directory, None where the run had not come so far."""
+        path = read(self.told).get("run_dir")
+        return Path(path) if path else None
 
 
 def after(step: int | None) -> str:

@@ -134,6 +134,11 @@ def metrics(directory: Path) -> list[dict[str, Any]]:
     return [{key: line[key] for key in line if key not in TIMES} for line in lines]
 
 
+def told(path: Path) -> dict[str, Any]:
+    """Return the JSON object of an outcome file, empty where there is none."""
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
 def wait_for(process: subprocess.Popen[str], text: str) -> str:
     """Read a job's standard output up to a line that contains the text; return that line."""
     assert process.stdout is not None

@@ -25,7 +25,7 @@ import pickle
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -171,11 +171,7 @@ class MPICommunicator(Communicator):
         """Return every rank's vector (size, n), once all ranks have come."""
         everyones = self._room(COME, (self.size, mine.size), mine.dtype)
         everyones[self.rank] = mine
-        others = self._others()
-        come = [self._comm.Irecv(everyones[rank], rank, COME) for rank in others]
-        go = [self._comm.Isend(everyones[self.rank], rank, COME) for rank in others]
-        self._wait(come)
-        self._wait(go)
+        self._swap(everyones, COME)
         return everyones
 
     def _meet(self) -> None:
@@ -217,9 +213,8 @@ class MPICommunicator(Communicator):
         """Return every rank's value, in rank order."""
         with self._rank_lost():
             everyones = self._exchange(pickle.dumps(value))
-        others = set(self._others())
         return [
-            pickle.loads(each.tobytes()) if rank in others else value
+            value if rank == self.rank else pickle.loads(each.tobytes())
             for rank, each in enumerate(everyones)
         ]
 
@@ -231,14 +226,18 @@ class MPICommunicator(Communicator):
         """
         lengths = self._gather(np.array([len(mine)]))[:, 0]
         everyones = [np.empty(length, np.uint8) for length in lengths]
-        sent = np.frombuffer(mine, np.uint8)
-        self._objects = [*everyones, sent]  # outlive a collective that fails
+        everyones[self.rank][...] = np.frombuffer(mine, np.uint8)
+        self._objects = everyones  # outlive a collective that fails
+        self._swap(everyones, OBJECT)
+        return everyones
+
+    def _swap(self, everyones: Sequence[Array] | Array, tag: int) -> None:
+        """Send every other rank the own of these buffers, one a rank, and fill those of others."""
         others = self._others()
-        come = [self._comm.Irecv(everyones[rank], rank, OBJECT) for rank in others]
-        go = [self._comm.Isend(sent, rank, OBJECT) for rank in others]
+        come = [self._comm.Irecv(everyones[rank], rank, tag) for rank in others]
+        go = [self._comm.Isend(everyones[self.rank], rank, tag) for rank in others]
         self._wait(come)
         self._wait(go)
-        return everyones
 
     @contextlib.contextmanager
     def _rank_lost(self) -> Iterator[None]:

@@ -34,8 +34,13 @@ def check(position: Any, options: Any, metrics: Any, dataset: Any) -> None:
     _check("dataset", dataset, {"fingerprint": TEXT, "source": TEXT})
     if not isinstance(metrics, list):
         raise ValueError(f"metrics is {type(metrics).__name__}, expected a list")
-    used = {"epoch": COUNT, "step": COUNT, "test_accuracy": NUMBER, "weights_sha256": TEXT}
-    used["deaths"] = DEATHS
+    used = {
+        "epoch": COUNT,
+        "step": COUNT,
+        "test_accuracy": NUMBER,
+        "deaths": DEATHS,
+        "weights_sha256": TEXT,
+    }
     for line in metrics:
         _check("a line of metrics", line, used)
 

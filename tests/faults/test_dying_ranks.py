@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dpcnn import outcome
-from tests.launching import Result, end, metrics, run, start, supervised
+from tests.launching import Result, end, metrics, run, start, supervised, told
 
 STEPS = ("--epochs", 4, "--max_steps", 60, "--checkpoint_every", "7st", "--run_dir", "run")
 # Where a rank may die, and how often a run comes there at least; only rank 0 evaluates and saves.
@@ -67,7 +66,7 @@ def check_chaos(seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Path
     directory, sha = undisturbed
     assert result.returncode == 0, (plan, result)
     assert result.sha == sha, (plan, result)
-    assert outcome.told(cwd / "run/outcome.json") == {"exit_code": 0}
+    assert told(cwd / "run/outcome.json") == {"exit_code": 0}
     assert metrics(cwd / "run") == metrics(directory)
 
 
@@ -133,7 +132,7 @@ def test_an_exception_every_rank_would_meet_ends_the_job(mpi, action, small, tmp
     assert result.stderr.count("Traceback") == 1
     assert "rank 1 on " in result.stderr
     assert "Traceback" in (tmp_path / "run/errors/rank-1.txt").read_text()
-    assert outcome.told(tmp_path / "run/outcome.json") == {"exit_code": 1}
+    assert told(tmp_path / "run/outcome.json") == {"exit_code": 1}
 
 
 @pytest.mark.parametrize("action", ["segfault", "memory"])
@@ -166,4 +165,4 @@ def test_a_signal_stops_an_elastic_run_that_has_lost_rank_0(small, tmp_path):
     job.send_signal(signal.SIGUSR1)
     result = end(job)
     assert "Stopped by SIGUSR1" in result.stdout
-    assert outcome.told(tmp_path / "run/outcome.json") == {"exit_code": 128 + signal.SIGUSR1}
+    assert told(tmp_path / "run/outcome.json") == {"exit_code": 128 + signal.SIGUSR1}

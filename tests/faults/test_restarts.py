@@ -32,6 +32,13 @@ def supervise(restarts: int, *arguments: Any, **more: Any) -> subprocess.Popen[s
     return start(*arguments, under=supervised(restarts), **more)
 
 
+def end_dying(plan: str, restarts: int, ranks: int, small: Path, cwd: Path, mpi: str) -> Result:
+    """Wait for a supervised job in which this plan of deaths comes true at every start."""
+    options = ("--dataroot", small, *STEPS, "--run_dir", "run")
+    module = "tests.faults.dying"
+    return end(supervise(restarts, ranks, *options, cwd=cwd, mpi=mpi, module=module, DYING=plan))
+
+
 def started(job: subprocess.Popen[str]) -> list[int]:
     """Return mpirun and all that it has started, of the job's descendants."""
     rows = subprocess.run(
@@ -89,9 +96,7 @@ def test_more_killed_jobs_end_with_the_same_bits(seed, small, undisturbed, tmp_p
 @pytest.mark.parametrize("mpi", ["mpich", "elastic"])
 def test_without_restarts_left_a_killed_job_is_no_success(mpi, small, tmp_path):
     plan = ";".join(f"step 40 {rank} kill" for rank in range(3))
-    options = ("--dataroot", small, *STEPS, "--run_dir", "run")
-    module = "tests.faults.dying"
-    result = end(supervise(0, 3, *options, cwd=tmp_path, mpi=mpi, module=module, DYING=plan))
+    result = end_dying(plan, 0, 3, small, tmp_path, mpi)
     assert result.returncode == 1
     [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
     assert re.search(r"broken off and is saved up to step \d+; go on with --run_dir run", line)
@@ -101,9 +106,7 @@ def test_without_restarts_left_a_killed_job_is_no_success(mpi, small, tmp_path):
 @pytest.mark.parametrize("mpi", ["mpich", "elastic"])
 def test_a_job_that_gets_nowhere_is_given_up(mpi, small, tmp_path):
     plan = ";".join(f"step 3 {rank} kill" for rank in range(2))
-    options = ("--dataroot", small, *STEPS, "--run_dir", "run")
-    module = "tests.faults.dying"
-    result = end(supervise(9, 2, *options, cwd=tmp_path, mpi=mpi, module=module, DYING=plan))
+    result = end_dying(plan, 9, 2, small, tmp_path, mpi)
     assert result.returncode == 1
     assert result.stderr.count("restart 1 of 9") == 1
     assert "after 1 of 9 restarts without progress" in result.stderr
@@ -112,9 +115,7 @@ def test_a_job_that_gets_nowhere_is_given_up(mpi, small, tmp_path):
 
 @pytest.mark.parametrize("exchange", [1, 4])
 def test_a_rank_that_dies_before_training_is_one_line_and_a_restart(exchange, small, tmp_path):
-    options = ("--dataroot", small, *STEPS)
-    module, plan = "tests.faults.dying", f"exchange {exchange} 1 kill"
-    result = end(supervise(9, 3, *options, cwd=tmp_path, mpi="elastic", module=module, DYING=plan))
+    result = end_dying(f"exchange {exchange} 1 kill", 9, 3, small, tmp_path, "elastic")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert result.stderr.count("dpcnn: error: lost a rank ") == 2
@@ -123,10 +124,7 @@ def test_a_rank_that_dies_before_training_is_one_line_and_a_restart(exchange, sm
 
 @pytest.mark.parametrize("mpi", ["mpich", "elastic"])
 def test_an_error_that_would_come_again_is_not_tried_again(mpi, small, tmp_path):
-    options = ("--dataroot", small, "--run_dir", "run")
-    module = "tests.faults.dying"
-    plan = "step 3 1 bug"
-    result = end(supervise(9, 2, *options, cwd=tmp_path, mpi=mpi, module=module, DYING=plan))
+    result = end_dying("step 3 1 bug", 9, 2, small, tmp_path, mpi)
     assert result.returncode == 1
     assert result.stderr.count("Traceback") == 1
     assert "restart" not in result.stderr

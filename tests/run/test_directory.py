@@ -21,6 +21,7 @@ from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import metrics
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RUNS, RunDirectory
+from tests.launching import told
 from tests.run.states import state
 
 
@@ -170,11 +171,11 @@ def test_a_new_start_forgets_how_the_last_one_ended(
 ) -> None:
     monkeypatch.setenv(outcome.VARIABLE, str(tmp_path / "told"))
     run.write_outcome(0)
-    assert outcome.told(run.path / outcome.NAME) == {"exit_code": 0}
-    assert outcome.told(tmp_path / "told") == {"exit_code": 0, "run_dir": str(run.path)}
+    assert told(run.path / outcome.NAME) == {"exit_code": 0}
+    assert told(tmp_path / "told") == {"exit_code": 0, "run_dir": str(run.path)}
     run.release()
     run.create({}, {})
-    assert outcome.told(run.path / outcome.NAME) == {}
+    assert told(run.path / outcome.NAME) == {}
 
 
 def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
