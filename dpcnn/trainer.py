@@ -10,54 +10,28 @@ import contextlib
 import hashlib
 import signal
 import time
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError
+from dpcnn.evaluation import COUNTS, evaluate
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator, Member, RankLostError
 from dpcnn.parallel.recovery import survivors
-from dpcnn.parallel.reduction import REDUCTIONS, ExactReduction, Reduction, Sums
+from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
+from dpcnn.position import Position, restored
 from dpcnn.run import metrics
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console, console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
-
-COUNTS = ("loss", "correct", "images")
-
-
-@dataclass
-class Position:
-    """Where the run stands, with the sums of the epoch in progress; what a checkpoint keeps.
-
-    step counts from the start of the run, epoch from 1, epoch_step within the epoch. deaths has
-    the rank, host, process and step of each rank that was lost in the epoch.
-    """
-
-    step: int = 0
-    epoch: int = 1
-    epoch_step: int = 0
-    loss: float = 0.0
-    correct: float = 0.0
-    images: float = 0.0
-    compute_seconds: float = 0.0
-    communication_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    seconds: float = 0.0
-    deaths: list[dict[str, Any]] = field(default_factory=list)
-
-    def next_epoch(self) -> Position:
-        """Return the position before the first step of the next epoch."""
-        return Position(step=self.step, epoch=self.epoch + 1)
 
 
 class Trainer:
@@ -297,21 +271,13 @@ class Trainer:
     def evaluate(self, images: Images) -> tuple[float, float]:
         """Return the mean loss and the accuracy over these images, where they are evaluated.
 
-        With evaluate_on rank0 the other ranks return NaN at once. The sums are exact, so that
-        sharding does not change them.
+        With evaluate_on rank0 the other ranks return NaN at once.
         """
-        everyone = self.options.evaluate_on == "all"
-        if not everyone and self.comm.rank != 0:
+        if self.options.evaluate_on == "all":
+            return evaluate(self.network, images, self.comm)
+        if self.comm.rank != 0:
             return float("nan"), float("nan")
-        comm = self.comm if everyone else Communicator()
-        sums = ExactReduction(comm, 0, COUNTS)
-        indices = np.arange(len(images))
-        for chosen in sampler.shard(indices, sampler.AUTO_MICROBATCH, comm.rank, comm.size):
-            logits = self.network.forward(images.load(chosen))
-            loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))
-            sums.add_scalars(loss=loss.loss, correct=loss.correct, images=chosen.size)
-        total = sums.allreduce(np.empty(0))
-        return total["loss"] / total["images"], total["correct"] / total["images"]
+        return evaluate(self.network, images, Communicator())
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the parameters as little-endian float32, in layer order."""
@@ -342,7 +308,8 @@ class Trainer:
             raise CheckpointError(
                 f"the checkpoint holds {found}, which is not {self.network}"
             ).on_all_ranks()
-        self._check_position(checkpoint.position)
+        images = len(self.dataset.train), self.options.minibatch_size
+        self.comm.together(lambda: restored(checkpoint.position, self.steps_in_epoch, *images))
         self._adopt(checkpoint)
         self.saver.saved_step = self.position.step
 
@@ -354,21 +321,6 @@ class Trainer:
         self.optimizer.slots.update(checkpoint.optimizer)
         self.position = Position(**checkpoint.position)
         self.metrics = list(checkpoint.metrics)
-
-    def _check_position(self, values: dict[str, Any]) -> None:
-        """Raise CheckpointError, on all ranks, unless a run on these data can be there."""
-        if values.keys() == asdict(Position()).keys():
-            found = Position(**values)
-            step = (found.epoch - 1) * self.steps_in_epoch + found.epoch_step
-            images = min(found.epoch_step * self.options.minibatch_size, len(self.dataset.train))
-            timed = found.seconds > 0 or images == 0
-            inside = found.epoch >= 1 and found.epoch_step <= self.steps_in_epoch
-            if inside and timed and (found.step, found.images) == (step, images):
-                return
-        raise CheckpointError(
-            f"the checkpoint's position is {values}, which is none in epochs of"
-            f" {self.steps_in_epoch} steps and {len(self.dataset.train)} images"
-        ).on_all_ranks()
 
     def check_dataset(self, checkpoint: Checkpoint) -> None:
         """Raise CheckpointError, on all ranks, if a checkpoint is of another dataset."""

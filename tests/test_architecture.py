@@ -31,13 +31,15 @@ ALLOWED = {
     "parallel": {"errors", "parallel"},
     "run": {"errors", "outcome", "untrusted", "run"},
     "job": {"errors", "blas", "outcome", "parallel"},
-    "trainer": {"errors", "options", *ROOMS},
+    "position": {"errors"},
+    "evaluation": {"nn", "data", "parallel"},
+    "trainer": {"errors", "options", "position", "evaluation", *ROOMS},
     "start": {"__init__", "errors", "options", "outcome", "trainer", *ROOMS},
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
 # what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
 ENTRY = {"errors", "options", "job"}
-ENTRY_LATER = {"start", "trainer", "run", "data", "bench"}
+ENTRY_LATER = {"start", "trainer", "position", "run", "data", "bench"}
 
 # What is imported before the BLAS threads are set, besides the entry files.
 EARLY = ("__init__", "errors", "files", "options", "blas", "outcome", "job", "parallel/launcher")

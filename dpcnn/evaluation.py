@@ -1,0 +1,47 @@
+"""What a network answers: its loss and accuracy on labelled images, and its probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpcnn.data import sampler
+from dpcnn.data.dataset import Images
+from dpcnn.nn.losses import softmax, softmax_cross_entropy
+from dpcnn.nn.network import Network
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.reduction import ExactReduction
+
+Array = NDArray[Any]
+
+COUNTS = ("loss", "correct", "images")
+
+
+def evaluate(network: Network, images: Images, comm: Communicator) -> tuple[float, float]:
+    """Return the mean loss and the accuracy over the images; collective.
+
+    Each rank takes a shard of them. The sums are exact, so that sharding does not change them.
+    """
+    sums = ExactReduction(comm, 0, COUNTS)
+    for chosen, logits in _logits(network, images, comm.rank, comm.size):
+        loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))
+        sums.add_scalars(loss=loss.loss, correct=loss.correct, images=chosen.size)
+    total = sums.allreduce(np.empty(0))
+    return total["loss"] / total["images"], total["correct"] / total["images"]
+
+
+def probabilities(network: Network, images: Images, rank: int = 0, size: int = 1) -> Array:
+    """Return the probability of each class for the images of the rank's shard, (N, classes)."""
+    parts = [softmax(logits).T for _, logits in _logits(network, images, rank, size)]
+    return np.concatenate(parts) if parts else np.empty((0, *network.shapes[-1]), network.dtype)
+
+
+def _logits(
+    network: Network, images: Images, rank: int, size: int
+) -> Iterator[tuple[sampler.Indices, Array]]:
+    """Yield the indices of each micro-batch of the rank's shard and its logits (classes, N)."""
+    for chosen in sampler.shard(np.arange(len(images)), sampler.AUTO_MICROBATCH, rank, size):
+        yield chosen, network.forward(images.load(chosen))
