@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpcnn import __version__, outcome
+from dpcnn.building import build, check_memory, image_shape
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import auto_microbatch_size
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.nn.layers import Layer
-from dpcnn.nn.models import tutorial
-from dpcnn.nn.network import Network, bytes_needed, parameter_count
+from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run import checkpoint as checkpoints
@@ -28,12 +26,6 @@ from dpcnn.run.console import Console, console, on_terminal
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.environment import describe
 from dpcnn.trainer import Trainer
-
-# What decides how much memory training takes.
-SIZES = (
-    "num_channel", "img_height", "img_width", "n_filter", "h_filter", "w_filter", "stride",
-    "padding", "num_class", "minibatch_size", "microbatch_size",
-)  # fmt: skip
 
 
 def prepare(options: Options, given: frozenset[str], comm: Communicator, threads: int) -> Trainer:
@@ -120,48 +112,6 @@ def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicato
     return trainer
 
 
-def build(options: Options, checkpoint: Checkpoint | None = None, ranks: int = 1) -> Network:
-    """Return the network of the options, its parameters not drawn yet.
-
-    Before it takes memory for them, raises OptionError where the filters do not fit, or `ranks` of
-    it not into the memory, and CheckpointError if a checkpoint has not as many parameters.
-    """
-    filter_size = (options.h_filter, options.w_filter)
-    layers = tutorial(
-        options.n_filter, filter_size, options.stride, options.padding, options.num_class
-    )
-    shape = _image_shape(options)
-    if checkpoint is not None:
-        found = sum(each.size for layer in checkpoint.model.values() for each in layer.values())
-        expected = parameter_count(layers, shape)
-        if found != expected:
-            raise CheckpointError(
-                f"the checkpoint holds {found:,} parameters, its options make {expected:,}"
-            ).on_all_ranks()
-    check_memory(options, layers, 1, ranks)
-    return Network(layers, shape)
-
-
-def check_memory(options: Options, layers: Sequence[Layer], images: int, ranks: int) -> None:
-    """Raise OptionError if training on so many images takes more memory than the machine has.
-
-    Nothing is allocated: Linux promises more memory than there is, and kills who comes to use it.
-    """
-    images = min(images, options.minibatch_size, options.microbatch_size or images)
-    needed = ranks * bytes_needed(layers, _image_shape(options), images)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        sizes = ", ".join(f"--{name} {getattr(options, name)}" for name in SIZES)
-        raise OptionError(
-            f"{sizes}: training on {ranks} ranks takes about {needed / 2**30:,.1f} GiB of memory,"
-            f" expected at most the {memory / 2**30:,.1f} GiB of this machine"
-        )
-
-
-def _image_shape(options: Options) -> tuple[int, int, int]:
-    return options.num_channel, options.img_height, options.img_width
-
-
 @dataclass(frozen=True)
 class Start:
     """The run directory, the options in force, and the checkpoint to go on from, if any."""
@@ -191,7 +141,7 @@ def find_start(
 def _find(options: Options, given: frozenset[str], console: Console) -> Start:
     if options.resume in (None, "auto"):
         directory = _directory(options)
-        found = _newest_sound(directory, console) if options.resume == "auto" else None
+        found = directory.newest_checkpoint(console.warn) if options.resume == "auto" else None
     else:
         directory, found = _named(Path(options.resume), options, console)
     if found is None:
@@ -217,7 +167,7 @@ def _named(path: Path, options: Options, console: Console) -> tuple[RunDirectory
     """Return --run_dir, or the run directory around it, and the checkpoint --resume PATH names."""
     if os.path.isdir(path):
         around = RunDirectory(path)
-        found = _newest_sound(around, console)
+        found = around.newest_checkpoint(console.warn)
         if found is None:
             raise CheckpointError(f"--resume {path}: no sound checkpoint in this run directory")
     else:
@@ -236,14 +186,6 @@ def _named(path: Path, options: Options, console: Console) -> tuple[RunDirectory
     return directory, found
 
 
-def _newest_sound(directory: RunDirectory, console: Console) -> Checkpoint | None:
-    for _, found in directory.read_checkpoints():
-        if isinstance(found, Checkpoint):
-            return found
-        console.warn(f"{found}; taking the one before it")
-    return None
-
-
 def open_dataset(options: Options, comm: Communicator, console: Console) -> Dataset:
     """Return the dataset, one copy of it for all ranks of a node; collective.
 
@@ -257,7 +199,7 @@ def open_dataset(options: Options, comm: Communicator, console: Console) -> Data
     )
     root = comm.bcast(root)
     assert root is not None, "rank 0 has found a dataset or raised"
-    shape = _image_shape(options)
+    shape = image_shape(options)
 
     def load() -> Dataset:
         dataset = source.load(root, shape, options.num_class)

@@ -14,11 +14,13 @@ from dataclasses import asdict
 
 import numpy as np
 
+from dpcnn.building import check_parameters
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError
 from dpcnn.evaluation import COUNTS, evaluate
 from dpcnn.nn.losses import softmax_cross_entropy
+from dpcnn.nn.models import describe
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
@@ -292,6 +294,7 @@ class Trainer:
             options=self.options.as_dict(),
             metrics=self.metrics,
             dataset={"fingerprint": self.fingerprint, "source": self.dataset.source},
+            network=describe(self.network.layers),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -300,14 +303,7 @@ class Trainer:
         Raises CheckpointError if it is of another dataset, another network or no such run.
         """
         self.check_dataset(checkpoint)
-        own, flat = self.network.named_parameters(), self.network.parameters.shape
-        found = {k: {n: a.shape for n, a in p.items()} for k, p in checkpoint.model.items()}
-        if found != {k: {n: a.shape for n, a in p.items()} for k, p in own.items()} or any(
-            slot.shape != flat for slot in checkpoint.optimizer.values()
-        ):
-            raise CheckpointError(
-                f"the checkpoint holds {found}, which is not {self.network}"
-            ).on_all_ranks()
+        check_parameters(checkpoint, self.network)
         images = len(self.dataset.train), self.options.minibatch_size
         self.comm.together(lambda: restored(checkpoint.position, self.steps_in_epoch, *images))
         self._adopt(checkpoint)
@@ -315,9 +311,7 @@ class Trainer:
 
     def _adopt(self, checkpoint: Checkpoint) -> None:
         """Take over the state of a checkpoint of this network."""
-        for layer, parameters in self.network.named_parameters().items():
-            for name, view in parameters.items():
-                view[...] = checkpoint.model[layer][name]
+        self.network.adopt(checkpoint.model)
         self.optimizer.slots.update(checkpoint.optimizer)
         self.position = Position(**checkpoint.position)
         self.metrics = list(checkpoint.metrics)

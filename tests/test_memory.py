@@ -16,7 +16,8 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
-from dpcnn.start import build, open_dataset
+from dpcnn.building import build
+from dpcnn.start import open_dataset
 from dpcnn.trainer import Trainer
 
 def resident():

@@ -34,10 +34,11 @@ def _measure(job: Job, arguments: argparse.Namespace) -> int:
     """Train some steps, evaluate on one rank, multiply large matrices; print the figures."""
     import numpy as np
 
+    from dpcnn.building import build
     from dpcnn.position import Position
     from dpcnn.run.console import Console
     from dpcnn.run.directory import RunDirectory
-    from dpcnn.start import build, open_dataset
+    from dpcnn.start import open_dataset
     from dpcnn.trainer import Trainer
 
     options = Options(

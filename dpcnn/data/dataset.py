@@ -107,6 +107,33 @@ def write_mapped(dataset: Dataset, path: Path) -> Mapped:
     return Mapped(str(path), tuple(places), dataset.source)
 
 
+def image_forms(shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
+    """Return the shapes in which an image (C, H, W) may be given."""
+    channels, height, width = shape
+    return [(channels * height * width,), shape, *([(height, width)] if channels == 1 else [])]
+
+
+def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
+    """Return an array of images, in any of the forms, as (N, C, H, W), uint8 or float32.
+
+    Raises DataError for other shapes and types, and for floats outside [0, 1].
+    """
+    forms = image_forms(shape)
+    if array.ndim == 0 or array.shape[1:] not in forms:
+        expected = " or ".join(str(("N", *form)).replace("'", "") for form in forms)
+        raise DataError(f"images have shape {array.shape}, expected {expected}")
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise DataError(f"images hold {array.dtype}, expected uint8 or floats in [0, 1]")
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32, copy=False)
+        if array.size and not (array.min() >= 0 and array.max() <= 1):
+            raise DataError(
+                f"images hold values from {array.min():g} to {array.max():g}, expected uint8 or"
+                " floats in [0, 1]"
+            )
+    return array.reshape(-1, *shape)
+
+
 def check(dataset: Dataset, shape: tuple[int, int, int], num_class: int, world_size: int) -> None:
     """Raise DataError unless the dataset fits the network and the ranks."""
     for name, part in (("train", dataset.train), ("test", dataset.test)):

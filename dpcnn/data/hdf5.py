@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn import untrusted
-from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.dataset import Dataset, Images, image_forms
 from dpcnn.errors import DataError
 
 Array = NDArray[Any]
@@ -100,9 +100,7 @@ def _labels(y: h5py.Dataset, where: str, num_class: int) -> Array:
 
 def _pixels(x: h5py.Dataset, where: str, shape: tuple[int, int, int]) -> Array:
     """Return the images (N, C, H, W): uint8 where every value is k/255, else float32."""
-    channels, height, width = shape
-    flat = channels * height * width
-    forms = [(flat,), shape, *([(height, width)] if channels == 1 else [])]
+    forms = image_forms(shape)
     if x.ndim == 0 or x.shape[1:] not in forms:
         expected = " or ".join(str(("N", *form)).replace("'", "") for form in forms)
         raise DataError(f"{where} has shape {x.shape}, expected {expected}")

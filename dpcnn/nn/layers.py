@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ class Layer:
         self.needs_dx = True
         self.dtype: DTypeLike = np.float32
         self._buffers: dict[tuple[str, Shape], Array] = {}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the layer was made with: each argument is kept under its own name."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def build(self, input_shape: Shape) -> Shape:
         """Learn the input's shape without its batch axis; return the output's."""

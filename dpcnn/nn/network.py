@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,12 @@ class Network:
             for name, layer in zip(self.names, self.layers, strict=True)
             if layer.parameter_shapes
         }
+
+    def adopt(self, parameters: Mapping[str, Mapping[str, Array]]) -> None:
+        """Take over values of this network's shapes: layer name -> parameter name -> array."""
+        for layer, views in self.named_parameters().items():
+            for name, view in views.items():
+                view[...] = parameters[layer][name]
 
     def table(self) -> list[Row]:
         """Return a line for each layer: its name, what it is, output shape, parameter count."""

@@ -2,7 +2,7 @@
 
     /model/<layer>/<parameter>    float32
     /optimizer/<slot>             float32, one value for each parameter
-    attributes                    JSON texts: `position`, `options`, `metrics`, `dataset`; `format`
+    attributes                    JSON texts, see TEXTS; `format`
 
 The HDF5 image is made in memory and stands behind a block of 512 bytes, a user block, which HDF5
 readers skip. It holds the SHA-256 of the image: a reader knows that every byte is as written
@@ -35,7 +35,7 @@ Array = NDArray[Any]
 FORMAT = 1
 USER_BLOCK = 512  # the smallest that HDF5 allows
 MAGIC = b"dpcnn checkpoint, SHA-256 of what follows this block: "
-TEXTS = ("position", "options", "metrics", "dataset")
+TEXTS = ("position", "options", "metrics", "dataset", "network")
 LIMIT = 4 << 30  # bytes of a file that is read: a thousand million parameters
 
 
@@ -45,7 +45,7 @@ class Checkpoint:
 
     model: layer -> parameter -> array; optimizer: slot -> vector; position: the step, epoch and
     running sums; options: as they were given; metrics: the lines so far; dataset: its fingerprint
-    and source.
+    and source; network: a description of its layers (nn/models.py).
     """
 
     model: dict[str, dict[str, Array]]
@@ -54,6 +54,7 @@ class Checkpoint:
     options: dict[str, Any]
     metrics: list[dict[str, Any]]
     dataset: dict[str, Any]
+    network: list[dict[str, Any]]
 
     def copy(self) -> Checkpoint:
         """Return one that keeps its values while training goes on."""

@@ -16,7 +16,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,14 @@ class RunDirectory:
                 yield path, checkpoints.read(path)
             except CheckpointError as error:
                 yield path, error
+
+    def newest_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """Return the newest sound checkpoint, None without one; `warn` of those that are not."""
+        for _, found in self.read_checkpoints():
+            if isinstance(found, Checkpoint):
+                return found
+            warn(f"{found}; taking the one before it")
+        return None
 
     def save(self, checkpoint: Checkpoint, keep: int) -> Path:
         """Write a checkpoint, then delete those before it, but for the newest `keep` and the best.

@@ -10,6 +10,7 @@ from typing import Any
 LARGEST = 2**63 - 1
 COUNT, NUMBER, TEXT = "an integer from 0", "a finite number", "a text"
 DEATHS = "a list of objects"
+SETTING = "an integer from 0, or a list of them"
 PLAIN = "a text, a number of ordinary size, true, false or null"
 
 
@@ -23,17 +24,20 @@ def parse(text: bytes) -> Any:
     return value
 
 
-def check(position: Any, options: Any, metrics: Any, dataset: Any) -> None:
+def check(position: Any, options: Any, metrics: Any, dataset: Any, network: Any) -> None:
     """Raise ValueError unless each has the form it is written in, and values in range.
 
-    Which options there are, and which position the data have, is for others to judge.
+    Which options and layers there are, and which position the data have, is for others to judge.
     """
     place = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": DEATHS}
     _check("position", position, place, rest=NUMBER)
     _check("options", options, {})
     _check("dataset", dataset, {"fingerprint": TEXT, "source": TEXT})
-    if not isinstance(metrics, list):
-        raise ValueError(f"metrics is {type(metrics).__name__}, expected a list")
+    for name, found in (("metrics", metrics), ("network", network)):
+        if not isinstance(found, list):
+            raise ValueError(f"{name} is {type(found).__name__}, expected a list")
+    for layer in network:
+        _check("a layer of network", layer, {"layer": TEXT}, rest=SETTING)
     used = {
         "epoch": COUNT,
         "step": COUNT,
@@ -57,6 +61,9 @@ def _check(where: str, found: Any, forms: dict[str, str], rest: str = PLAIN) -> 
 
 
 def _fits(value: Any, form: str) -> bool:
+    if form == SETTING:
+        numbers = value if isinstance(value, list) else [value]
+        return all(_fits(number, COUNT) for number in numbers)
     if form == DEATHS or isinstance(value, list):
         return form == DEATHS and isinstance(value, list) and all(map(_is_death, value))
     if value is None or isinstance(value, bool):

@@ -36,4 +36,5 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             for epoch, (step, accuracy) in enumerate((accuracies or {}).items(), 1)
         ],
         dataset={"fingerprint": "00ff", "source": "digits"},
+        network=[{"layer": "Convolution", "filters": 3, "filter_size": [2, 2]}],
     )

@@ -1,0 +1,113 @@
+"""The network of a run: the user's own, the one that a checkpoint describes, or the tutorial's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.nn.layers import Layer
+from dpcnn.nn.models import describe, described, tutorial
+from dpcnn.nn.network import Network, bytes_needed, parameter_count
+from dpcnn.options import Options
+from dpcnn.run.checkpoint import Checkpoint
+
+Array = NDArray[Any]
+
+# What decides how much memory training takes.
+SIZES = (
+    "num_channel", "img_height", "img_width", "n_filter", "h_filter", "w_filter", "stride",
+    "padding", "num_class", "minibatch_size", "microbatch_size",
+)  # fmt: skip
+
+
+def image_shape(options: Options) -> tuple[int, int, int]:
+    """Return (C, H, W) of the images."""
+    return options.num_channel, options.img_height, options.img_width
+
+
+def choose_layers(
+    options: Options, checkpoint: Checkpoint | None = None, own: Sequence[Layer] | None = None
+) -> list[Layer]:
+    """Return the layers of a run: `own`, those of its checkpoint, or the tutorial's.
+
+    What a checkpoint describes is made without running anything that it names. Raises
+    CheckpointError where it describes other layers than `own`, or such as are not dpcnn's.
+    """
+    if checkpoint is None:
+        if own is not None:
+            return list(own)
+        filter_size = (options.h_filter, options.w_filter)
+        return tutorial(
+            options.n_filter, filter_size, options.stride, options.padding, options.num_class
+        )
+    if own is not None:
+        if describe(own) != checkpoint.network:
+            raise CheckpointError(
+                f"the checkpoint is of the network {checkpoint.network}, found {describe(own)}"
+            ).on_all_ranks()
+        return list(own)
+    try:
+        return described(checkpoint.network)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint's network: {error}").on_all_ranks() from error
+
+
+def build(
+    options: Options,
+    checkpoint: Checkpoint | None = None,
+    ranks: int = 1,
+    own: Sequence[Layer] | None = None,
+) -> Network:
+    """Return the network of a run, its parameters not drawn yet.
+
+    Before it takes memory for them, raises OptionError where the layers do not fit, or `ranks` of
+    it not into the memory, and CheckpointError if a checkpoint is not of this network.
+    """
+    layers = choose_layers(options, checkpoint, own)
+    shape = image_shape(options)
+    if checkpoint is not None:
+        found = sum(each.size for layer in checkpoint.model.values() for each in layer.values())
+        expected = parameter_count(layers, shape)
+        if found != expected:
+            raise CheckpointError(
+                f"the checkpoint holds {found:,} parameters, its options make {expected:,}"
+            ).on_all_ranks()
+    check_memory(options, layers, 1, ranks)
+    return Network(layers, shape)
+
+
+def check_parameters(checkpoint: Checkpoint, network: Network) -> None:
+    """Raise CheckpointError, as every rank does, unless its arrays are those of this network."""
+    own, flat = _shapes(network.named_parameters()), network.parameters.shape
+    found = _shapes(checkpoint.model)
+    if found != own or any(slot.shape != flat for slot in checkpoint.optimizer.values()):
+        raise CheckpointError(
+            f"the checkpoint holds {found}, which is not {network}"
+        ).on_all_ranks()
+
+
+def _shapes(parameters: dict[str, dict[str, Array]]) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {
+        layer: {name: array.shape for name, array in arrays.items()}
+        for layer, arrays in parameters.items()
+    }
+
+
+def check_memory(options: Options, layers: Sequence[Layer], images: int, ranks: int) -> None:
+    """Raise OptionError if training on so many images takes more memory than the machine has.
+
+    Nothing is allocated: Linux promises more memory than there is, and kills who comes to use it.
+    """
+    images = min(images, options.minibatch_size, options.microbatch_size or images)
+    needed = ranks * bytes_needed(layers, image_shape(options), images)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        sizes = ", ".join(f"--{name} {getattr(options, name)}" for name in SIZES)
+        raise OptionError(
+            f"{sizes}: training on {ranks} ranks takes about {needed / 2**30:,.1f} GiB of memory,"
+            f" expected at most the {memory / 2**30:,.1f} GiB of this machine"
+        )
