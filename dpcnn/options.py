@@ -167,6 +167,12 @@ class Options:
         high=BIG,
         free=True,
     )
+    tensorboard: bool = option(
+        False,
+        "run directory",
+        "write the metrics for TensorBoard too (pip install dpcnn[tensorboard])",
+        free=True,
+    )
     progress: str = option(
         "auto",
         "run directory",
@@ -200,11 +206,15 @@ class Options:
 TABLE: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
 _TYPES = typing.get_type_hints(Options)
 ALIASES = {"batch_size": "minibatch_size"}
+METAVARS = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
+FLAGS = {"true": True, "false": False}
 
 
 def kind(name: str) -> type:
-    """Return the type of an option's value when it is not None: int, float or str."""
-    return next(t for t in (int, float, str) if t in (_TYPES[name], *typing.get_args(_TYPES[name])))
+    """Return the type of an option's value when it is not None: bool, int, float or str."""
+    return next(
+        t for t in (bool, int, float, str) if t in (_TYPES[name], *typing.get_args(_TYPES[name]))
+    )
 
 
 def _check(each: Field[Any], value: Any) -> None:
@@ -213,10 +223,9 @@ def _check(each: Field[Any], value: Any) -> None:
     if value is None and facts["nothing"]:
         return
     wanted = kind(each.name)
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = isinstance(value, int if wanted is int else wanted) or (wanted is float and numeric)
-    unusable = isinstance(value, bool) or value == "" or "\0" in str(value)
-    if not fits or unusable:
+    fits = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
+    fits = fits and isinstance(value, bool) == (wanted is bool)  # True is an int in Python
+    if not fits or value == "" or "\0" in str(value):
         raise _wrong(each.name, value)
     if facts["choices"] and value not in facts["choices"]:
         raise _wrong(each.name, value)
@@ -233,6 +242,8 @@ def _expected(name: str) -> str:
     facts = TABLE[name].metadata
     if facts["choices"]:
         words = list(facts["choices"])
+    elif kind(name) is bool:
+        words = list(FLAGS)
     elif facts["low"] is not None:
         noun, form = ("an integer", "d") if kind(name) is int else ("a number", "g")
         words = [f"{noun} from {facts['low']:{form}} to {facts['high']:{form}}"]
@@ -249,8 +260,8 @@ def _value(name: str, text: str) -> Any:
         return None
     wanted = kind(name)
     try:
-        return wanted(text)
-    except ValueError:
+        return FLAGS[text] if wanted is bool else wanted(text)
+    except (KeyError, ValueError):
         raise _wrong(name, text) from None
 
 
@@ -285,12 +296,13 @@ def _command_line() -> argparse.ArgumentParser:
     sections = {group: parser.add_argument_group(group) for group in groups}
     for name, each in TABLE.items():
         facts = each.metadata
-        default = facts["nothing"] if each.default is None else each.default
+        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind(name) is bool else {}
+        default = facts["nothing"] if each.default is None else str(each.default).lower()
         hint = "" if "(default" in facts["help"] else f" (default: {default})"
         flags = [f"--{name}", *(f"--{alias}" for alias, of in ALIASES.items() if of == name)]
-        metavar = "|".join(facts["choices"]) or {int: "N", float: "X", str: "TEXT"}[kind(name)]
+        metavar = "|".join(facts["choices"]) or METAVARS[kind(name)]
         section = sections[facts["group"]]
-        section.add_argument(*flags, dest=name, metavar=metavar, help=facts["help"] + hint)
+        section.add_argument(*flags, dest=name, metavar=metavar, help=facts["help"] + hint, **flag)
     parser.add_argument(
         "--config", metavar="FILE", help="TOML file of the same names; the command line wins"
     )

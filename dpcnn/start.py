@@ -21,6 +21,7 @@ from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run import checkpoint as checkpoints
+from dpcnn.run import tensorboard
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console, console, on_terminal
 from dpcnn.run.directory import RunDirectory
@@ -38,6 +39,8 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
     start = find_start(options, given, comm, out)
     options = start.options
     ranks = comm.node.size
+    if options.tensorboard:
+        comm.together(tensorboard.check)
     network = comm.together(lambda: build(options, start.checkpoint, ranks))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)

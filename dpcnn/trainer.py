@@ -28,7 +28,7 @@ from dpcnn.parallel.communicator import Communicator, Member, RankLostError
 from dpcnn.parallel.recovery import survivors
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
 from dpcnn.position import Position, restored
-from dpcnn.run import metrics
+from dpcnn.run import metrics, tensorboard
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console, console
 from dpcnn.run.directory import RunDirectory
@@ -264,9 +264,11 @@ class Trainer:
             self._save()
 
     def _write_metrics(self, line: metrics.Metrics) -> None:
-        """Add a line to metrics.jsonl; a full disk costs the line there, not the run."""
+        """Add a line to the files of metrics; a full disk costs the line there, not the run."""
         try:
             metrics.append(self.directory.path, line)
+            if self.options.tensorboard:
+                tensorboard.append(self.directory.path, line)
         except OSError as error:
             self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
 

@@ -19,12 +19,14 @@ DEFAULTS = {
     "microbatch_size": None, "shuffle": "epoch", "seed": 0, "max_steps": None, "reduce": "exact",
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
+    "tensorboard": False,
 }  # fmt: skip
 WORDS = {
     "mirror": "none", "train_limit": "all", "test_limit": "all", "microbatch_size": "auto",
     "max_steps": "none", "threads": "auto", "run_dir": "auto", "resume": "none",
 }  # fmt: skip
-NUMBERS = [name for name in TABLE if kind(name) is not str]
+NUMBERS = [name for name in TABLE if kind(name) in (int, float)]
+FLAGS = [name for name in TABLE if kind(name) is bool]
 INTEGERS = [name for name in NUMBERS if kind(name) is int]
 CHOICES = [name for name, each in TABLE.items() if each.metadata["choices"]]
 
@@ -123,6 +125,18 @@ def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str) -> None
     message = message_of(f"--{name}=sometimes")
     assert f"--{name} is 'sometimes'" in message
     assert all(choice in message for choice in TABLE[name].metadata["choices"])
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_needs_no_value_and_takes_true_and_false(name: str, toml: Any) -> None:
+    assert getattr(options_of(f"--{name}", "--lr", "1"), name) is True
+    assert getattr(options_of(f"--{name}=true"), name) is True
+    assert getattr(options_of(f"--{name}", "false"), name) is False
+    assert getattr(options_of("--config", toml(f"{name} = true")), name) is True
+    assert parse([f"--{name}", "false"])[1] == {name}
+    for value in ("1", "yes", "True"):
+        assert f"--{name} is {value!r}, expected true or false" in message_of(f"--{name}={value}")
+    assert f"--{name} is 1, expected true or false" in message_of("--config", toml(f"{name} = 1"))
 
 
 @pytest.mark.parametrize("name", ["dataroot", "mirror", "run_dir", "resume", "config"])
@@ -261,7 +275,7 @@ def test_a_free_option_may_change_on_resume(name: str) -> None:
 OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
-    "keep_checkpoints": 7, "progress": "none",
+    "keep_checkpoints": 7, "progress": "none", "tensorboard": True,
 }  # fmt: skip
 
 

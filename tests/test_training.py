@@ -49,6 +49,7 @@ def test_the_run_directory_holds_what_was_promised(trained):
         "options.json",
         "environment.json",
         "metrics.jsonl",
+        "metrics.csv",
         "outcome.json",
         ".lock",
         "checkpoints/step-00000188.h5",

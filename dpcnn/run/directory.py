@@ -1,9 +1,10 @@
 """The run directory: what lies where, which checkpoints stay, which run is the newest.
 
 runs/NAME/
-  options.json  environment.json  metrics.jsonl  outcome.json  .lock
+  options.json  environment.json  metrics.jsonl  metrics.csv  outcome.json  .lock
   checkpoints/step-00000938.h5
   errors/rank-N.txt
+  tensorboard/events.out.tfevents.*    with --tensorboard
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class RunDirectory:
         environment: dict[str, Any],
         lines: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Make the directories, write options and environment, make metrics.jsonl hold the lines.
+        """Make the directories, write options and environment, make the metrics those lines.
 
         Raises OptionError where it cannot be done, or another run is at work here.
         """
@@ -85,7 +86,7 @@ class RunDirectory:
             ) from error
 
     def take_over(self, lines: Sequence[dict[str, Any]], wait: bool) -> None:
-        """Become the only process that writes here; make metrics.jsonl hold these lines.
+        """Become the only process that writes here; make the metrics these lines.
 
         Removes what a killed process left half written. The lock goes with the process that has
         it; `wait` for that, or raise OptionError at once.
@@ -108,6 +109,7 @@ class RunDirectory:
         for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)
         self._write(metrics.NAME, metrics.text(lines))
+        self._write(metrics.TABLE, metrics.table(lines))
 
     def release(self) -> None:
         """Let another process write here."""

@@ -56,7 +56,13 @@ def test_naming_a_run_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_new_run_holds_options_and_environment(run: RunDirectory) -> None:
-    assert files(run) == [".lock", "environment.json", "metrics.jsonl", "options.json"]
+    assert files(run) == [
+        ".lock",
+        "environment.json",
+        "metrics.csv",
+        "metrics.jsonl",
+        "options.json",
+    ]
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}
     assert json.loads((run.path / "environment.json").read_text()) == {"python": "3"}
     assert run.has_run()
@@ -153,6 +159,7 @@ def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirecto
     run.release()
     thread.join()
     assert (run.path / metrics.NAME).read_text() == metrics.text(lines)
+    assert (run.path / metrics.TABLE).read_bytes().decode() == metrics.table(lines)
 
 
 def test_a_file_system_without_locks_is_used_without(

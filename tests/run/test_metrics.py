@@ -1,7 +1,8 @@
-"""metrics.jsonl: an object a line, and which epoch was the best."""
+"""metrics.jsonl and metrics.csv: an epoch a line, and which was the best."""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -17,6 +18,23 @@ def test_a_line_is_added_for_each_epoch(tmp_path: Path) -> None:
     text = (tmp_path / metrics.NAME).read_text()
     assert [json.loads(line) for line in text.splitlines()] == lines
     assert text == metrics.text(lines)
+
+
+def test_the_table_has_a_header_once_and_lists_as_their_length(tmp_path: Path) -> None:
+    lines = [
+        {"epoch": 1, "loss": 0.1 + 0.2, "deaths": []},
+        {"epoch": 2, "loss": 1e-300, "deaths": [{"rank": 1}, {"rank": 2}]},
+    ]
+    for line in lines:
+        metrics.append(tmp_path, line)
+    with (tmp_path / metrics.TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["epoch"]), float(row["loss"]), int(row["deaths"])) for row in rows] == [
+        (1, 0.1 + 0.2, 0),
+        (2, 1e-300, 2),
+    ]
+    assert (tmp_path / metrics.TABLE).read_bytes().decode() == metrics.table(lines)
+    assert metrics.table([]) == ""
 
 
 @pytest.mark.parametrize(

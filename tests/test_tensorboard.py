@@ -1,0 +1,54 @@
+"""--tensorboard: TensorBoard's own reader finds every epoch once, also after a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpcnn.run.tensorboard import CURVES, FOLDER
+from tests.launching import run
+
+READER = "tensorboard.backend.event_processing.event_accumulator"
+
+
+def curves(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return step and value of every epoch by curve, as TensorBoard shows them."""
+    reader = pytest.importorskip(READER)
+    events = reader.EventAccumulator(str(run_dir / FOLDER), purge_orphaned_data=True).Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in tags}
+
+
+def expected(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return {
+        tag: [(line["step"], pytest.approx(line[key], rel=1e-6)) for line in lines]
+        for tag, key in CURVES.items()
+    }
+
+
+def test_tensorboard_reads_what_was_recorded_also_after_a_resume(small, tmp_path):
+    pytest.importorskip(READER)
+    options = ("--dataroot", small, "--run_dir", "run", "--keep_checkpoints", 9)
+    assert run(2, *options, "--epochs", 3, "--tensorboard", cwd=tmp_path).returncode == 0
+    assert curves(tmp_path / "run") == expected(tmp_path / "run")
+    # From the first epoch on again: what was written of the others is not shown twice.
+    for step in (32, 48):
+        (tmp_path / f"run/checkpoints/step-{step:08d}.h5").unlink()
+    assert run(3, *options, "--epochs", 4, "--resume", "auto", cwd=tmp_path).returncode == 0
+    found = curves(tmp_path / "run")
+    assert [step for step, _ in found["loss/train"]] == [16, 32, 48, 64]
+    assert found["accuracy/test"] == expected(tmp_path / "run")["accuracy/test"]
+    assert [value for _, value in found["world_size"]] == [2, 3, 3, 3]
+
+
+def test_a_missing_tensorboard_is_named_before_anything_starts(small, tmp_path):
+    (tmp_path / "tensorboard.py").write_text("raise ImportError('not here')")
+    options = ("--dataroot", small, "--run_dir", "run", "--tensorboard")
+    result = run(2, *options, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("dpcnn: error: --tensorboard: found no tensorboard")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
