@@ -32,6 +32,7 @@ ALLOWED = {
     "run": {"errors", "outcome", "untrusted", "run"},
     "job": {"errors", "blas", "outcome", "parallel"},
     "position": {"errors"},
+    "confusion": set(),
     "evaluation": {"nn", "data", "parallel"},
     "building": {"errors", "options", "nn", "run"},
     "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
