@@ -101,6 +101,8 @@ def _work(job: Job, work: Callable[[], int]) -> End:
         _report(DpcnnError("lost a rank outside of training"), job.comm.rank)
         return End(1, final=False)
     except KeyboardInterrupt:
+        if job.comm.rank == 0:
+            print("dpcnn: stopped by Ctrl-C; nothing was begun that is lost", file=sys.stderr)
         return End(128 + signal.SIGINT, known=False)
     except BaseException as error:
         text = f"{job.comm.members[job.comm.rank]}: {traceback.format_exc()}"

@@ -265,6 +265,6 @@ def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:
 def layer_table(network: Network) -> list[tuple[str, str, str, str]]:
     """Return a row of words for each layer: name, what it is, output shape, parameters."""
     return [
-        (row.name, row.layer, " x ".join(map(str, row.output_shape)), f"{row.parameters:,}")
+        (row.name, row.layer, "x".join(map(str, row.output_shape)), f"{row.parameters:,}")
         for row in network.table()
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shlex
 import signal
 import time
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator, Member, RankLostError
+from dpcnn.parallel.launcher import command
 from dpcnn.parallel.recovery import survivors
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
 from dpcnn.position import Position, restored
@@ -85,8 +87,9 @@ class Trainer:
             raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
         if self.stop is not None:
             self.console.line(
-                f"Stopped by {self.stop.name}; step {self.position.step:,} is saved: go on with"
-                f" --run_dir {self.directory.path} --resume auto"
+                f"Stopped by {self.stop.name}; step {self.position.step:,} is saved. Go on with:"
+                f" {command(self.comm.size)} --run_dir {shlex.quote(str(self.directory.path))}"
+                " --resume auto"
             )
         self.console.line(f"Weights SHA-256: {self.weights_sha256()}")
         return 0 if self.stop is None else 128 + self.stop

@@ -25,6 +25,7 @@ read_arguments() {
       fail 2 "found $max_restarts after --max_restarts, expected a number from 0"
     shift
   done
+  export DPCNN_COMMAND="$0 -n $ranks" # what a message says to go on with
 }
 
 # start ENVIRONMENT MPIRUN...: trains there under this mpirun command; does not return.

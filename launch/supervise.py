@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 OUTCOME = "DPCNN_OUTCOME"
+COMMAND = "DPCNN_COMMAND"
 # Launchers set one of these for each rank, and for nothing else.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -90,8 +92,8 @@ class Supervisor:
         """Say why the run is not started again; return the exit code."""
         why = f" after {restarts} of {self.max_restarts} restarts" if restarts else ""
         why += " without progress" if restarts and stuck else ""
-        cure = " ".join(self._resuming()[len(self.command) :])
-        cure = f"; go on with {cure}" if cure else ""
+        cure = self._resuming()[len(self.command) :]
+        cure = f"; go on with: {os.environ.get(COMMAND, '...')} {shlex.join(cure)}" if cure else ""
         print(f"dpcnn: error: {reason}{why}{cure}", file=sys.stderr)
         return 1
 

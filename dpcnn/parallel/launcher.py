@@ -18,6 +18,9 @@ PMI = "a PMI launcher"
 # Set by launch/elastic, beside mpirun's own option: no variable of Open MPI tells.
 ELASTIC = "DPCNN_ELASTIC"
 
+# Set by the launch scripts: their own words.
+COMMAND = "DPCNN_COMMAND"
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -65,6 +68,13 @@ def detect(environment: Mapping[str, str] = os.environ) -> Launch:
             elastic = launcher == OPEN_MPI and environment.get(ELASTIC) == "1"
             return Launch(launcher, _number(environment[rank], 0), world, local, elastic)
     return Launch()
+
+
+def command(size: int, environment: Mapping[str, str] = os.environ) -> str:
+    """Return what a user types to train on so many ranks, without the options of training."""
+    train = "python -m dpcnn.train"
+    mpirun = "srun" if detect(environment).launcher == SLURM else "mpirun"
+    return environment.get(COMMAND) or (train if size == 1 else f"{mpirun} -n {size} {train}")
 
 
 def _number(text: str, default: int) -> int:

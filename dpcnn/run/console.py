@@ -11,16 +11,22 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+ECHO = "^C"  # what a terminal writes behind the bar when somebody types Ctrl-C
+ERASE = "\x1b[K"  # from the cursor to the end of the line
 PLAIN_SECONDS = 10.0  # a plain line at least this often
 
 
 def on_terminal() -> bool:
-    """Tell whether a person watches: standard error, or what the launcher says of its own."""
-    return sys.stderr.isatty() or os.environ.get("DPCNN_TERMINAL") == "1"
+    """Tell whether a person watches and a bar can be drawn there.
+
+    Asks standard error, and the launch script, which has the terminal where ranks have a pipe.
+    """
+    capable = os.environ.get("TERM", "dumb") != "dumb"
+    return (sys.stderr.isatty() and capable) or os.environ.get("DPCNN_TERMINAL") == "1"
 
 
 class Console:
@@ -93,11 +99,16 @@ class BarConsole(PlainConsole):
     bar: tqdm[Any] | None = None
 
     def line(self, text: str = "") -> None:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        self._write(text, sys.stdout)
 
     def warn(self, text: str) -> None:
-        tqdm.write(f"warning: {text}", file=sys.stderr)
+        self._write(f"warning: {text}", sys.stderr)
+
+    def _write(self, text: str, file: TextIO) -> None:
+        """Write a line above the bar."""
+        with tqdm.external_write_mode(file):
+            print(ERASE, end="", file=sys.stderr, flush=True)
+            print(text, file=file, flush=True)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         super().start_epoch(epoch, epochs, steps, done)
@@ -110,7 +121,7 @@ class BarConsole(PlainConsole):
             file=sys.stderr,
             leave=False,
             # tqdm asks standard error alone: a pipe under mpirun. And it believes a size of 0.
-            ncols=terminal.columns - 1,
+            ncols=terminal.columns - 1 - len(ECHO),
             nrows=terminal.lines,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
@@ -126,6 +137,7 @@ class BarConsole(PlainConsole):
     def end_epoch(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            print(ERASE, end="", file=sys.stderr, flush=True)
             self.bar = None
 
 

@@ -99,7 +99,9 @@ def test_without_restarts_left_a_killed_job_is_no_success(mpi, small, tmp_path):
     result = end_dying(plan, 0, 3, small, tmp_path, mpi)
     assert result.returncode == 1
     [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
-    assert re.search(r"broken off and is saved up to step \d+; go on with --run_dir run", line)
+    assert re.search(
+        r"broken off and is saved up to step \d+; go on with: .*--run_dir run --resume auto", line
+    )
     assert run(2, "--run_dir", "run", "--resume", "auto", cwd=tmp_path).returncode == 0
 
 
@@ -150,5 +152,5 @@ def test_a_signal_to_the_supervisor_saves_and_stops(name, mpi, small, tmp_path):
     assert result.returncode == 128 + number, result
     assert f"Stopped by {name}" in result.stdout
     assert "restart" not in result.stderr
-    [step] = [word.strip(";") for word in result.stdout.split("Stopped by")[1].split()[2:3]]
+    [step] = re.findall(r"Stopped by \w+; step ([\d,]+) is saved", result.stdout)
     assert newest_step(tmp_path / "run") == int(step.replace(",", ""))

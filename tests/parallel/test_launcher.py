@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpcnn.parallel.launcher import HYDRA, OPEN_MPI, SLURM, Launch, detect
+from dpcnn.parallel.launcher import HYDRA, OPEN_MPI, SLURM, Launch, command, detect
 
 
 def open_mpi(rank: str = "3", size: str = "4", local: str = "2") -> dict[str, str]:
@@ -91,3 +91,18 @@ def test_garbage_is_one_process(garbage: str) -> None:
 )
 def test_only_what_is_certain_is_foreign(launcher: str, library: str, foreign: bool) -> None:
     assert Launch(launcher, 0, 2, 2).is_foreign_to(library) is foreign
+
+
+@pytest.mark.parametrize(
+    ("size", "environment", "words"),
+    [
+        (1, {}, "python -m dpcnn.train"),
+        (4, hydra(), "mpirun -n 4 python -m dpcnn.train"),
+        (4, slurm(), "srun -n 4 python -m dpcnn.train"),
+        (2, open_mpi() | {"DPCNN_COMMAND": "launch/elastic -n 4"}, "launch/elastic -n 4"),
+    ],
+)
+def test_the_command_that_goes_on_is_the_one_that_was_typed(
+    size: int, environment: dict[str, str], words: str
+) -> None:
+    assert command(size, environment) == words

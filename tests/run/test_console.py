@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from dpcnn.run.console import BarConsole, Console, PlainConsole, QuietConsole, console
+from dpcnn.run.console import ERASE, BarConsole, Console, PlainConsole, QuietConsole, console
 
 Captured = pytest.CaptureFixture[str]
-TABLE = [("convolution", "7x7", "32 x 24 x 24", "1,600"), ("dense", "10", "10", "184,330")]
+TABLE = [("convolution", "7x7", "32x24x24", "1,600"), ("dense", "10", "10", "184,330")]
 
 
 class Clock:
@@ -105,7 +105,7 @@ def test_the_bar_tells_epoch_step_loss_speed_and_time_left_on_standard_error(
 
 def test_the_bar_is_gone_after_the_epoch(clock: Clock, capsys: Captured) -> None:
     train(BarConsole(), clock, 4, 5)
-    last = capsys.readouterr().err.split("\r")[-2:]
+    last = capsys.readouterr().err.replace(ERASE, "").split("\r")[-2:]
     assert [text.strip() for text in last] == ["", ""]
 
 
@@ -123,11 +123,24 @@ def test_auto_is_a_bar_where_a_person_watches(
     terminal: bool, launchers: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("DPCNN_TERMINAL", raising=False)
     if launchers is not None:
         monkeypatch.setenv("DPCNN_TERMINAL", launchers)
     bar = terminal or launchers == "1"
     assert type(console("auto", rank=0)) is (BarConsole if bar else PlainConsole)
+
+
+@pytest.mark.parametrize("term", ["dumb", None])
+def test_a_terminal_that_moves_no_cursor_gets_lines(
+    term: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.delenv("DPCNN_TERMINAL", raising=False)
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    assert type(console("auto", rank=0)) is PlainConsole
 
 
 @pytest.mark.parametrize(
