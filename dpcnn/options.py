@@ -1,24 +1,17 @@
 """The options of training, each once: name, type, default, range, help.
 
-From this table come the command line, the keys of a TOML file, options.json and what a checkpoint
-keeps. Imports no NumPy: the number of threads is among the options.
+From this table come the command line and the keys of a TOML file (commandline.py), options.json and
+what a checkpoint keeps. Imports no NumPy: the number of threads is among the options.
 """
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import re
-import sys
-import tomllib
 import typing
-from collections.abc import Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.files import read_bytes
 
 
 def option(
@@ -182,8 +175,8 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            _check(each, getattr(self, each.name))
+        for name in TABLE:
+            check(name, getattr(self, name))
         self.checkpoint_interval()
         if self.mirror is not None and not re.fullmatch(r"(?i)https?://\S+", self.mirror):
             raise OptionError(f"--mirror is {self.mirror!r}, expected an http:// or https:// URL")
@@ -206,7 +199,6 @@ class Options:
 TABLE: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
 _TYPES = typing.get_type_hints(Options)
 ALIASES = {"batch_size": "minibatch_size"}
-METAVARS = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
 FLAGS = {"true": True, "false": False}
 
 
@@ -217,23 +209,24 @@ def kind(name: str) -> type:
     )
 
 
-def _check(each: Field[Any], value: Any) -> None:
+def check(name: str, value: Any) -> None:
     """Raise OptionError unless value is of the option's type and range."""
-    facts = each.metadata
+    facts = TABLE[name].metadata
     if value is None and facts["nothing"]:
         return
-    wanted = kind(each.name)
+    wanted = kind(name)
     fits = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
     fits = fits and isinstance(value, bool) == (wanted is bool)  # True is an int in Python
     if not fits or value == "" or "\0" in str(value):
-        raise _wrong(each.name, value)
+        raise wrong(name, value)
     if facts["choices"] and value not in facts["choices"]:
-        raise _wrong(each.name, value)
+        raise wrong(name, value)
     if facts["low"] is not None and not facts["low"] <= value <= facts["high"]:
-        raise _wrong(each.name, value)
+        raise wrong(name, value)
 
 
-def _wrong(name: str, value: Any) -> OptionError:
+def wrong(name: str, value: Any) -> OptionError:
+    """Return the error that says what the option takes instead of this value."""
     return OptionError(f"--{name} is {value!r}, expected {_expected(name)}")
 
 
@@ -254,108 +247,6 @@ def _expected(name: str) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _value(name: str, text: str) -> Any:
-    """Return the value that a command line's text stands for."""
-    if text and text == TABLE[name].metadata["nothing"]:
-        return None
-    wanted = kind(name)
-    try:
-        return FLAGS[text] if wanted is bool else wanted(text)
-    except (KeyError, ValueError):
-        raise _wrong(name, text) from None
-
-
-class CommandLine(argparse.ArgumentParser):
-    """argparse whose errors are OptionError."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise OptionError instead of printing the usage and exiting."""
-        raise OptionError(f"{message} (see --help)")
-
-
-def _underscored(word: str) -> str:
-    """Return --a-b=c as --a_b=c: both are the same in every option."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
-
-
-def _command_line() -> argparse.ArgumentParser:
-    """Return the parser that the table stands for; what is not given stays out of its result."""
-    parser = CommandLine(
-        prog="python -m dpcnn.train",
-        usage="%(prog)s [options]",
-        description="Train a convolutional network in NumPy, data-parallel over MPI:"
-        " `mpirun -n 4 python -m dpcnn.train`, or one process without mpirun.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
-    )
-    groups = {each.metadata["group"]: None for each in TABLE.values()}
-    sections = {group: parser.add_argument_group(group) for group in groups}
-    for name, each in TABLE.items():
-        facts = each.metadata
-        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind(name) is bool else {}
-        default = facts["nothing"] if each.default is None else str(each.default).lower()
-        hint = "" if "(default" in facts["help"] else f" (default: {default})"
-        flags = [f"--{name}", *(f"--{alias}" for alias, of in ALIASES.items() if of == name)]
-        metavar = "|".join(facts["choices"]) or METAVARS[kind(name)]
-        section = sections[facts["group"]]
-        section.add_argument(*flags, dest=name, metavar=metavar, help=facts["help"] + hint, **flag)
-    parser.add_argument(
-        "--config", metavar="FILE", help="TOML file of the same names; the command line wins"
-    )
-    return parser
-
-
-def parse(arguments: Sequence[str] | None = None) -> tuple[Options, frozenset[str]]:
-    """Return the options of a command line, and the names of those that were given.
-
-    Given means on the command line or in the --config file. Raises OptionError for anything
-    wrong; --help prints and exits as argparse does.
-    """
-    words = [_underscored(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    known, unknown = _command_line().parse_known_args(words)
-    if unknown:
-        nearest = _nearest(unknown[0].lstrip("-"), "config")
-        raise OptionError(f"unknown option {unknown[0]}{nearest}")
-    texts = vars(known)
-    config = texts.pop("config", None)
-    values = _read_toml(Path(config)) if config is not None else {}
-    values |= {name: _value(name, text) for name, text in texts.items()}
-    return Options(**values), frozenset(values)
-
-
-def _nearest(name: str, *more: str) -> str:
-    """Return the option, or name of `more`, that is most like this name as a question."""
-    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES, *more], 1)
-    return f": did you mean {near[0]}?" if near else " (see --help)"
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    """Return the options of a TOML file; raises OptionError that names the file and the key."""
-    try:
-        table = tomllib.loads(read_bytes(path).decode())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OptionError(f"--config {path}: {reason}, expected a TOML file of options") from error
-    values = {}
-    for key, value in table.items():
-        name = ALIASES.get(key.replace("-", "_"), key.replace("-", "_"))
-        if name not in TABLE:
-            raise OptionError(f"--config {path}: unknown option {key}{_nearest(name)}")
-        if name in values:
-            raise OptionError(f"--config {path}: {key} is --{name} a second time, expected it once")
-        nothing = TABLE[name].metadata["nothing"]
-        values[name] = None if nothing and value == nothing else value
-        try:
-            _check(TABLE[name], values[name])
-        except OptionError as error:
-            raise OptionError(f"--config {path}: {error}") from None
-    return values
-
-
 def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) -> Options:
     """Return the options of a resumed run: the recorded ones, with those given that may change.
 
@@ -365,15 +256,15 @@ def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) 
     if recorded.keys() != TABLE.keys():
         odd = ", ".join(sorted(recorded.keys() ^ TABLE.keys()))
         raise CheckpointError(f"the checkpoint is of another version of dpcnn (options {odd})")
-    wrong = [
+    differing = [
         f"--{name} is {_word(name, getattr(options, name))}, expected {_word(name, recorded[name])}"
         for name in sorted(given)
         if not TABLE[name].metadata["free"]
         and getattr(options, name) != recorded[name]
         and _word(name, getattr(options, name)) != "auto"
     ]
-    if wrong:
-        raise OptionError(f"{'; '.join(wrong)}, as in the checkpoint that is resumed")
+    if differing:
+        raise OptionError(f"{'; '.join(differing)}, as in the checkpoint that is resumed")
     free = {name for name, each in TABLE.items() if each.metadata["free"]}
     kept = {name: value for name, value in recorded.items() if name not in given & free}
     try:

@@ -12,10 +12,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from dpcnn.commandline import Given, parse
 from dpcnn.job import Job, run
-from dpcnn.options import Options, parse
-
-Given = tuple[Options, frozenset[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

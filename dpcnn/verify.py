@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpcnn.commandline import CommandLine
 from dpcnn.errors import CheckpointError, DpcnnError
 from dpcnn.job import Job, run
-from dpcnn.options import CommandLine
 
 if TYPE_CHECKING:
     from dpcnn.trainer import Trainer

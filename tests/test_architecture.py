@@ -23,7 +23,8 @@ ALLOWED = {
     "blas": set(),
     "outcome": set(),
     "__init__": {"blas"},
-    "options": {"errors", "files"},
+    "options": {"errors"},
+    "commandline": {"errors", "files", "options"},
     "nn": {"errors", "nn"},
     "optim": {"errors", "optim"},
     "untrusted": set(),
@@ -41,11 +42,12 @@ ALLOWED = {
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
 # what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
-ENTRY = {"errors", "options", "job"}
+ENTRY = {"errors", "options", "commandline", "job"}
 ENTRY_LATER = {"start", "trainer", "building", "model", "position", "run", "data", "bench"}
 
 # What is imported before the BLAS threads are set, besides the entry files.
-EARLY = ("__init__", "errors", "files", "options", "blas", "outcome", "job", "parallel/launcher")
+EARLY = ("__init__", "errors", "files", "options", "commandline", "blas", "outcome", "job")
+EARLY += ("parallel/launcher",)
 H5PY = {"untrusted.py", "data/hdf5.py", "run/checkpoint.py"}
 OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": H5PY}
 

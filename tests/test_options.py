@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from dpcnn.commandline import parse
 from dpcnn.errors import OptionError
-from dpcnn.options import ALIASES, TABLE, Options, kind, parse, restored
+from dpcnn.options import ALIASES, TABLE, Options, kind, restored
 
 # As in DESIGN, section 8; None stands for all, auto or none.
 DEFAULTS = {

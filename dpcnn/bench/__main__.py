@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpcnn.commandline import CommandLine
 from dpcnn.errors import DpcnnError, OptionError
-from dpcnn.options import CommandLine
 
 SECONDS = 1.0  # of training in one measurement, about
 SLOWEST = 100e-6  # seconds an image that this many steps are reckoned with
