@@ -74,7 +74,7 @@ def build(
         expected = parameter_count(layers, shape)
         if found != expected:
             raise CheckpointError(
-                f"the checkpoint holds {found:,} parameters, its options make {expected:,}"
+                f"the checkpoint holds {found:,} parameters, its network makes {expected:,}"
             ).on_all_ranks()
     check_memory(options, layers, 1, ranks)
     return Network(layers, shape)

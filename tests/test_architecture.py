@@ -37,6 +37,7 @@ ALLOWED = {
     "evaluation": {"nn", "data", "parallel"},
     "building": {"errors", "options", "nn", "run"},
     "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
+    "train": {"training"},
     "trainer": {"errors", "options", "building", "position", "evaluation", *ROOMS},
     "start": {"__init__", "building", "errors", "options", "outcome", "trainer", *ROOMS},
 }
@@ -47,7 +48,7 @@ ENTRY_LATER = {"start", "trainer", "building", "model", "position", "run", "data
 
 # What is imported before the BLAS threads are set, besides the entry files.
 EARLY = ("__init__", "errors", "files", "options", "commandline", "blas", "outcome", "job")
-EARLY += ("parallel/launcher",)
+EARLY += ("parallel/launcher", "train")
 H5PY = {"untrusted.py", "data/hdf5.py", "run/checkpoint.py"}
 OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": H5PY}
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from dpcnn import train, trainer
+from dpcnn import trainer, training
 from dpcnn.parallel import recovery
 from dpcnn.parallel.mpi import MPICommunicator
 from dpcnn.run import checkpoint
@@ -84,4 +84,4 @@ MPICommunicator._exchange = at("exchange", MPICommunicator._exchange)
 MPICommunicator._add_shared = at("allreduce", MPICommunicator._add_shared)
 MPICommunicator.shrink = at("recovery", MPICommunicator.shrink)
 trainer.survivors = at("survivors", recovery.survivors)
-sys.exit(train.main())
+sys.exit(training.main())

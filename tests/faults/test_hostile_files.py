@@ -19,9 +19,10 @@ import h5py
 import numpy as np
 import pytest
 
+from dpcnn.nn.models import describe, tutorial
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import MAGIC
-from dpcnn.train import main
+from dpcnn.training import main
 from tests.faults import hostile
 from tests.faults.hostile import EDITS, Edit, canary, forge
 from tests.launching import ROOT
@@ -224,6 +225,7 @@ def change(name: str, **values: Any) -> Callable[[h5py.File], None]:
     return edit
 
 
+WIDE = describe(tutorial(65536, (7, 7), 1, 4096))
 LINE = {"epoch": 1, "step": 1, "test_accuracy": 0.5, "weights_sha256": "00"}
 
 IN_FORM = [
@@ -273,7 +275,7 @@ IN_USE = [
     (change("options", epochs="many"), "the checkpoint's options: --epochs is 'many'"),
     (change("options", epochs=...), "of another version of dpcnn (options epochs)"),
     (change("options", dataroot="/dev/zero"), "not a regular file"),
-    (change("options", n_filter=65536, padding=4096), "parameters, its options make"),
+    (set_text("network", json.dumps(WIDE)), "parameters, its network makes"),
     (change("dataset", fingerprint=""), "not the data of the checkpoint"),
 ]
 

@@ -150,7 +150,7 @@ def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpi, error, sm
     (tmp_path / "buggy.py").write_text(
         textwrap.dedent(f"""
         import sys
-        from dpcnn import train
+        from dpcnn import training
         from dpcnn.trainer import Trainer
         step = Trainer.step
         def buggy(self, order):
@@ -158,7 +158,7 @@ def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpi, error, sm
                 raise {error}
             return step(self, order)
         Trainer.step = buggy
-        sys.exit(train.main())
+        sys.exit(training.main())
         """)
     )
     path = {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}

@@ -39,7 +39,7 @@ def test_stops_at_random_steps_and_other_ranks_change_nothing(small, undisturbed
 
 STOPS_ITSELF = """
 import os, signal, sys
-from dpcnn import train
+from dpcnn import training
 from dpcnn.trainer import Trainer
 step = Trainer.step
 def stopped(self, order):
@@ -47,7 +47,7 @@ def stopped(self, order):
         os.kill(os.getpid(), signal.SIGTERM)
     return step(self, order)
 Trainer.step = stopped
-sys.exit(train.main())
+sys.exit(training.main())
 """
 
 
