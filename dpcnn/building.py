@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -78,6 +79,11 @@ def build(
             ).on_all_ranks()
     check_memory(options, layers, 1, ranks)
     return Network(layers, shape)
+
+
+def weights_sha256(network: Network) -> str:
+    """Return the SHA-256 of the parameters as little-endian float32, in layer order."""
+    return hashlib.sha256(network.parameters.astype("<f4").tobytes()).hexdigest()
 
 
 def check_parameters(checkpoint: Checkpoint, network: Network) -> None:

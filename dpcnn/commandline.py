@@ -22,7 +22,14 @@ Given = tuple[Options, frozenset[str]]  # the options in force, and the names of
 
 
 class CommandLine(argparse.ArgumentParser):
-    """argparse whose errors are OptionError."""
+    """argparse whose errors are OptionError, and to whom `_` and `-` are the same in options."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse as argparse does, every option's name with underscores."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_underscored(word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise OptionError instead of printing the usage and exiting."""
@@ -35,15 +42,14 @@ def parse(arguments: Sequence[str] | None = None) -> Given:
     Given means on the command line or in the --config file. Raises OptionError for anything
     wrong; --help prints and exits as argparse does.
     """
-    words = [_underscored(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    known, unknown = _command_line().parse_known_args(words)
+    known, unknown = _command_line().parse_known_args(arguments)
     if unknown:
         nearest = _nearest(unknown[0].lstrip("-"), "config")
         raise OptionError(f"unknown option {unknown[0]}{nearest}")
     texts = vars(known)
     config = texts.pop("config", None)
     values = _read_toml(Path(config)) if config is not None else {}
-    values |= {name: _value(name, text) for name, text in texts.items()}
+    values |= {name: option_value(name, text) for name, text in texts.items()}
     return Options(**values), frozenset(values)
 
 
@@ -83,15 +89,17 @@ def _command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def _value(name: str, text: str) -> Any:
-    """Return the value that a command line's text stands for."""
+def option_value(name: str, text: str) -> Any:
+    """Return what a command line's text is as the value of an option; raises OptionError."""
     if text and text == TABLE[name].metadata["nothing"]:
         return None
     wanted = kind(name)
     try:
-        return FLAGS[text] if wanted is bool else wanted(text)
+        value = FLAGS[text] if wanted is bool else wanted(text)
     except (KeyError, ValueError):
         raise wrong(name, text) from None
+    check(name, value)
+    return value
 
 
 def _nearest(name: str, *more: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,30 @@ Array = NDArray[Any]
 COUNTS = ("loss", "correct", "images")
 
 
-def evaluate(network: Network, images: Images, comm: Communicator) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over the images; collective.
+class Evaluation(NamedTuple):
+    """The mean loss and the accuracy over N images, and the class that each is taken for, (N,)."""
+
+    loss: float
+    accuracy: float
+    predicted: Array
+
+
+def evaluate(network: Network, images: Images, comm: Communicator) -> Evaluation:
+    """Return what the network makes of the images; collective.
 
     Each rank takes a shard of them. The sums are exact, so that sharding does not change them.
     """
     sums = ExactReduction(comm, 0, COUNTS)
+    predicted = [np.empty(0, np.int64)]
     for chosen, logits in _logits(network, images, comm.rank, comm.size):
         loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))
         sums.add_scalars(loss=loss.loss, correct=loss.correct, images=chosen.size)
+        predicted.append(logits.argmax(axis=0))
     total = sums.allreduce(np.empty(0))
-    return total["loss"] / total["images"], total["correct"] / total["images"]
+    shards = comm.allgather(np.concatenate(predicted))  # contiguous runs, in rank order
+    return Evaluation(
+        total["loss"] / total["images"], total["correct"] / total["images"], np.concatenate(shards)
+    )
 
 
 def probabilities(network: Network, images: Images, rank: int = 0, size: int = 1) -> Array:

@@ -55,19 +55,28 @@ def load(path: str | Path, network: Sequence[Layer] | None = None) -> Model:
     network: the layers it was trained with, needed where some are not of dpcnn.nn. Raises
     CheckpointError for what cannot be read or is of another network.
     """
-    found = newest(Path(path)) if Path(path).is_dir() else checkpoints.read(Path(path))
-    options = restored(Options(), frozenset(), found.options)
-    built = build(options, found, own=network)
-    check_parameters(found, built)
-    built.adopt(found.model)
-    return Model(built, options, found)
+    return restore(read(Path(path)), network)
 
 
-def newest(run: Path) -> Checkpoint:
-    """Return the newest sound checkpoint of a run directory; raises CheckpointError without one."""
-    found = RunDirectory(run).newest_checkpoint(
+def read(path: Path) -> Checkpoint:
+    """Return the checkpoint of a file, or the newest sound one of a run directory.
+
+    Raises CheckpointError for a broken file, or a directory without a sound one.
+    """
+    if not path.is_dir():
+        return checkpoints.read(path)
+    found = RunDirectory(path).newest_checkpoint(
         lambda text: print(f"warning: {text}", file=sys.stderr)
     )
     if found is None:
-        raise CheckpointError(f"{run}: no sound checkpoint, expected a run directory")
+        raise CheckpointError(f"{path}: no sound checkpoint, expected a run directory")
     return found
+
+
+def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> Model:
+    """Return the model of a checkpoint; network as for `load`. Raises CheckpointError."""
+    options = restored(Options(), frozenset(), checkpoint.options)
+    built = build(options, checkpoint, own=network)
+    check_parameters(checkpoint, built)
+    built.adopt(checkpoint.model)
+    return Model(built, options, checkpoint)

@@ -7,7 +7,6 @@ prints and saves, through objects that do nothing on the others.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shlex
 import signal
 import time
@@ -15,7 +14,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from dpcnn.building import check_parameters
+from dpcnn.building import check_parameters, weights_sha256
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError
@@ -281,14 +280,14 @@ class Trainer:
         With evaluate_on rank0 the other ranks return NaN at once.
         """
         if self.options.evaluate_on == "all":
-            return evaluate(self.network, images, self.comm)
+            return evaluate(self.network, images, self.comm)[:2]
         if self.comm.rank != 0:
             return float("nan"), float("nan")
-        return evaluate(self.network, images, Communicator())
+        return evaluate(self.network, images, Communicator())[:2]
 
     def weights_sha256(self) -> str:
-        """Return the SHA-256 of the parameters as little-endian float32, in layer order."""
-        return hashlib.sha256(self.network.parameters.astype("<f4").tobytes()).hexdigest()
+        """Return the SHA-256 of the parameters."""
+        return weights_sha256(self.network)
 
     def checkpoint(self) -> Checkpoint:
         """Return the state of the run."""

@@ -34,6 +34,7 @@ ALLOWED = {
     "job": {"errors", "blas", "outcome", "parallel"},
     "position": {"errors"},
     "confusion": set(),
+    "tables": {"confusion"},
     "evaluation": {"nn", "data", "parallel"},
     "building": {"errors", "options", "nn", "run"},
     "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
@@ -44,7 +45,10 @@ ALLOWED = {
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
 # what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
 ENTRY = {"errors", "options", "commandline", "job"}
-ENTRY_LATER = {"start", "trainer", "building", "model", "position", "run", "data", "bench"}
+ENTRY_LATER = {
+    "start", "trainer", "building", "model", "position", "evaluation", "confusion", "tables", "run",
+    "data", "bench",
+}  # fmt: skip
 
 # What is imported before the BLAS threads are set, besides the entry files.
 EARLY = ("__init__", "errors", "files", "options", "commandline", "blas", "outcome", "job")

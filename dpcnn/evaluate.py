@@ -1,0 +1,153 @@
+"""Evaluate a trained network:
+
+    python -m dpcnn.evaluate runs/first                     on the test images it was trained with
+    python -m dpcnn.evaluate CHECKPOINT --dataroot FILE     a certain checkpoint, other images
+    mpirun -n 4 python -m dpcnn.evaluate runs/first         on all ranks, to the same numbers
+
+Prints loss, accuracy, precision and recall of every class, and which classes are taken for which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpcnn.commandline import CommandLine, option_value
+from dpcnn.job import Job, run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+Facts = dict[str, Any]
+
+LIMITS = ("train_limit", "test_limit")
+FROM_TRAINING = ("dataroot", *LIMITS)  # options as the checkpoint has them, unless given
+MATRIX = 1000  # classes whose confusion matrix is written as JSON
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code, the same on every rank."""
+    return run(lambda: _parse(arguments), _evaluate)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandLine(
+        prog="python -m dpcnn.evaluate",
+        description="Print loss, accuracy, precision and recall of every class, and which classes"
+        " are taken for which.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "path", type=Path, metavar="RUN|CHECKPOINT", help="a run's directory, or a checkpoint"
+    )
+    parser.add_argument("--dataroot", help="HDF5 file, mnist or digits (default: as trained on)")
+    parser.add_argument(
+        "--split", choices=("test", "train"), default="test", help="which images (default: test)"
+    )
+    for name in LIMITS:
+        parser.add_argument(
+            f"--{name}",
+            metavar="N",
+            type=partial(option_value, name),
+            help="the first N images only, or all (default: as in the training)",
+        )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=False,
+        help="print one JSON object instead; its `confusion` is null with more than"
+        f" {MATRIX:,} classes, and `mistakes` has [label, predicted, images]",
+    )
+    return parser.parse_args(arguments)
+
+
+def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
+    """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
+    from dpcnn.building import weights_sha256
+    from dpcnn.evaluation import evaluate
+    from dpcnn.model import read, restore
+    from dpcnn.run.console import console
+    from dpcnn.start import open_dataset
+
+    comm, out = job.comm, console("none", job.comm.rank)
+    checkpoint = comm.bcast(comm.together(lambda: read(arguments.path), only=comm.rank == 0))
+    assert checkpoint is not None, "rank 0 has read it or raised"
+    model = comm.together(partial(restore, checkpoint))
+    assert model is not None, "all have made it or raised"
+    recorded, given = model.options, vars(arguments)
+    options = replace(recorded, **{name: given[name] for name in FROM_TRAINING if name in given})
+    dataset = open_dataset(replace(options, train_limit=None, test_limit=None), comm, out)
+    limited = dataset.limited(options.train_limit, options.test_limit)
+    images = limited.train if arguments.split == "train" else limited.test
+    found = evaluate(model.network, images, comm)
+    if comm.rank == 0:
+        as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
+        facts = {
+            "path": str(arguments.path),
+            "step": checkpoint.position["step"],
+            "weights_sha256": weights_sha256(model.network),
+            "dataset": dataset.source,
+            "fingerprint": as_trained.fingerprint(),
+            "trained_on": checkpoint.dataset,
+            "split": arguments.split,
+            "images": len(images),
+            "loss": found.loss,
+            "accuracy": found.accuracy,
+        }
+        print_out = _print_json if arguments.json else _print_tables
+        print_out(facts, images.labels, found.predicted, model.network.shapes[-1][0])
+    return 0
+
+
+def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
+    """Print the facts and tables as one JSON object; what is undefined is null there."""
+    from dpcnn.confusion import confusion, mistakes, per_class
+
+    columns = [
+        [None if math.isnan(each) else each for each in column.tolist()]
+        for column in per_class(labels, predicted, classes)
+    ]
+    matrix = confusion(labels, predicted, classes).tolist() if classes <= MATRIX else None
+    tables = {
+        "classes": [
+            dict(zip(("class", "images", "precision", "recall", "f1"), row, strict=True))
+            for row in zip(range(classes), *columns, strict=True)
+        ],
+        "confusion": matrix,
+        "mistakes": mistakes(labels, predicted),
+    }
+    print(json.dumps(facts | tables))
+
+
+def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
+    """Print the facts and tables for people."""
+    from dpcnn.confusion import mistakes, per_class
+    from dpcnn.tables import class_table, confusion_table, mistake_table
+
+    trained_on = facts["trained_on"]
+    print(f"network   {facts['path']}, step {facts['step']:,}")
+    print(f"dataset   {facts['dataset']}, {facts['images']:,} {facts['split']} images")
+    if facts["fingerprint"] != trained_on["fingerprint"]:
+        print(f"          fingerprint {facts['fingerprint'][:16]}, trained on other data:")
+        print(f"          {trained_on['source']}, fingerprint {trained_on['fingerprint'][:16]}")
+    right = round(facts["accuracy"] * facts["images"])
+    print(f"loss      {facts['loss']:.4f}")
+    print(f"accuracy  {facts['accuracy']:.4f} ({right:,} right)")
+    found = mistakes(labels, predicted)
+    matrix = confusion_table(labels, predicted, classes) or mistake_table(found)
+    for line in ("", *class_table(per_class(labels, predicted, classes)), "", *matrix):
+        print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
