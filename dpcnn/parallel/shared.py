@@ -37,8 +37,8 @@ class SharedVectors:
         """
         lengths = [length * dtypes[0].itemsize] * size + [length * dtypes[1].itemsize]
         file = _reserve(sum(lengths)) if rank == 0 else None
-        path = allgather(None if file is None else f"/proc/{os.getpid()}/fd/{file}")[0]
-        memory = _open(path)
+        place = None if file is None else (f"/proc/{os.getpid()}/fd/{file}", _identity(file))
+        memory = _open(allgather(place)[0])
         everyone = all(allgather(memory is not None))
         if file is not None:
             os.close(file)
@@ -49,12 +49,23 @@ class SharedVectors:
         return cls([row.view(dtypes[0]) for row in rows[:-1]], rows[-1].view(dtypes[1]))
 
 
-def _open(path: str | None) -> Array | None:
-    """Return the memory of rank 0's file, or None where it may not be opened, or is gone."""
+def _open(place: tuple[str, tuple[int, int]] | None) -> Array | None:
+    """Return the memory of rank 0's file, or None where it may not be opened, or is not there.
+
+    In a container, or on a host of the same name, its path can lead to another file.
+    """
     try:
-        return None if path is None else np.memmap(path, np.uint8, "r+")
+        if place is None or _identity(place[0]) != place[1]:
+            return None
+        return np.memmap(place[0], np.uint8, "r+")
     except OSError:
         return None
+
+
+def _identity(file: str | int) -> tuple[int, int]:
+    """Return what tells a file from all others of the machine."""
+    facts = os.stat(file)
+    return facts.st_dev, facts.st_ino
 
 
 def _reserve(length: int) -> int | None:
