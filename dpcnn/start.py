@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpcnn import __version__, outcome
+from dpcnn import __version__
 from dpcnn.building import build, check_memory, image_shape
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
@@ -55,12 +55,13 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
 
     def create() -> None:
         directory.create(options.as_dict(), environment, trainer.metrics)
-        outcome.tell(run_dir=str(directory.path))
 
     # Before a step that all ranks make together: once the header is out, no rank dies of a signal.
     trainer.requests.listen()
     comm.together(create, only=comm.rank == 0)
-    directory.path = comm.bcast(directory.path)
+    path = comm.bcast(directory.path)
+    if comm.rank != 0:
+        directory.join(path)
     if options.reduce == "exact" and threads != 1:
         out.warn(
             f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"

@@ -17,7 +17,7 @@ import numpy as np
 from dpcnn.building import check_parameters, weights_sha256
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
-from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError
+from dpcnn.errors import CheckpointError, DataError, DivergenceError, DpcnnError
 from dpcnn.evaluation import COUNTS, evaluate
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.models import describe
@@ -35,6 +35,21 @@ from dpcnn.run.console import Console, console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
+
+
+def common_fingerprint(dataset: Dataset, comm: Communicator) -> str:
+    """Return the fingerprint that the dataset has on all hosts; collective.
+
+    Raises DataError, on all ranks, that names a host where it is another dataset.
+    """
+    found = comm.allgather(dataset.fingerprint() if comm.node.rank == 0 else "")
+    for host, fingerprint in zip(comm.hosts, found, strict=True):
+        if fingerprint not in ("", found[0]):
+            raise DataError(
+                f"{dataset.source} on {host}: fingerprint {fingerprint[:12]}, expected"
+                f" {found[0][:12]} as on {comm.hosts[0]}: copy the dataset there"
+            ).on_all_ranks()
+    return found[0]
 
 
 class Trainer:
@@ -56,7 +71,7 @@ class Trainer:
         self.reduction = self._new_reduction()
         self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
         self.interval, self.unit = options.checkpoint_interval()
-        self.fingerprint = comm.bcast(dataset.fingerprint() if comm.rank == 0 else "")
+        self.fingerprint = common_fingerprint(dataset, comm)
         self.position = Position()
         self.metrics: list[metrics.Metrics] = []
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
@@ -144,8 +159,10 @@ class Trainer:
         """Become the rank that prints, evaluates and saves, when the one before is gone."""
         self.console = console(self.options.progress, self.comm.rank)
         self.saver.warn = self.console.warn
+        if not self.directory.path.is_dir():
+            self.console.warn(f"{self.directory.path} goes on at {self.comm.hosts[0]}")
         try:
-            self.directory.take_over(self.metrics, wait=True)
+            self.directory.take_over(self.metrics)
         except OSError as error:
             self.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
 

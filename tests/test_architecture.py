@@ -40,7 +40,7 @@ ALLOWED = {
     "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
     "train": {"training"},
     "trainer": {"errors", "options", "building", "position", "evaluation", *ROOMS},
-    "start": {"__init__", "building", "errors", "options", "outcome", "trainer", *ROOMS},
+    "start": {"__init__", "building", "errors", "options", "trainer", *ROOMS},
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
 # what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.

@@ -135,8 +135,9 @@ class Communicator:
         """Run `action` where `only` is true and raise on all ranks if it fails on any.
 
         Collective. An error of the lowest failing rank that is the user's to know (DpcnnError) is
-        raised on every rank, marked as collective; any other exception is left to its own rank,
-        which ends the job. Returns the action's result, None where it did not run.
+        raised on every rank, marked as collective, and with its host's name where another host has
+        none; any other exception is left to its own rank, which ends the job. Returns the action's
+        result, None where it did not run.
         """
         result, error = None, None
         if only:
@@ -144,9 +145,12 @@ class Communicator:
                 result = action()
             except DpcnnError as caught:
                 error = caught
-        errors = [error for error in self.allgather(error) if error is not None]
+        errors = {rank: each for rank, each in enumerate(self.allgather(error)) if each is not None}
         if errors:
-            raise errors[0].on_all_ranks() from None
+            rank, first = next(iter(errors.items()))
+            if {self.hosts[rank] for rank in errors} != set(self.hosts):
+                first = type(first)(f"{self.hosts[rank]}: {first}")
+            raise first.on_all_ranks() from None
         return result
 
 

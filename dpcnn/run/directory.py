@@ -17,13 +17,14 @@ import os
 import re
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from dpcnn import outcome
-from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.errors import CheckpointError, DpcnnError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import metrics
 from dpcnn.run.checkpoint import Checkpoint
@@ -35,6 +36,12 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # some clusters' file
 _STEP = re.compile(r"step-(\d{8,})\.h5")
 
 
+class TakenOverError(DpcnnError):
+    """Another job has been at work in the run directory: its writer is not to be joined."""
+
+    final = False
+
+
 class RunDirectory:
     """One run's directory. Creating the object touches nothing on the disk."""
 
@@ -42,6 +49,7 @@ class RunDirectory:
         self.path = path
         self.unnamed = unnamed
         self._lock: int | None = None
+        self._job = ""
 
     @property
     def checkpoints(self) -> Path:
@@ -75,8 +83,9 @@ class RunDirectory:
         """
         try:
             self._claim()
-            self.checkpoints.mkdir(exist_ok=True)
-            self.take_over(lines, wait=False)
+            self._acquire(fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._job = uuid.uuid4().hex
+            self._settle(lines)
             (self.path / outcome.NAME).unlink(missing_ok=True)
             self._write("environment.json", json.dumps(environment, indent=2) + "\n")
             self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
@@ -85,27 +94,57 @@ class RunDirectory:
                 f"--run_dir {self.path}: {error.strerror}, expected a directory to write to"
             ) from error
 
-    def take_over(self, lines: Sequence[dict[str, Any]], wait: bool) -> None:
-        """Become the only process that writes here; make the metrics these lines.
+    def join(self, path: Path) -> None:
+        """Be ready to take over the directory, which another process of the job has created."""
+        self.path = path
+        self._job = self._owner()[1]
 
-        Removes what a killed process left half written. The lock goes with the process that has
-        it; `wait` for that, or raise OptionError at once.
+    def take_over(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Write here when the process that did so is gone, which is waited for.
+
+        On a host with a disk of its own the run directory begins here. Raises TakenOverError if
+        another job has been at work here since `join`.
         """
+        self._acquire(fcntl.LOCK_EX)
+        owner, job = self._owner()
+        if job != self._job:
+            self.release()
+            raise TakenOverError(f"--run_dir {self.path}: taken over by another run ({owner})")
+        self._settle(lines)
+
+    def _acquire(self, how: int) -> None:
+        """Take the lock, which goes with the process that has it."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(self._lock, how)
         except BlockingIOError:
-            owner = os.read(self._lock, 200).decode(errors="replace").strip()
             self.release()
             raise OptionError(
-                f"--run_dir {self.path}: in use by another run ({owner}), expected a directory"
-                " that no other run writes to"
+                f"--run_dir {self.path}: in use by another run ({self._owner()[0]}), expected a"
+                " directory that no other run writes to"
             ) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
+
+    def _owner(self) -> tuple[str, str]:
+        """Return which process had the lock last, in words, and the mark of its job."""
+        try:
+            text = (self.path / LOCK).read_bytes()[:200].decode(errors="replace")
+        except FileNotFoundError:
+            text = ""
+        owner, _, job = text.partition("\n")
+        return owner, job.strip()
+
+    def _settle(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Make the directory this process's own; remove what a killed one left half written."""
+        assert self._lock is not None, "_acquire has opened it"
+        owner = f"process {os.getpid()} on {socket.gethostname()}\n{self._job}\n"
         os.truncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(self._lock, owner.encode(), 0)
+        os.fsync(self._lock)  # ranks of other hosts join next
+        outcome.tell(run_dir=str(self.path))
         for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)
         self._write(metrics.NAME, metrics.text(lines))

@@ -6,16 +6,17 @@ would, and the others end with BrokenBarrierError.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.communicator import Communicator, Member
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -40,9 +41,9 @@ class Meeting:
 class ThreadRank(Communicator):
     """One rank; sums are taken in an order that depends on `seed`."""
 
-    def __init__(self, rank: int, meeting: Meeting, seed: int) -> None:
-        super().__init__()
+    def __init__(self, rank: int, meeting: Meeting, seed: int, hosts: Sequence[str]) -> None:
         self.rank, self.size = rank, meeting.size
+        self.members = [Member(*place, os.getpid()) for place in enumerate(hosts)]
         self._meeting, self._random = meeting, random.Random(seed)
 
     def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
@@ -64,13 +65,16 @@ class ThreadRank(Communicator):
         return self._meeting.exchange(self.rank, value)
 
 
-def on_ranks(size: int, work: Callable[[Communicator], T], seed: int = 0) -> list[T | Exception]:
-    """Return what `work` returned or raised on each rank."""
+def on_ranks(
+    size: int, work: Callable[[Communicator], T], seed: int = 0, hosts: Sequence[str] = ()
+) -> list[T | Exception]:
+    """Return what `work` returned or raised on each rank; all are on one host unless said."""
     meeting = Meeting(size)
+    hosts = hosts or ["here"] * size
 
     def one(rank: int) -> T | Exception:
         try:
-            return work(ThreadRank(rank, meeting, seed))
+            return work(ThreadRank(rank, meeting, seed, hosts))
         except Exception as error:
             if not getattr(error, "collective", False):
                 meeting.barrier.abort()

@@ -145,6 +145,20 @@ def test_an_error_of_some_is_raised_by_all_and_is_that_of_the_lowest(
     assert all(error.collective for error in found)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "message"),
+    [((1,), "alpha: rank 1 failed"), ((2,), "beta: rank 2 failed"), ((1, 2), "rank 1 failed")],
+)
+def test_an_error_that_another_host_has_not_names_its_host(
+    ranks: tuple[int, ...], message: str
+) -> None:
+    def work(comm: Communicator) -> Any:
+        return comm.together(lambda: failing(*ranks)(comm.rank))
+
+    found = on_ranks(3, work, hosts=("alpha", "alpha", "beta"))
+    assert [str(error) for error in found] == [message] * 3
+
+
 def test_an_error_where_it_does_not_run_is_none() -> None:
     assert together(failing(0), only=lambda rank: rank == 2) == [None, None, 2]
 

@@ -20,7 +20,7 @@ from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import metrics
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.directory import RUNS, RunDirectory
+from dpcnn.run.directory import RUNS, RunDirectory, TakenOverError
 from tests.launching import told
 from tests.run.states import state
 
@@ -151,15 +151,41 @@ def test_a_lock_goes_with_the_process_that_had_it(tmp_path: Path) -> None:
 
 
 def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirectory) -> None:
-    successor = RunDirectory(run.path)
+    successor = RunDirectory(Path("elsewhere"))
+    successor.join(run.path)
     lines = [{"epoch": 1, "loss": 0.5}]
-    thread = threading.Thread(target=successor.take_over, args=(lines, True))
+    thread = threading.Thread(target=successor.take_over, args=(lines,))
     thread.start()
     assert (run.path / metrics.NAME).read_text() == ""
     run.release()
     thread.join()
     assert (run.path / metrics.NAME).read_text() == metrics.text(lines)
     assert (run.path / metrics.TABLE).read_bytes().decode() == metrics.table(lines)
+
+
+def test_a_successor_leaves_a_directory_alone_that_another_job_has_taken(
+    run: RunDirectory,
+) -> None:
+    successors = [RunDirectory(run.path), RunDirectory(run.path)]
+    for successor in successors:
+        successor.join(run.path)
+    run.release()
+    successors[0].take_over([{"epoch": 1, "loss": 0.5}])  # of the same job: the next may follow
+    successors[0].release()
+    run.create({}, {})
+    run.release()
+    before = files(run)
+    with pytest.raises(TakenOverError, match=f"another run .process {os.getpid()} on "):
+        successors[1].take_over([{"epoch": 1, "loss": 9.0}])
+    assert files(run) == before
+
+
+def test_a_successor_on_another_disk_begins_the_directory_there(tmp_path: Path) -> None:
+    successor = RunDirectory(Path("runs/now"))
+    successor.join(tmp_path / "runs/now")
+    lines = [{"epoch": 1, "loss": 0.5}]
+    successor.take_over(lines)
+    assert (tmp_path / "runs/now" / metrics.NAME).read_text() == metrics.text(lines)
 
 
 def test_a_file_system_without_locks_is_used_without(
