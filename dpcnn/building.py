@@ -1,4 +1,7 @@
-"""The network of a run: the user's own, the one that a checkpoint describes, or the tutorial's."""
+"""The network of a run: the user's own, the one that a checkpoint describes, or the tutorial's.
+
+And what has to fit it: the checkpoint, the dataset, the memory.
+"""
 
 from __future__ import annotations
 
@@ -101,6 +104,15 @@ def _shapes(parameters: dict[str, dict[str, Array]]) -> dict[str, dict[str, tupl
         layer: {name: array.shape for name, array in arrays.items()}
         for layer, arrays in parameters.items()
     }
+
+
+def check_dataset(checkpoint: Checkpoint, fingerprint: str, source: str) -> None:
+    """Raise CheckpointError if a checkpoint is of another dataset than this one."""
+    if checkpoint.dataset["fingerprint"] != fingerprint:
+        raise CheckpointError(
+            f"--dataroot {source}: not the data of the checkpoint, which was trained on"
+            f" {checkpoint.dataset['source']}"
+        )
 
 
 def check_memory(options: Options, layers: Sequence[Layer], images: int, ranks: int) -> None:

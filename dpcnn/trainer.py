@@ -7,17 +7,20 @@ prints and saves, through objects that do nothing on the others.
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import time
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from dpcnn.building import check_parameters, weights_sha256
+from dpcnn import outcome
+from dpcnn.building import check_dataset, check_parameters, weights_sha256
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
-from dpcnn.errors import CheckpointError, DataError, DivergenceError, DpcnnError
+from dpcnn.errors import DataError, DivergenceError, DpcnnError
 from dpcnn.evaluation import COUNTS, evaluate
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.models import describe
@@ -29,12 +32,13 @@ from dpcnn.parallel.launcher import command
 from dpcnn.parallel.recovery import survivors
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
 from dpcnn.position import Position, restored
-from dpcnn.run import metrics, tensorboard
+from dpcnn.run import events, metrics, tensorboard
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console, console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
+from dpcnn.spending import Spending
 
 
 def common_fingerprint(dataset: Dataset, comm: Communicator) -> str:
@@ -73,6 +77,7 @@ class Trainer:
         self.interval, self.unit = options.checkpoint_interval()
         self.fingerprint = common_fingerprint(dataset, comm)
         self.position = Position()
+        self.spending = Spending()
         self.metrics: list[metrics.Metrics] = []
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
         self.stop: signal.Signals | None = None
@@ -89,6 +94,9 @@ class Trainer:
         last good step, and DpcnnError if the last state could not be saved.
         """
         self.comm.timeout = self.options.timeout
+        start = "resume" if self.position.step else "start"
+        self.note(start, hosts=self.comm.hosts, restart=outcome.restart(), process=os.getpid())
+        self.spending = Spending()
         # A diverging step is found in the sums it is reduced to; NumPy need not warn before.
         with self.requests, np.errstate(all="ignore"):
             while True:
@@ -100,6 +108,7 @@ class Trainer:
         if not saved:
             raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
         if self.stop is not None:
+            self.note("stop", signal=self.stop.name)
             self.console.line(
                 f"Stopped by {self.stop.name}; step {self.position.step:,} is saved. Go on with:"
                 f" {command(self.comm.size)} --run_dir {shlex.quote(str(self.directory.path))}"
@@ -115,7 +124,9 @@ class Trainer:
                 self._train_epoch()
         except DivergenceError as error:
             self._save_last()
-            raise self._explained(error) from None
+            explained = self._explained(error)
+            self.note("divergence", error=str(explained))
+            raise explained from None
         return all(self.comm.allgather(self._save_last()))
 
     def _recover(self) -> None:
@@ -137,6 +148,7 @@ class Trainer:
         names = ", ".join(map(str, lost))
         left = "1 rank goes" if self.comm.size == 1 else f"{self.comm.size} ranks go"
         self.console.warn(f"lost {names}; {left} on from step {self.position.step:,}")
+        self.note("death", ranks=[asdict(member) for member in lost])
 
     def _catch_up(self) -> None:
         """Take over the state of a rank that is ahead: some may have made a step that others lack.
@@ -233,11 +245,13 @@ class Trainer:
         for name in COUNTS:
             setattr(position, name, getattr(position, name) + sums[name])
         ended = time.perf_counter()
-        position.compute_seconds += computed - started + ended - reduced
         waited = self.comm.waited - waited
-        position.waiting_seconds += waited
-        position.communication_seconds += reduced - computed - waited
         position.seconds += ended - started
+        self.spending.steps += 1
+        for sums_of in (position, self.spending):
+            sums_of.compute_seconds += computed - started + ended - reduced
+            sums_of.communication_seconds += reduced - computed - waited
+            sums_of.waiting_seconds += waited
         return sums
 
     def _finish_epoch(self) -> None:
@@ -246,11 +260,9 @@ class Trainer:
         All ranks keep rank 0's figures, as each may have to stand in for it.
         """
         position = self.position
-        started = time.perf_counter()
-        evaluation = self.evaluate(self.dataset.test)
-        evaluation_seconds = time.perf_counter() - started
-        evaluation, evaluation_seconds = self.comm.bcast((evaluation, evaluation_seconds))
-        test_loss, test_accuracy = evaluation
+        (test_loss, test_accuracy), evaluation_seconds = self._evaluate_epoch()
+        ranks = self.comm.allgather(self.spending.of(self.comm.members[self.comm.rank]))
+        self.spending = Spending()
         line = {
             "epoch": position.epoch,
             "step": position.step,
@@ -267,11 +279,13 @@ class Trainer:
             "evaluation_seconds": evaluation_seconds,
             "world_size": self.comm.size,
             "deaths": position.deaths,
+            "ranks": ranks,
             "weights_sha256": self.weights_sha256(),
         }
         self.metrics.append(line)
         if self.comm.rank == 0:
             self._write_metrics(line)
+        self.note("epoch")
         self.console.line(
             f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
             f" Training Accuracy = {line['train_accuracy']:.4f},"
@@ -290,6 +304,17 @@ class Trainer:
                 tensorboard.append(self.directory.path, line)
         except OSError as error:
             self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
+
+    def _evaluate_epoch(self) -> tuple[tuple[float, float], float]:
+        """Return rank 0's evaluation of the test set and how many seconds it took there."""
+        started, waited = time.perf_counter(), self.comm.waited
+        evaluation = self.evaluate(self.dataset.test)
+        evaluated = time.perf_counter()
+        waited = self.comm.waited - waited
+        told = self.comm.bcast((evaluation, evaluated - started))
+        self.spending.evaluation_seconds += evaluated - started - waited
+        self.spending.waiting_seconds += waited + time.perf_counter() - evaluated
+        return told
 
     def evaluate(self, images: Images) -> tuple[float, float]:
         """Return the mean loss and the accuracy over these images, where they are evaluated.
@@ -339,16 +364,8 @@ class Trainer:
 
     def check_dataset(self, checkpoint: Checkpoint) -> None:
         """Raise CheckpointError, on all ranks, if a checkpoint is of another dataset."""
-        recorded = checkpoint.dataset
-
-        def compare() -> None:
-            if recorded["fingerprint"] != self.fingerprint:
-                raise CheckpointError(
-                    f"--dataroot {self.dataset.source}: not the data of the checkpoint, which was"
-                    f" trained on {recorded['source']}"
-                )
-
-        self.comm.together(compare, only=self.comm.rank == 0)
+        found = self.fingerprint, self.dataset.source
+        self.comm.together(lambda: check_dataset(checkpoint, *found), only=self.comm.rank == 0)
 
     def _save_unless_epoch_ends(self) -> None:
         """Save in the middle of an epoch; at its end the evaluation comes first."""
@@ -357,11 +374,28 @@ class Trainer:
 
     def _save(self) -> None:
         """Begin to save the state; training goes on meanwhile."""
+        started = time.perf_counter()
         if self.comm.rank == 0:
             self.saver.start(self.checkpoint())
+        self.spending.saving_seconds += time.perf_counter() - started
 
     def _save_last(self) -> bool:
         """Save the state, unless that has been done; tell whether it is on the disk now."""
         self._save()
         self.saver.finish()
         return self.comm.rank != 0 or self.saver.saved_step == self.position.step
+
+    def note(self, event: str, alone: bool = False, **facts: Any) -> None:
+        """Add an event to the run's history: rank 0 does, or a rank that is `alone` with it."""
+        if self.comm.rank == 0 or alone:
+            at, size = self.position, self.comm.size
+            where = {"step": at.step, "epoch": at.epoch, "world_size": size}
+            try:
+                events.append(self.directory.path, event, **where, **facts)
+            except OSError as error:
+                self.console.warn(f"{event} is not in {events.NAME} ({error.strerror})")
+
+    def end(self, code: int) -> None:
+        """Keep how the run ends: for rank 0, or a rank that ends it alone."""
+        self.note("end", alone=True, exit_code=code)
+        self.directory.write_outcome(code)

@@ -23,5 +23,5 @@ def _train(job: Job, given: Given) -> int:
 
     trainer = prepare(*given, job.comm, job.threads)
     job.keep_error = trainer.directory.write_error
-    job.record = trainer.directory.write_outcome
+    job.record = trainer.end
     return trainer.run()

@@ -28,6 +28,7 @@ from typing import Any
 
 OUTCOME = "DPCNN_OUTCOME"
 COMMAND = "DPCNN_COMMAND"
+RESTART = "DPCNN_RESTART"
 # Launchers set one of these for each rank, and for nothing else.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -50,7 +51,7 @@ class Supervisor:
             signal.signal(stop, self._stop)
         command, restarts, saved = self.command, 0, None
         while True:
-            self._start(command)
+            self._start(command, restarts)
             code = self._exit_code()
             if code is not None:
                 return code
@@ -65,14 +66,16 @@ class Supervisor:
             time.sleep(min(0.1 * restarts, LONGEST_PAUSE))
             command = self._resuming()
 
-    def _start(self, command: list[str]) -> None:
+    def _start(self, command: list[str], restarts: int) -> None:
         """Run mpirun to its end, and see that it leaves no process behind."""
         self.told.unlink(missing_ok=True)
         if self.stops:
             return
         # A process group of its own: Ctrl-C is for this process, which passes it on once.
         self.mpirun = subprocess.Popen(
-            command, env=os.environ | {OUTCOME: str(self.told)}, process_group=0
+            command,
+            env=os.environ | {OUTCOME: str(self.told), RESTART: str(restarts)},
+            process_group=0,
         )
         self._wait(self.mpirun)
         self._kill()

@@ -29,6 +29,7 @@ TIMES = {
     "evaluation_seconds",
     "world_size",
     "deaths",
+    "ranks",
 }
 
 

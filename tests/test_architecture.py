@@ -33,13 +33,17 @@ ALLOWED = {
     "run": {"errors", "outcome", "untrusted", "run"},
     "job": {"errors", "blas", "outcome", "parallel"},
     "position": {"errors"},
+    "spending": {"parallel"},
     "confusion": set(),
     "tables": {"confusion"},
     "evaluation": {"nn", "data", "parallel"},
     "building": {"errors", "options", "nn", "run"},
     "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
     "train": {"training"},
-    "trainer": {"errors", "options", "building", "position", "evaluation", *ROOMS},
+    "trainer": {
+        *("errors", "options", "outcome", "building", "position", "spending", "evaluation"),
+        *ROOMS,
+    },
     "start": {"__init__", "building", "errors", "options", "trainer", *ROOMS},
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and

@@ -22,7 +22,7 @@ KEYS = [
     *("epoch", "step", "loss", "train_accuracy", "test_accuracy", "test_loss", "learning_rate"),
     *("seconds", "images_per_second", "compute_seconds", "communication_seconds"),
     "waiting_seconds",
-    *("evaluation_seconds", "world_size", "deaths", "weights_sha256"),
+    *("evaluation_seconds", "world_size", "deaths", "ranks", "weights_sha256"),
 ]
 
 
@@ -50,6 +50,7 @@ def test_the_run_directory_holds_what_was_promised(trained):
         "environment.json",
         "metrics.jsonl",
         "metrics.csv",
+        "events.jsonl",
         "outcome.json",
         ".lock",
         "checkpoints/step-00000188.h5",

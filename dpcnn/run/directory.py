@@ -1,7 +1,8 @@
 """The run directory: what lies where, which checkpoints stay, which run is the newest.
 
 runs/NAME/
-  options.json  environment.json  metrics.jsonl  metrics.csv  outcome.json  .lock
+  options.json  environment.json  metrics.jsonl  metrics.csv
+  events.jsonl  outcome.json  .lock
   checkpoints/step-00000938.h5
   errors/rank-N.txt
   tensorboard/events.out.tfevents.*    with --tensorboard

@@ -9,7 +9,7 @@ from typing import Any
 
 LARGEST = 2**63 - 1
 COUNT, NUMBER, TEXT = "an integer from 0", "a finite number", "a text"
-DEATHS = "a list of objects"
+MEMBERS = "a list of objects"
 SETTING = "an integer from 0, or a list of them"
 PLAIN = "a text, a number of ordinary size, true, false or null"
 
@@ -29,7 +29,7 @@ def check(position: Any, options: Any, metrics: Any, dataset: Any, network: Any)
 
     Which options and layers there are, and which position the data have, is for others to judge.
     """
-    place = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": DEATHS}
+    place = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS}
     _check("position", position, place, rest=NUMBER)
     _check("options", options, {})
     _check("dataset", dataset, {"fingerprint": TEXT, "source": TEXT})
@@ -42,7 +42,8 @@ def check(position: Any, options: Any, metrics: Any, dataset: Any, network: Any)
         "epoch": COUNT,
         "step": COUNT,
         "test_accuracy": NUMBER,
-        "deaths": DEATHS,
+        "deaths": MEMBERS,
+        "ranks": MEMBERS,
         "weights_sha256": TEXT,
     }
     for line in metrics:
@@ -64,8 +65,8 @@ def _fits(value: Any, form: str) -> bool:
     if form == SETTING:
         numbers = value if isinstance(value, list) else [value]
         return all(_fits(number, COUNT) for number in numbers)
-    if form == DEATHS or isinstance(value, list):
-        return form == DEATHS and isinstance(value, list) and all(map(_is_death, value))
+    if form == MEMBERS or isinstance(value, list):
+        return form == MEMBERS and isinstance(value, list) and all(map(_is_member, value))
     if value is None or isinstance(value, bool):
         return form == PLAIN
     if isinstance(value, str):
@@ -75,8 +76,8 @@ def _fits(value: Any, form: str) -> bool:
     return isinstance(value, float) and (form == PLAIN or (form == NUMBER and math.isfinite(value)))
 
 
-def _is_death(value: Any) -> bool:
-    """Tell whether this is a rank, host, process and step, as far as others rely on it."""
+def _is_member(value: Any) -> bool:
+    """Tell whether this is of a rank, host and process, as far as others rely on it."""
     return isinstance(value, dict) and {"rank", "process"} <= {
         name for name, each in value.items() if _fits(each, COUNT)
     }

@@ -32,6 +32,7 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
                 "loss": float("nan"),
                 "weights_sha256": "00ff",
                 "deaths": [],
+                "ranks": [{"rank": 0, "host": "h", "process": 7, "seconds": 0.5}],
             }
             for epoch, (step, accuracy) in enumerate((accuracies or {}).items(), 1)
         ],

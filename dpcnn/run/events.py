@@ -1,0 +1,26 @@
+"""events.jsonl: what happened to a run, and when; added to, never cut.
+
+One JSON object an event: `time` (UTC), `event`, and what it is about. A start or resume that no
+`end` follows was killed, or is at work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+NAME = "events.jsonl"
+
+
+def append(directory: Path, event: str, **facts: Any) -> None:
+    """Add an event that happens now to the file of a run directory; raises OSError."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = json.dumps({"time": now, "event": event} | facts) + "\n"
+    with (directory / NAME).open("ab+") as file:
+        if file.tell():  # a full disk may have cut the last line
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
