@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.errors import CheckpointError, DataError, OptionError
 from dpcnn.nn.layers import Layer
 from dpcnn.nn.models import describe, described, tutorial
 from dpcnn.nn.network import Network, bytes_needed, parameter_count
@@ -104,6 +104,21 @@ def _shapes(parameters: dict[str, dict[str, Array]]) -> dict[str, dict[str, tupl
         layer: {name: array.shape for name, array in arrays.items()}
         for layer, arrays in parameters.items()
     }
+
+
+def common_fingerprint(found: list[str], hosts: list[str], source: str) -> str:
+    """Return the fingerprint that the dataset has on all hosts.
+
+    found: what each rank has found there, "" if it did not look. Raises DataError, as every rank
+    does, that names a host where it is another dataset.
+    """
+    for host, fingerprint in zip(hosts, found, strict=True):
+        if fingerprint not in ("", found[0]):
+            raise DataError(
+                f"{source} on {host}: fingerprint {fingerprint[:12]}, expected {found[0][:12]} as"
+                f" on {hosts[0]}: copy the dataset there"
+            ).on_all_ranks()
+    return found[0]
 
 
 def check_dataset(checkpoint: Checkpoint, fingerprint: str, source: str) -> None:

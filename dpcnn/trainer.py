@@ -17,10 +17,15 @@ from typing import Any
 import numpy as np
 
 from dpcnn import outcome
-from dpcnn.building import check_dataset, check_parameters, weights_sha256
+from dpcnn.building import (
+    check_dataset,
+    check_parameters,
+    common_fingerprint,
+    weights_sha256,
+)
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
-from dpcnn.errors import DataError, DivergenceError, DpcnnError
+from dpcnn.errors import DivergenceError, DpcnnError
 from dpcnn.evaluation import COUNTS, evaluate
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.models import describe
@@ -39,21 +44,6 @@ from dpcnn.run.directory import RunDirectory
 from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
 from dpcnn.spending import Spending
-
-
-def common_fingerprint(dataset: Dataset, comm: Communicator) -> str:
-    """Return the fingerprint that the dataset has on all hosts; collective.
-
-    Raises DataError, on all ranks, that names a host where it is another dataset.
-    """
-    found = comm.allgather(dataset.fingerprint() if comm.node.rank == 0 else "")
-    for host, fingerprint in zip(comm.hosts, found, strict=True):
-        if fingerprint not in ("", found[0]):
-            raise DataError(
-                f"{dataset.source} on {host}: fingerprint {fingerprint[:12]}, expected"
-                f" {found[0][:12]} as on {comm.hosts[0]}: copy the dataset there"
-            ).on_all_ranks()
-    return found[0]
 
 
 class Trainer:
@@ -75,7 +65,8 @@ class Trainer:
         self.reduction = self._new_reduction()
         self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
         self.interval, self.unit = options.checkpoint_interval()
-        self.fingerprint = common_fingerprint(dataset, comm)
+        own = dataset.fingerprint() if comm.node.rank == 0 else ""
+        self.fingerprint = common_fingerprint(comm.allgather(own), comm.hosts, dataset.source)
         self.position = Position()
         self.spending = Spending()
         self.metrics: list[metrics.Metrics] = []
