@@ -33,5 +33,6 @@ class Spending:
         What they have beyond the others went into drawing the order of the images, printing, and
         recovering from deaths.
         """
-        seconds = asdict(self)
-        return asdict(member) | seconds | {"seconds": time.perf_counter() - seconds.pop("begun")}
+        passed = time.perf_counter() - self.begun
+        spent = {name: value for name, value in asdict(self).items() if name != "begun"}
+        return asdict(member) | spent | {"seconds": passed}
