@@ -52,13 +52,19 @@ def pad(x: Array, padding: int) -> Array:
     return np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
 
+def window_at(
+    i: int, j: int, size: tuple[int, int], stride: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Return the rows and columns of the window of output pixel (i, j)."""
+    (fh, fw), (sh, sw) = size, stride
+    return slice(i * sh, i * sh + fh), slice(j * sw, j * sw + fw)
+
+
 def _fields(geometry: Geometry) -> Iterator[tuple[tuple[int, int, int], tuple[Any, ...]]]:
     """Yield (i, j, n) and the index of output pixel (i, j)'s receptive field in the padded x."""
     (ho, wo), (fh, fw), stride = geometry.output, geometry.filter_size, geometry.stride
     for i, j, n in np.ndindex(ho, wo, geometry.shape[3]):
-        rows = slice(i * stride, i * stride + fh)
-        columns = slice(j * stride, j * stride + fw)
-        yield (i, j, n), (slice(None), rows, columns, n)
+        yield (i, j, n), (slice(None), *window_at(i, j, (fh, fw), (stride, stride)), n)
 
 
 def im2col(x: Array, geometry: Geometry) -> Array:

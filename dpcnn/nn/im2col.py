@@ -41,9 +41,8 @@ def output_size(size: int, filter_size: int, stride: int, padding: int, axis: st
     if span < 0 or span % stride:
         value = f"{span / stride + 1:g}"
         raise OptionError(
-            f"the convolution's output {axis} ({size} - {filter_size} + 2*{padding})/{stride} + 1"
-            f" = {value} is not a positive integer: choose another --img_{axis},"
-            f" --{axis[0]}_filter, --stride or --padding"
+            f"output {axis} ({size} - {filter_size} + 2*{padding})/{stride} + 1 = {value},"
+            " expected a positive integer"
         )
     return span // stride + 1
 

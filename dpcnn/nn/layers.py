@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import OptionError
+from dpcnn.nn.arguments import pair, whole
 from dpcnn.nn.im2col import (
     fold_width,
     output_size,
@@ -50,7 +51,10 @@ class Layer:
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
     def settings(self) -> dict[str, Any]:
-        """Return what the layer was made with: each argument is kept under its own name."""
+        """Return what the layer was made with: each argument is kept under its own name.
+
+        A checkpoint keeps it: numbers, texts, true, false, None, or lists of them.
+        """
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def build(self, input_shape: Shape) -> Shape:
@@ -94,10 +98,11 @@ class Layer:
 class Convolution(Layer):
     """K filters of F x F over all channels, stride S, zero padding P.
 
-    Input (C, H, W, N), output (K, Ho, Wo, N); W (K, C, F, F), b (K,). Each output row is one GEMM
-    with a window of the width-unrolled input (see nn/im2col.py): it skips most of the copying of a
-    whole column matrix, and OpenBLAS has fast kernels for matrices of this size, as long as
-    neither operand is transposed (tests/benchmarks/bench_convolution.py compares).
+    filter_size: rows and columns, one integer for both. Input (C, H, W, N), output (K, Ho, Wo, N);
+    W (K, C, F, F), b (K,). Each output row is one GEMM with a window of the width-unrolled input
+    (see nn/im2col.py): it skips most of the copying of a whole column matrix, and OpenBLAS has fast
+    kernels for matrices of this size, as long as neither operand is transposed
+    (tests/benchmarks/bench_convolution.py compares).
     """
 
     W: Array
@@ -106,17 +111,17 @@ class Convolution(Layer):
     db: Array
 
     def __init__(
-        self, filters: int, filter_size: tuple[int, int], stride: int = 1, padding: int = 0
+        self, filters: int, filter_size: int | tuple[int, int], stride: int = 1, padding: int = 0
     ) -> None:
         super().__init__()
-        self.filters = filters
-        self.filter_size = filter_size
-        self.stride = stride
-        self.padding = padding
+        self.filters = whole("Convolution's filters", filters)
+        self.filter_size = pair("Convolution's filter_size", filter_size)
+        self.stride = whole("Convolution's stride", stride)
+        self.padding = whole("Convolution's padding", padding, low=0)
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (K, Ho, Wo) for (C, H, W); raises OptionError if the filter does not fit."""
-        channels, height, width = input_shape
+        channels, height, width = image_maps(self, input_shape)
         fh, fw = self.filter_size
         ho = output_size(height, fh, self.stride, self.padding, "height")
         wo = output_size(width, fw, self.stride, self.padding, "width")
@@ -251,14 +256,12 @@ class Dense(Layer):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.outputs = whole("Dense's outputs", outputs)
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (outputs,) for (inputs,)."""
         if len(input_shape) != 1:
-            raise OptionError(
-                f"a Dense layer takes flat input, not {input_shape}: put Flatten first"
-            )
+            raise OptionError(f"Dense takes flat input, not {input_shape}: put Flatten first")
         self.inputs = input_shape[0]
         self.parameter_shapes = {"W": (self.inputs, self.outputs), "b": (self.outputs,)}
         return (self.outputs,)
@@ -301,6 +304,15 @@ class Dense(Layer):
 
     def __repr__(self) -> str:
         return f"Dense({self.outputs})"
+
+
+def image_maps(layer: Layer, input_shape: Shape) -> tuple[int, int, int]:
+    """Return (C, H, W); raises OptionError for the shape of anything else."""
+    if len(input_shape) != 3:
+        kind = type(layer).__name__
+        raise OptionError(f"{kind} takes maps (C, H, W), not {input_shape}: put it before Flatten")
+    channels, height, width = input_shape
+    return channels, height, width
 
 
 def by_output_row(maps: Array) -> Array:

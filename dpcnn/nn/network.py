@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dpcnn.errors import OptionError
 from dpcnn.nn.layers import Layer, Shape
 
 Array = NDArray[Any]
@@ -38,12 +39,11 @@ class Network:
         self.layers = list(layers)
         self.input_shape = input_shape
         self.dtype = np.dtype(dtype)
-        self.names = _numbered([type(layer).__name__.lower() for layer in self.layers])
-        self.shapes = [input_shape]
-        for layer in self.layers:
+        self.names = names(self.layers)
+        for number, layer in enumerate(self.layers):
             layer.dtype = self.dtype
-            self.shapes.append(layer.build(self.shapes[-1]))
-        self.layers[0].needs_dx = False
+            layer.needs_dx = number > 0
+        self.shapes = shapes(self.layers, input_shape)
         size = sum(map(_parameters, self.layers))
         self.parameters = np.zeros(size, self.dtype)
         self.gradient = np.zeros(size, self.dtype)
@@ -103,11 +103,23 @@ class Network:
         return f"Network({' -> '.join(map(repr, self.layers))})"
 
 
+def shapes(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
+    """Build the layers in a row; return the shapes between them, the input's first.
+
+    Raises OptionError that names a layer which does not fit the one before it.
+    """
+    between = [input_shape]
+    for name, layer in zip(names(layers), layers, strict=True):
+        try:
+            between.append(layer.build(between[-1]))
+        except OptionError as error:
+            raise OptionError(f"{name}, {layer!r}: {error}") from error
+    return between
+
+
 def parameter_count(layers: Sequence[Layer], input_shape: Shape) -> int:
     """Return how many parameters the layers have for inputs (C, H, W); takes no memory for them."""
-    shape = input_shape
-    for layer in layers:
-        shape = layer.build(shape)
+    shapes(layers, input_shape)
     return sum(map(_parameters, layers))
 
 
@@ -117,22 +129,20 @@ def bytes_needed(layers: Sequence[Layer], input_shape: Shape, images: int) -> in
     In micro-batches of `images`, float32: four values for each parameter (itself, its gradient, a
     sum in float64) and the layers' buffers.
     """
-    values, shape = math.prod(input_shape) * images, input_shape
+    values = math.prod(input_shape) * images + 4 * parameter_count(layers, input_shape)
+    return 4 * (values + sum(layer.work_values(images) for layer in layers))
+
+
+def names(layers: Sequence[Layer]) -> list[str]:
+    """Return unique names: each kind with its running number, convolution1, relu1, ..."""
+    seen: Counter[str] = Counter()
+    numbered = []
     for layer in layers:
-        shape = layer.build(shape)
-        values += 4 * _parameters(layer) + layer.work_values(images)
-    return 4 * values
+        kind = type(layer).__name__.lower()
+        seen[kind] += 1
+        numbered.append(f"{kind}{seen[kind]}")
+    return numbered
 
 
 def _parameters(layer: Layer) -> int:
     return sum(map(math.prod, layer.parameter_shapes.values()))
-
-
-def _numbered(kinds: list[str]) -> list[str]:
-    """Return unique names: each kind with its running number, convolution1, relu1, ..."""
-    seen: Counter[str] = Counter()
-    names = []
-    for kind in kinds:
-        seen[kind] += 1
-        names.append(f"{kind}{seen[kind]}")
-    return names

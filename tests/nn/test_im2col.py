@@ -113,9 +113,9 @@ def test_output_size(arguments: tuple[int, int, int, int], expected: int) -> Non
 @pytest.mark.parametrize(
     ("arguments", "formula"),
     [
-        ((28, 7, 2, 1), "height (28 - 7 + 2*1)/2 + 1 = 12.5 is"),
-        ((4, 7, 1, 1), "height (4 - 7 + 2*1)/1 + 1 = 0 is"),
-        ((3, 9, 2, 1), "height (3 - 9 + 2*1)/2 + 1 = -1 is"),
+        ((28, 7, 2, 1), "height (28 - 7 + 2*1)/2 + 1 = 12.5, expected a positive integer"),
+        ((4, 7, 1, 1), "height (4 - 7 + 2*1)/1 + 1 = 0, expected"),
+        ((3, 9, 2, 1), "height (3 - 9 + 2*1)/2 + 1 = -1, expected"),
     ],
 )
 def test_output_size_refuses_with_the_formula(

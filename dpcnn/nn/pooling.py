@@ -1,0 +1,152 @@
+"""Pooling: the largest value, or the mean, of each window of an image's rows and columns.
+
+Axes as everywhere in `nn`: C channels, H rows, W columns, N images, the batch innermost; F window
+rows or columns, S strides. Position (i, j) of all windows is one strided view of the input, of the
+output's shape (C, Ho, Wo, N), so that the layers are a handful of operations on whole arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpcnn.errors import OptionError
+from dpcnn.nn.arguments import pair
+from dpcnn.nn.layers import Layer, Shape, image_maps
+
+Array = NDArray[Any]
+Size = int | tuple[int, int]
+
+
+class Pooling(Layer):
+    """What both kinds share: where the windows are.
+
+    window: rows and columns of a window, one integer for both. stride: the step between windows,
+    by default the window, so that none overlap. Rows and columns at the end that fill no window
+    are left out: the output has (H - F)/S + 1 rows, rounded down. There is no padding.
+    """
+
+    def __init__(self, window: Size = 2, stride: Size | None = None) -> None:
+        super().__init__()
+        kind = type(self).__name__
+        self.window = pair(f"{kind}'s window", window)
+        self.stride = pair(f"{kind}'s stride", self.window if stride is None else stride)
+        pairs = zip(self.stride, self.window, strict=True)
+        self.overlapping = any(step < extent for step, extent in pairs)
+        # Windows that share no value need no sums: writing takes half as long as adding.
+        self.put: Callable[[Array, Array], None] = add_into if self.overlapping else np.copyto
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return (C, Ho, Wo) for (C, H, W); raises OptionError if no window fits."""
+        channels, *sizes = image_maps(self, input_shape)
+        if any(size < extent for size, extent in zip(sizes, self.window, strict=True)):
+            raise OptionError(f"a window of {by(self.window)} does not fit into {by(sizes)}")
+        outputs = [
+            (size - extent) // step + 1
+            for size, extent, step in zip(sizes, self.window, self.stride, strict=True)
+        ]
+        self.input_shape, self.output_shape = input_shape, (channels, *outputs)
+        return self.output_shape
+
+    def views(self, x: Array) -> list[Array]:
+        """View x (C, H, W, N) as (C, Ho, Wo, N) for each position in a window, row by row."""
+        (rows, columns), (down, across) = self.window, self.stride
+        _, ho, wo = self.output_shape
+        return [
+            x[:, i : i + (ho - 1) * down + 1 : down, j : j + (wo - 1) * across + 1 : across]
+            for i in range(rows)
+            for j in range(columns)
+        ]
+
+    def dx_views(self, images: int) -> tuple[Array, list[Array]]:
+        """Return dx (C, H, W, N), 0 in what no window covers, and its views to `put` values in."""
+        dx = self.buffer("dx", (*self.input_shape, images))
+        if self.overlapping:
+            dx.fill(0)
+        return dx, self.views(dx)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({by(self.window)}, stride {by(self.stride)})"
+
+
+class MaxPooling(Pooling):
+    """The largest value of each window. Of equal ones the first counts, row by row.
+
+    A chain of comparisons, y = max(y, view), each with a gate that says where the view has won;
+    backward walks it from its end, and what no view took is left for the first.
+    """
+
+    def forward(self, x: Array) -> Array:
+        """Return the largest values (C, Ho, Wo, N) of x (C, H, W, N); NaN where there is one."""
+        first, *others = self.views(x)
+        y = self.buffer("y", first.shape)
+        candidate = self.buffer("candidate", first.shape)
+        larger = self.buffer("larger", first.shape, bool)
+        self.gates = self.buffer("gates", (len(others), *first.shape))
+        np.copyto(y, first)
+        for view, gate in zip(others, self.gates, strict=True):
+            np.copyto(candidate, view)  # long runs: with them the rest takes less than it saves
+            np.greater(candidate, y, out=larger)
+            np.copyto(gate, larger)
+            np.maximum(candidate, y, out=y)
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        """Return dx (C, H, W, N): each dy (C, Ho, Wo, N) where the largest value was, else 0."""
+        if not self.needs_dx:
+            return None
+        dx, (first, *others) = self.dx_views(dy.shape[-1])
+        won = self.buffer("won", dy.shape)
+        for view, gate in zip(reversed(others), reversed(self.gates), strict=True):
+            np.multiply(dy, gate, out=won)
+            np.subtract(dy, won, out=dy)
+            self.put(view, won)
+        self.put(first, dy)
+        return dx
+
+    def work_values(self, images: int) -> int:
+        """Count y, candidate, won, the gates and dx."""
+        outputs = math.prod(self.output_shape) * (math.prod(self.window) + 2)
+        return (outputs + math.prod(self.input_shape)) * images
+
+
+class AveragePooling(Pooling):
+    """The mean of each window. A window as large as the image averages each channel."""
+
+    def forward(self, x: Array) -> Array:
+        """Return the means (C, Ho, Wo, N) of x (C, H, W, N)."""
+        first, *others = self.views(x)
+        y = self.buffer("y", first.shape)
+        np.copyto(y, first)
+        for view in others:
+            np.add(y, view, out=y)
+        y *= y.dtype.type(1 / math.prod(self.window))
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        """Return dx (C, H, W, N): each dy (C, Ho, Wo, N), shared out evenly over its window."""
+        if not self.needs_dx:
+            return None
+        dx, views = self.dx_views(dy.shape[-1])
+        dy *= dy.dtype.type(1 / math.prod(self.window))
+        for view in views:
+            self.put(view, dy)
+        return dx
+
+    def work_values(self, images: int) -> int:
+        """Count y and dx."""
+        return (math.prod(self.output_shape) + math.prod(self.input_shape)) * images
+
+
+def add_into(view: Array, values: Array) -> None:
+    """Add values to a view, in place."""
+    np.add(view, values, out=view)
+
+
+def by(sizes: Sequence[int]) -> str:
+    """Return sizes as 2x2."""
+    return "x".join(map(str, sizes))
