@@ -1,11 +1,13 @@
-"""BLAS threads, set through the environment before NumPy loads its BLAS.
+"""BLAS threads, set through the environment before NumPy loads its BLAS, or for a while after.
 
-Imports neither NumPy nor anything that does.
+Importing it imports neither NumPy nor anything that does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -29,3 +31,13 @@ def threads(requested: int | None, exact: bool, local_size: int) -> int:
 def set_threads(count: int) -> None:
     """Give BLAS that many threads, if NumPy has not been imported yet."""
     os.environ.update(dict.fromkeys(VARIABLES, str(count)))
+
+
+@contextlib.contextmanager
+def limited(count: int) -> Iterator[None]:
+    """Give BLAS that many threads while entered, also where NumPy has been imported before."""
+    import numpy  # noqa: F401  (its BLAS must be there to be limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(count, user_api="blas"):
+        yield

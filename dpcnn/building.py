@@ -5,6 +5,7 @@ And what has to fit it: the checkpoint, the dataset, the memory.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Sequence
@@ -12,19 +13,19 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from dpcnn.custom import checked, users_code
 from dpcnn.errors import CheckpointError, DataError, OptionError
 from dpcnn.nn.layers import Layer
-from dpcnn.nn.models import describe, described, tutorial
-from dpcnn.nn.network import Network, bytes_needed, parameter_count
-from dpcnn.options import Options
+from dpcnn.nn.models import describe, described, own_kinds, tutorial
+from dpcnn.nn.network import Network, bytes_needed, parameter_count, shapes
+from dpcnn.options import NETWORK, Options
 from dpcnn.run.checkpoint import Checkpoint
 
 Array = NDArray[Any]
 
-# What decides how much memory training takes.
+# What decides, beside the network, how much memory training takes.
 SIZES = (
-    "num_channel", "img_height", "img_width", "n_filter", "h_filter", "w_filter", "stride",
-    "padding", "num_class", "minibatch_size", "microbatch_size",
+    "num_channel", "img_height", "img_width", "num_class", "minibatch_size", "microbatch_size",
 )  # fmt: skip
 
 
@@ -36,24 +37,36 @@ def image_shape(options: Options) -> tuple[int, int, int]:
 def choose_layers(
     options: Options, checkpoint: Checkpoint | None = None, own: Sequence[Layer] | None = None
 ) -> list[Layer]:
-    """Return the layers of a run: `own`, those of its checkpoint, or the tutorial's.
+    """Return new layers for a run: like `own`, as its checkpoint describes, or the tutorial's.
 
     What a checkpoint describes is made without running anything that it names. Raises
-    CheckpointError where it describes other layers than `own`, or such as are not dpcnn's.
+    OptionError if `own` are none, CheckpointError where it describes other layers than `own`, or
+    such as are not dpcnn's.
     """
-    if checkpoint is None:
-        if own is not None:
-            return list(own)
-        filter_size = (options.h_filter, options.w_filter)
-        return tutorial(
-            options.n_filter, filter_size, options.stride, options.padding, options.num_class
-        )
-    if own is not None:
-        if describe(own) != checkpoint.network:
-            raise CheckpointError(
-                f"the checkpoint is of the network {checkpoint.network}, found {describe(own)}"
-            ).on_all_ranks()
-        return list(own)
+    if own is None:
+        return _tutorial(options) if checkpoint is None else _described(checkpoint)
+    layers = copy.deepcopy(checked(own))
+    if checkpoint is not None and describe(layers) != checkpoint.network:
+        raise CheckpointError(
+            f"the checkpoint is of the network {checkpoint.network}, found {describe(layers)}"
+        ).on_all_ranks()
+    return layers
+
+
+def _tutorial(options: Options) -> list[Layer]:
+    filter_size = (options.h_filter, options.w_filter)
+    return tutorial(
+        options.n_filter, filter_size, options.stride, options.padding, options.num_class
+    )
+
+
+def _described(checkpoint: Checkpoint) -> list[Layer]:
+    own = own_kinds(checkpoint.network)
+    if own:
+        raise CheckpointError(
+            f"the checkpoint's network has layers that are not dpcnn's ({', '.join(own)}),"
+            " expected --model MODULE:FUNCTION, or network= from Python, to make them"
+        ).on_all_ranks()
     try:
         return described(checkpoint.network)
     except ValueError as error:
@@ -68,11 +81,17 @@ def build(
 ) -> Network:
     """Return the network of a run, its parameters not drawn yet.
 
-    Before it takes memory for them, raises OptionError where the layers do not fit, or `ranks` of
-    it not into the memory, and CheckpointError if a checkpoint is not of this network.
+    Before it takes memory for them, raises OptionError where the layers do not fit each other,
+    the images or the classes, or `ranks` of them not into the memory, and CheckpointError if a
+    checkpoint is not of this network.
     """
     layers = choose_layers(options, checkpoint, own)
     shape = image_shape(options)
+    if own is not None:
+        with users_code("the network"):
+            check_fit(options, layers)
+    else:
+        check_fit(options, layers)
     if checkpoint is not None:
         found = sum(each.size for layer in checkpoint.model.values() for each in layer.values())
         expected = parameter_count(layers, shape)
@@ -87,6 +106,28 @@ def build(
 def weights_sha256(network: Network) -> str:
     """Return the SHA-256 of the parameters as little-endian float32, in layer order."""
     return hashlib.sha256(network.parameters.astype("<f4").tobytes()).hexdigest()
+
+
+def check_fit(options: Options, layers: Sequence[Layer]) -> None:
+    """Build the layers; raise OptionError unless they lead from images to a value a class."""
+    try:
+        *_, output = shapes(layers, image_shape(options))
+    except OptionError as error:
+        if not _is_tutorial(options, layers):
+            raise
+        names = ", ".join(f"--{name}" for name in ("img_height", "img_width", *NETWORK))
+        raise OptionError(f"{error}: choose another {names}") from error
+    if output != (options.num_class,):
+        raise OptionError(
+            f"the network's output is {output}, expected ({options.num_class},), a value for each"
+            " class (--num_class)"
+        )
+    if parameter_count(layers, image_shape(options)) == 0:
+        raise OptionError("the network has no parameters, expected some to train")
+
+
+def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:
+    return describe(layers) == describe(_tutorial(options))
 
 
 def check_parameters(checkpoint: Checkpoint, network: Network) -> None:
@@ -139,7 +180,8 @@ def check_memory(options: Options, layers: Sequence[Layer], images: int, ranks: 
     needed = ranks * bytes_needed(layers, image_shape(options), images)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
-        sizes = ", ".join(f"--{name} {getattr(options, name)}" for name in SIZES)
+        names = (*SIZES, *NETWORK) if _is_tutorial(options, layers) else SIZES
+        sizes = ", ".join(f"--{name} {getattr(options, name)}" for name in names)
         raise OptionError(
             f"{sizes}: training on {ranks} ranks takes about {needed / 2**30:,.1f} GiB of memory,"
             f" expected at most the {memory / 2**30:,.1f} GiB of this machine"

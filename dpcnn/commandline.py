@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,16 @@ class CommandLine(argparse.ArgumentParser):
         raise OptionError(f"{message} (see --help)")
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the option --model of a command that uses a trained network."""
+    parser.add_argument(
+        "--model",
+        metavar="MODULE:FUNCTION",
+        default=None,
+        help="makes the network's layers; needed where some are not of dpcnn.nn",
+    )
+
+
 def parse(arguments: Sequence[str] | None = None) -> Given:
     """Return the options of a command line, and the names of those that were given.
 
@@ -51,6 +62,22 @@ def parse(arguments: Sequence[str] | None = None) -> Given:
     values = _read_toml(Path(config)) if config is not None else {}
     values |= {name: option_value(name, text) for name, text in texts.items()}
     return Options(**values), frozenset(values)
+
+
+def keywords(values: Mapping[str, Any]) -> Given:
+    """Return the options that a Python call names, and their names.
+
+    Paths may be path objects and numbers NumPy's. Raises OptionError for anything wrong.
+    """
+    plain = _checked({name: _plain(value) for name, value in values.items()})
+    return Options(**plain), frozenset(plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return a path as text and a NumPy scalar as Python's, others as they are."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _underscored(word: str) -> str:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import CommandLine, option_value
+from dpcnn.commandline import CommandLine, add_model, option_value
 from dpcnn.job import Job, run
 
 if TYPE_CHECKING:
@@ -68,12 +68,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="print one JSON object instead; its `confusion` is null with more than"
         f" {MATRIX:,} classes, and `mistakes` has [label, predicted, images]",
     )
+    add_model(parser)
     return parser.parse_args(arguments)
 
 
 def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
     from dpcnn.building import weights_sha256
+    from dpcnn.custom import import_layers
     from dpcnn.evaluation import evaluate
     from dpcnn.model import read, restore
     from dpcnn.run.console import console
@@ -82,7 +84,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     comm, out = job.comm, console("none", job.comm.rank)
     checkpoint = comm.bcast(comm.together(lambda: read(arguments.path), only=comm.rank == 0))
     assert checkpoint is not None, "rank 0 has read it or raised"
-    model = comm.together(partial(restore, checkpoint))
+    own = comm.together(lambda: import_layers(arguments.model) if arguments.model else None)
+    model = comm.together(partial(restore, checkpoint, own))
     assert model is not None, "all have made it or raised"
     recorded, given = model.options, vars(arguments)
     options = replace(recorded, **{name: given[name] for name in FROM_TRAINING if name in given})

@@ -12,7 +12,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from dpcnn import blas, outcome
 from dpcnn.errors import DpcnnError
@@ -83,6 +84,35 @@ def run(
         outcome.tell(exit_code=0)
         raise
     return _leave(job, _work(job, lambda: work(job, options)))
+
+
+def call(work: Callable[[Job], T], threads: tuple[int | None, bool]) -> T:
+    """Do the work as a part of a program that goes on; return its result.
+
+    `threads` as in `run`; BLAS gets those back that it had before. What goes wrong is raised,
+    unless a rank is alone with it: then it is printed and ends the other ranks too.
+    """
+    launch = detect()
+    count = blas.threads(*threads, launch.local_size)
+    with blas.limited(count):
+        from dpcnn.parallel.communicator import connect
+
+        job = Job(connect(launch), count)
+        job.comm.end_with_exceptions()
+        try:
+            return work(job)
+        except BaseException as error:
+            if job.comm.size > 1 and not getattr(error, "collective", False):
+                _leave(job, _work(job, partial(_raise, error)))
+            if isinstance(error, Exception) and not isinstance(error, DpcnnError):
+                job.keep_error(job.comm.rank, traceback.format_exc())
+            if job.comm.rank == 0 and getattr(error, "final", True):
+                job.record(getattr(error, "exit_code", 1))
+            raise
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _work(job: Job, work: Callable[[], int]) -> End:

@@ -64,6 +64,14 @@ class Options:
     img_height: int = option(28, "data", "height of an image in pixels", low=1, high=4096)
     img_width: int = option(28, "data", "width of an image in pixels", low=1, high=4096)
 
+    model: str | None = option(
+        None,
+        "network",
+        "MODULE:FUNCTION that returns the layers of your own network (dpcnn.nn), in a module of the"
+        " current directory or on PYTHONPATH; none: the tutorial's, of the options below",
+        nothing="none",
+        free=True,
+    )
     n_filter: int = option(32, "network", "number of filters", low=1, high=65536)
     h_filter: int = option(7, "network", "height of a filter in pixels", low=1, high=4096)
     w_filter: int = option(7, "network", "width of a filter in pixels", low=1, high=4096)
@@ -169,8 +177,9 @@ class Options:
     progress: str = option(
         "auto",
         "run directory",
-        "auto: a bar on a terminal, plain lines elsewhere",
-        choices=("auto", "bar", "plain", "none"),
+        "auto: a bar on a terminal, plain lines elsewhere; none: the header and a line an epoch;"
+        " silent: warnings alone",
+        choices=("auto", "bar", "plain", "none", "silent"),
         free=True,
     )
 
@@ -199,6 +208,8 @@ class Options:
 TABLE: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
 _TYPES = typing.get_type_hints(Options)
 ALIASES = {"batch_size": "minibatch_size"}
+# The options of the tutorial's network, which a network of one's own leaves no use for.
+NETWORK = ("n_filter", "h_filter", "w_filter", "stride", "padding")
 FLAGS = {"true": True, "false": False}
 
 

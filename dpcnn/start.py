@@ -6,17 +6,22 @@ can be wrong is found before the run directory is touched.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpcnn import __version__
 from dpcnn.building import build, check_memory, image_shape
+from dpcnn.custom import import_layers, own_layers
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import auto_microbatch_size
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.nn.layers import Layer
+from dpcnn.nn.models import describe as describe_layers
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
@@ -29,19 +34,27 @@ from dpcnn.run.environment import describe
 from dpcnn.trainer import Trainer
 
 
-def prepare(options: Options, given: frozenset[str], comm: Communicator, threads: int) -> Trainer:
+def prepare(
+    options: Options,
+    given: frozenset[str],
+    comm: Communicator,
+    threads: int,
+    layers: Sequence[Layer] | None = None,
+) -> Trainer:
     """Return the trainer that the options ask for, its header printed; collective.
 
-    `given` are the options the user named, `threads` the BLAS threads of a rank. Raises
-    OptionError, DataError or CheckpointError, on all ranks.
+    `given` are the options the user named, `threads` the BLAS threads of a rank, `layers` those
+    of the user's own network, if they are not named by --model. Raises OptionError, DataError or
+    CheckpointError, on all ranks.
     """
     out = console(options.progress, comm.rank)
+    own = _own_layers(options, given, comm, layers)
     start = find_start(options, given, comm, out)
     options = start.options
     ranks = comm.node.size
     if options.tensorboard:
         comm.together(tensorboard.check)
-    network = comm.together(lambda: build(options, start.checkpoint, ranks))
+    network = comm.together(lambda: build(options, start.checkpoint, ranks, own))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, out)
@@ -56,26 +69,52 @@ def prepare(options: Options, given: frozenset[str], comm: Communicator, threads
     def create() -> None:
         directory.create(options.as_dict(), environment, trainer.metrics)
 
-    # Before a step that all ranks make together: once the header is out, no rank dies of a signal.
-    trainer.requests.listen()
-    comm.together(create, only=comm.rank == 0)
-    path = comm.bcast(directory.path)
-    if comm.rank != 0:
-        directory.join(path)
-    if options.reduce == "exact" and threads != 1:
-        out.warn(
-            f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"
-        )
-    out.header(header(trainer, threads), layer_table(network))
+    with contextlib.ExitStack() as undo:
+        # Before a step that all ranks make together: once the header is out, no rank dies of a
+        # signal.
+        undo.enter_context(trainer.requests)
+        undo.callback(directory.release)
+        comm.together(create, only=comm.rank == 0)
+        path = comm.bcast(directory.path)
+        if comm.rank != 0:
+            directory.join(path)
+        if options.reduce == "exact" and threads != 1:
+            out.warn(
+                f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of"
+                " one"
+            )
+        out.header(header(trainer, threads), layer_table(network))
+        undo.pop_all()
     return trainer
 
 
-def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicator) -> Trainer:
+def _own_layers(
+    options: Options, given: frozenset[str], comm: Communicator, layers: Sequence[Layer] | None
+) -> list[Layer] | None:
+    """Return the layers of the user's own network, None for the tutorial's; collective.
+
+    Raises OptionError, on all ranks, where some rank has no such layers, or others than rank 0.
+    """
+    own = comm.together(lambda: own_layers(options, given, layers))
+    networks = comm.allgather(own and describe_layers(own))
+    others = [rank for rank, network in enumerate(networks) if network != networks[0]]
+    if others:
+        raise OptionError(
+            f"rank {others[0]} has the network {networks[others[0]]}, expected that of rank 0,"
+            f" {networks[0]}"
+        ).on_all_ranks()
+    return own
+
+
+def reopen(
+    run: Path, epoch: int | None, dataroot: str | None, model: str | None, comm: Communicator
+) -> Trainer:
     """Return the trainer of a run before an epoch (None: the newest), to compute it again.
 
     Collective; nothing of the run is touched. Starts from the newest sound checkpoint at the
     beginning of that epoch or an earlier one, or from the initial weights. `dataroot` stands in
-    for the recorded one. Raises OptionError or CheckpointError, on all ranks.
+    for the recorded one; `model` names the function that makes the layers, needed where they are
+    not dpcnn's. Raises OptionError or CheckpointError, on all ranks.
     """
     directory = RunDirectory(run)
 
@@ -105,7 +144,9 @@ def reopen(run: Path, epoch: int | None, dataroot: str | None, comm: Communicato
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     silent = Console()
-    network = build(options, newest)
+    own = comm.together(lambda: import_layers(model) if model else None)
+    network = comm.together(lambda: build(options, newest, own=own))
+    assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, silent)
     trainer = Trainer(options, network, dataset, comm, silent, directory)
@@ -242,6 +283,7 @@ def header(trainer: Trainer, threads: int) -> dict[str, str]:
         f" {options.microbatch_size}; {trainer.steps_in_epoch:,} steps an epoch",
         **_smaller_microbatch(options, comm.size),
         "reduction": options.reduce,
+        **({"model": options.model} if options.model else {}),
         "parameters": f"{trainer.network.parameters.size:,}",
         "run directory": str(trainer.directory.path),
     }

@@ -9,7 +9,11 @@
 
 import sys
 
+import dpcnn
 from dpcnn.training import main
 
 if __name__ == "__main__":
     sys.exit(main())
+
+# Python binds an imported module's name in its package: let it be what dpcnn.train means there.
+sys.modules[__name__] = dpcnn.train  # type: ignore[assignment]

@@ -28,7 +28,7 @@ from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import DivergenceError, DpcnnError
 from dpcnn.evaluation import COUNTS, evaluate
 from dpcnn.nn.losses import softmax_cross_entropy
-from dpcnn.nn.models import describe
+from dpcnn.nn.models import describe, own_kinds
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
@@ -102,11 +102,17 @@ class Trainer:
             self.note("stop", signal=self.stop.name)
             self.console.line(
                 f"Stopped by {self.stop.name}; step {self.position.step:,} is saved. Go on with:"
-                f" {command(self.comm.size)} --run_dir {shlex.quote(str(self.directory.path))}"
-                " --resume auto"
+                f" {self._resuming()}"
             )
         self.console.line(f"Weights SHA-256: {self.weights_sha256()}")
         return 0 if self.stop is None else 128 + self.stop
+
+    def _resuming(self) -> str:
+        """Return the command that goes on with the run."""
+        words = ["--run_dir", str(self.directory.path), "--resume", "auto"]
+        if self.options.model and own_kinds(describe(self.network.layers)):
+            words += ["--model", self.options.model]
+        return f"{command(self.comm.size)} {shlex.join(words)}"
 
     def _train(self) -> bool:
         """Make the steps that are left and save the state; tell whether that could be done."""

@@ -1,16 +1,91 @@
-"""A run of training, as the command `python -m dpcnn.train`."""
+"""A run of training: as the command `python -m dpcnn.train`, and from Python as dpcnn.train()."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import Given, parse
-from dpcnn.job import Job, run
+from dpcnn.commandline import Given, keywords, parse
+from dpcnn.job import Job, call, run
+
+if TYPE_CHECKING:
+    from dpcnn.model import Model
+    from dpcnn.nn.layers import Layer
+    from dpcnn.trainer import Trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
-    return run(lambda: parse(arguments), _train, _threads)
+    return run(lambda: parse(arguments), _command, _threads)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of training has come to, the same on every rank.
+
+    directory: the run directory. model: the trained network, to be used. metrics: an object an
+    epoch, with the keys of metrics.jsonl. weights_sha256: of the weights as they are now.
+    exit_code: what the command would have left with, 0, or 128 + the signal that stopped the run.
+    """
+
+    directory: Path
+    exit_code: int
+    weights_sha256: str
+    metrics: list[dict[str, Any]] = field(repr=False)
+    model: Model = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """The test accuracy after the last epoch that was finished, NaN if none was."""
+        return float(self.metrics[-1]["test_accuracy"]) if self.metrics else math.nan
+
+
+def train(network: Sequence[Layer] | None = None, **options: Any) -> Run:
+    """Train a network, as `python -m dpcnn.train` does: the same files, output and bits.
+
+    Parameters
+    ----------
+    network : list of layers, optional
+        Your own network, of `dpcnn.nn` or subclasses of its Layer; the tutorial's if left out. The
+        layers are copied: what you pass stays as it is.
+    **options
+        Those of the command line, by name and with their defaults: see `python -m dpcnn.train
+        --help`. None stands for its words all, auto and none. `progress="silent"` prints warnings
+        alone.
+
+    Returns
+    -------
+    Run
+        The run directory, the metrics, the trained network. A run that was stopped by a signal
+        (Ctrl-C) has been saved and is returned too, with its exit code.
+
+    Raises
+    ------
+    DpcnnError
+        OptionError, DataError, CheckpointError, LaunchError, DivergenceError: what the command
+        ends with in one line.
+
+    Under mpirun every rank makes the same calls, and each gets the Run. An exception that a rank
+    is alone with ends all of them.
+
+    >>> import dpcnn
+    >>> from dpcnn.nn import Convolution, Dense, Flatten, MaxPooling, ReLU
+    >>> layers = [Convolution(8, 5), ReLU(), MaxPooling(2), Flatten(), Dense(10)]
+    >>> run = dpcnn.train(
+    ...     layers, dataroot="digits", train_limit=2000, epochs=2, lr=0.05, progress="silent"
+    ... )
+    >>> len(run.metrics), run.accuracy > 0.5
+    (2, True)
+    >>> model = dpcnn.load(run.directory)
+    >>> model.network
+    Network(Convolution(8 x 5x5, stride 1, padding 0) -> ReLU() -> MaxPooling(2x2, stride 2x2) -> \
+Flatten() -> Dense(10))
+    """
+    given = keywords(options)
+    return call(lambda job: _call(job, given, network), _threads(given))
 
 
 def _threads(given: Given) -> tuple[int | None, bool]:
@@ -18,10 +93,36 @@ def _threads(given: Given) -> tuple[int | None, bool]:
     return options.threads, options.reduce == "exact"
 
 
-def _train(job: Job, given: Given) -> int:
+def _prepare(job: Job, given: Given, network: Sequence[Layer] | None = None) -> Trainer:
+    """Return the trainer; from now on the run directory keeps errors and the end."""
     from dpcnn.start import prepare
 
-    trainer = prepare(*given, job.comm, job.threads)
+    trainer = prepare(*given, job.comm, job.threads, network)
     job.keep_error = trainer.directory.write_error
     job.record = trainer.end
-    return trainer.run()
+    return trainer
+
+
+def _command(job: Job, given: Given) -> int:
+    return _prepare(job, given).run()
+
+
+def _call(job: Job, given: Given, network: Sequence[Layer] | None) -> Run:
+    from dpcnn.model import Model
+
+    trainer = _prepare(job, given, network)
+    if job.comm.size == 1:
+        trainer.requests.at_once = _interrupt  # a second Ctrl-C is not to end a whole session
+    try:
+        code = trainer.run()
+        if job.comm.rank == 0:
+            job.record(code)
+    finally:
+        trainer.directory.release()
+    model = Model(trainer.network, trainer.options, trainer.checkpoint())
+    directory = trainer.directory.path
+    return Run(directory, code, trainer.weights_sha256(), trainer.metrics, model)
+
+
+def _interrupt(code: int) -> None:
+    raise KeyboardInterrupt

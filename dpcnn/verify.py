@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import CommandLine
+from dpcnn.commandline import CommandLine, add_model
 from dpcnn.errors import CheckpointError, DpcnnError
 from dpcnn.job import Job, run
 
@@ -47,6 +47,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     which.add_argument("--epoch", type=int, metavar="K", help="epoch K (default: the newest)")
     which.add_argument("--all", action="store_true", help="every epoch, from the initial weights")
     parser.add_argument("--dataroot", help="where the dataset is now (default: as recorded)")
+    add_model(parser)
     return parser.parse_args(arguments)
 
 
@@ -58,7 +59,7 @@ def _verify(job: Job, arguments: argparse.Namespace) -> int:
     job.comm.together(lambda: _check_files(arguments.run), only=job.comm.rank == 0)
     first = 1 if arguments.all else arguments.epoch
     out = console("none", job.comm.rank)
-    trainer = reopen(arguments.run, first, arguments.dataroot, job.comm)
+    trainer = reopen(arguments.run, first, arguments.dataroot, arguments.model, job.comm)
     recorded = trainer.metrics
     first, begun = first or len(recorded), trainer.position.step
     for line in recorded[trainer.position.epoch - 1 : arguments.epoch]:

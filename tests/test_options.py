@@ -15,16 +15,17 @@ from dpcnn.options import ALIASES, TABLE, Options, kind, restored
 # As in DESIGN, section 8; None stands for all, auto or none.
 DEFAULTS = {
     "dataroot": "auto", "mirror": None, "train_limit": None, "test_limit": None, "num_class": 10,
-    "num_channel": 1, "img_height": 28, "img_width": 28, "n_filter": 32, "h_filter": 7,
-    "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50, "minibatch_size": 64,
-    "microbatch_size": None, "shuffle": "epoch", "seed": 0, "max_steps": None, "reduce": "exact",
+    "num_channel": 1, "img_height": 28, "img_width": 28, "model": None, "n_filter": 32,
+    "h_filter": 7, "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50,
+    "minibatch_size": 64, "microbatch_size": None, "shuffle": "epoch", "seed": 0,
+    "max_steps": None, "reduce": "exact",
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
     "tensorboard": False,
 }  # fmt: skip
 WORDS = {
     "mirror": "none", "train_limit": "all", "test_limit": "all", "microbatch_size": "auto",
-    "max_steps": "none", "threads": "auto", "run_dir": "auto", "resume": "none",
+    "model": "none", "max_steps": "none", "threads": "auto", "run_dir": "auto", "resume": "none",
 }  # fmt: skip
 NUMBERS = [name for name in TABLE if kind(name) in (int, float)]
 FLAGS = [name for name in TABLE if kind(name) is bool]
@@ -276,7 +277,7 @@ def test_a_free_option_may_change_on_resume(name: str) -> None:
 OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
-    "keep_checkpoints": 7, "progress": "none", "tensorboard": True,
+    "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
 }  # fmt: skip
 
 

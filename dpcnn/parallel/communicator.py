@@ -112,6 +112,12 @@ class Communicator:
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code; does not return where there are others."""
 
+    def end_with_exceptions(self) -> None:
+        """Let an exception that nobody catches, on one rank, end all ranks and not this one alone.
+
+        Unless all ranks have it (DpcnnError.collective): then rank 0 prints it for all.
+        """
+
     def finish(self, code: int) -> None:
         """Leave with this exit code where Python's own way out could hang; else return."""
 

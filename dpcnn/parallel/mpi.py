@@ -25,7 +25,7 @@ import pickle
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -44,6 +44,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
     from mpi4py import MPI
 
+from dpcnn.errors import DpcnnError  # noqa: E402
 from dpcnn.parallel.communicator import Communicator, Member, RankLostError  # noqa: E402
 from dpcnn.parallel.shared import SharedVectors  # noqa: E402
 
@@ -71,6 +72,22 @@ def _add(vectors: list[Array]) -> Array:
     for vector in vectors[1:]:
         total += vector
     return total
+
+
+class _EndsAll:
+    """What Python does with an uncaught exception: MPI_Finalize would wait for the other ranks."""
+
+    def __init__(self, rank: int, show: Callable[..., object]) -> None:
+        self.rank, self.show = rank, show
+
+    def __call__(self, kind: type[BaseException], error: BaseException, *trace: Any) -> None:
+        collective = isinstance(error, DpcnnError) and error.collective
+        if not collective or self.rank == 0:
+            self.show(kind, error, *trace)
+        if not collective:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            MPI.COMM_WORLD.Abort(1)
 
 
 class MPICommunicator(Communicator):
@@ -269,6 +286,11 @@ class MPICommunicator(Communicator):
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code."""
         self._comm.Abort(code)
+
+    def end_with_exceptions(self) -> None:
+        """Let an exception that nobody catches on this rank end all ranks, when it is printed."""
+        if not isinstance(sys.excepthook, _EndsAll):
+            sys.excepthook = _EndsAll(self.rank, sys.excepthook)
 
     def finish(self, code: int) -> None:
         """Leave with this exit code; elastic ranks wait for each other and leave MPI as it is.

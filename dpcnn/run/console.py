@@ -148,10 +148,20 @@ class QuietConsole(PlainConsole):
         """Print nothing."""
 
 
+class SilentConsole(Console):
+    """Warnings alone."""
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+KINDS = {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole, "silent": SilentConsole}
+
+
 def console(progress: str, rank: int) -> Console:
-    """Return the console for --progress auto, bar, plain or none."""
+    """Return the console for --progress auto, bar, plain, none or silent."""
     if rank != 0:
         return Console()
     if progress == "auto":
         progress = "bar" if on_terminal() else "plain"
-    return {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole}[progress]()
+    return KINDS[progress]()

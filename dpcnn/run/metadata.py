@@ -10,7 +10,7 @@ from typing import Any
 LARGEST = 2**63 - 1
 COUNT, NUMBER, TEXT = "an integer from 0", "a finite number", "a text"
 MEMBERS = "a list of objects"
-SETTING = "an integer from 0, or a list of them"
+SETTING = "a text, a number of ordinary size, true, false or null, or a list of them"
 PLAIN = "a text, a number of ordinary size, true, false or null"
 
 
@@ -33,11 +33,9 @@ def check(position: Any, options: Any, metrics: Any, dataset: Any, network: Any)
     _check("position", position, place, rest=NUMBER)
     _check("options", options, {})
     _check("dataset", dataset, {"fingerprint": TEXT, "source": TEXT})
-    for name, found in (("metrics", metrics), ("network", network)):
-        if not isinstance(found, list):
-            raise ValueError(f"{name} is {type(found).__name__}, expected a list")
-    for layer in network:
-        _check("a layer of network", layer, {"layer": TEXT}, rest=SETTING)
+    check_network(network)
+    if not isinstance(metrics, list):
+        raise ValueError(f"metrics is {type(metrics).__name__}, expected a list")
     used = {
         "epoch": COUNT,
         "step": COUNT,
@@ -48,6 +46,14 @@ def check(position: Any, options: Any, metrics: Any, dataset: Any, network: Any)
     }
     for line in metrics:
         _check("a line of metrics", line, used)
+
+
+def check_network(network: Any) -> None:
+    """Raise ValueError unless it has the form of a description of layers."""
+    if not isinstance(network, list):
+        raise ValueError(f"network is {type(network).__name__}, expected a list")
+    for layer in network:
+        _check("a layer of network", layer, {"layer": TEXT}, rest=SETTING)
 
 
 def _check(where: str, found: Any, forms: dict[str, str], rest: str = PLAIN) -> None:
@@ -63,8 +69,7 @@ def _check(where: str, found: Any, forms: dict[str, str], rest: str = PLAIN) -> 
 
 def _fits(value: Any, form: str) -> bool:
     if form == SETTING:
-        numbers = value if isinstance(value, list) else [value]
-        return all(_fits(number, COUNT) for number in numbers)
+        return all(_fits(each, PLAIN) for each in (value if isinstance(value, list) else [value]))
     if form == MEMBERS or isinstance(value, list):
         return form == MEMBERS and isinstance(value, list) and all(map(_is_member, value))
     if value is None or isinstance(value, bool):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -12,15 +14,20 @@ NAMES = tuple(stop.name for stop in STOPS)
 
 
 class StopRequests:
-    """Catches SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT ends at once."""
+    """Catches SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT ends at once.
+
+    `at_once` is what is called then, with the exit code. Only the main thread can catch signals;
+    in others nothing is caught.
+    """
 
     def __init__(self) -> None:
+        self.at_once: Callable[[int], object] = os._exit
         self._caught: set[str] = set()
         self._before: dict[signal.Signals, Any] = {}
 
     def listen(self) -> None:
         """Begin to catch; entering does it too, where it has not been done."""
-        if not self._before:
+        if not self._before and threading.current_thread() is threading.main_thread():
             self._before = {stop: signal.signal(stop, self._catch) for stop in STOPS}
 
     def __enter__(self) -> StopRequests:
@@ -35,7 +42,7 @@ class StopRequests:
     def _catch(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if number == signal.SIGINT and name in self._caught:
-            os._exit(128 + number)
+            self.at_once(128 + number)
         self._caught.add(name)
 
     def flags(self) -> dict[str, float]:

@@ -61,7 +61,7 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "shuffle": ("--shuffle=always", ("--shuffle is 'always', expected epoch, once or none",)),
     "reduce": ("--reduce=Exact", ("--reduce is 'Exact', expected exact or fast",)),
     "evaluate_on": ("--evaluate_on=rank1", ("--evaluate_on is 'rank1', expected rank0 or all",)),
-    "progress": ("--progress=", ("--progress is '', expected auto, bar, plain or none",)),
+    "progress": ("--progress=", ("--progress is '', expected auto, bar, plain, none or silent",)),
     "unknown option": ("--epocs 3", ("unknown option --epocs", "did you mean epochs?")),
     "unknown, with =": ("--batchsize=3", ("--batchsize=3", "did you mean batch_size?")),
     "unknown, dashes": ("--run-dri x", ("unknown option --run_dri", "did you mean run_dir?")),
