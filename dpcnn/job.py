@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dpcnn.parallel.communicator import Communicator
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass
@@ -86,29 +87,37 @@ def run(
     return _leave(job, _work(job, lambda: work(job, options)))
 
 
-def call(work: Callable[[Job], T], threads: tuple[int | None, bool]) -> T:
-    """Do the work as a part of a program that goes on; return its result.
+def call(
+    parse: Callable[[], T],
+    work: Callable[[Job, T], R],
+    threads: Callable[[T], tuple[int | None, bool]],
+) -> R:
+    """Parse and work as a part of a program that goes on; return what the work has come to.
 
-    `threads` as in `run`; BLAS gets those back that it had before. What goes wrong is raised,
-    unless a rank is alone with it: then it is printed and ends the other ranks too.
+    The arguments are as for `run`; what rank 0 has parsed holds for all ranks. BLAS gets the
+    threads back that it had before. What goes wrong is raised, unless a rank is alone with it:
+    then it is printed and ends the other ranks too.
     """
-    launch = detect()
-    count = blas.threads(*threads, launch.local_size)
-    with blas.limited(count):
-        from dpcnn.parallel.communicator import connect
+    from dpcnn.parallel.communicator import connect
 
-        job = Job(connect(launch), count)
-        job.comm.end_with_exceptions()
-        try:
-            return work(job)
-        except BaseException as error:
-            if job.comm.size > 1 and not getattr(error, "collective", False):
-                _leave(job, _work(job, partial(_raise, error)))
-            if isinstance(error, Exception) and not isinstance(error, DpcnnError):
-                job.keep_error(job.comm.rank, traceback.format_exc())
-            if job.comm.rank == 0 and getattr(error, "final", True):
-                job.record(getattr(error, "exit_code", 1))
-            raise
+    launch = detect()
+    comm = connect(launch)
+    comm.end_with_exceptions()
+    options = comm.bcast(comm.together(parse))
+    assert options is not None, "together has raised where it could not be parsed"
+    count = blas.threads(*threads(options), launch.local_size)
+    job = Job(comm, count)
+    try:
+        with blas.limited(count):
+            return work(job, options)
+    except BaseException as error:
+        if comm.size > 1 and not getattr(error, "collective", False):
+            _leave(job, _work(job, partial(_raise, error)))
+        if isinstance(error, Exception) and not isinstance(error, DpcnnError):
+            job.keep_error(comm.rank, traceback.format_exc())
+        if comm.rank == 0 and getattr(error, "final", True):
+            job.record(getattr(error, "exit_code", 1))
+        raise
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -84,8 +84,7 @@ def train(network: Sequence[Layer] | None = None, **options: Any) -> Run:
     Network(Convolution(8 x 5x5, stride 1, padding 0) -> ReLU() -> MaxPooling(2x2, stride 2x2) -> \
 Flatten() -> Dense(10))
     """
-    given = keywords(options)
-    return call(lambda job: _call(job, given, network), _threads(given))
+    return call(lambda: keywords(options), lambda job, given: _call(job, given, network), _threads)
 
 
 def _threads(given: Given) -> tuple[int | None, bool]:
