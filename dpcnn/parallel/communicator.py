@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import DpcnnError, LaunchError
-from dpcnn.parallel.launcher import Launch
+from dpcnn.parallel.launcher import SLURM, Launch
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -184,6 +184,8 @@ def connect(launch: Launch) -> Communicator:
         ) from error
     library = library_name()
     cure = "start with the mpirun of that MPI, or install mpi4py for the MPI of this mpirun"
+    if launch.launcher == SLURM:
+        cure = "start with srun --mpi=pmix or --mpi=pmi2, or with the mpirun of that MPI"
     if launch.is_foreign_to(library):
         raise LaunchError(
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library}, for which"

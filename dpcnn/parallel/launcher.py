@@ -49,25 +49,34 @@ class Launch:
 # what an allocation may hold, and is also set for a plain python in a batch script;
 # SLURM_STEP_NUM_TASKS is set by srun for what it started. PMIx names the rank but not the size,
 # so PMIx alone is found under the launcher's own names (Open MPI, Slurm).
-# Only Hydra sets MPI_LOCALNRANKS; PMI variables alone come from srun --mpi=pmi2, Cray or others.
 _VARIABLES = (
     (OPEN_MPI, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
     (HYDRA, "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
-    (PMI, "PMI_RANK", "PMI_SIZE", "PMI_LOCAL_SIZE"),
     (SLURM, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
+    (PMI, "PMI_RANK", "PMI_SIZE", "PMI_LOCAL_SIZE"),
 )
 
 
 def detect(environment: Mapping[str, str] = os.environ) -> Launch:
     """Return who launched this process, from the variables of the known launchers."""
     for launcher, rank, size, local_size in _VARIABLES:
-        known = launcher != HYDRA or local_size in environment
-        if size in environment and rank in environment and known:
+        if size in environment and rank in environment and _is_itself(launcher, environment):
             world = max(1, _number(environment[size], 1))
             local = max(1, _number(environment.get(local_size, ""), world))
             elastic = launcher == OPEN_MPI and environment.get(ELASTIC) == "1"
             return Launch(launcher, _number(environment[rank], 0), world, local, elastic)
     return Launch()
+
+
+def _is_itself(launcher: str, environment: Mapping[str, str]) -> bool:
+    """Tell whether the variables that launchers share or inherit are this one's own."""
+    if launcher == HYDRA:
+        return "MPI_LOCALNRANKS" in environment  # which no other sets
+    if launcher == SLURM:
+        # srun --mpi=pmi2 sets PMI's too; an mpirun that starts through srun has a size of its own.
+        size = environment["SLURM_STEP_NUM_TASKS"]
+        return environment.get("PMI_SIZE", size) == size
+    return True
 
 
 def command(size: int, environment: Mapping[str, str] = os.environ) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dpcnn.parallel.launcher import HYDRA, OPEN_MPI, SLURM, Launch, command, detect
+from dpcnn.parallel.launcher import HYDRA, OPEN_MPI, PMI, SLURM, Launch, command, detect
 
 
 def open_mpi(rank: str = "3", size: str = "4", local: str = "2") -> dict[str, str]:
@@ -54,6 +54,12 @@ def test_half_the_variables_prove_nothing(environment: dict[str, str]) -> None:
 def test_an_mpirun_inside_a_slurm_step_is_what_counts() -> None:
     assert detect(slurm("0", "1", "1") | open_mpi()).launcher == OPEN_MPI
     assert detect(slurm("0", "1", "1") | hydra()).launcher == HYDRA
+
+
+def test_srun_is_itself_also_where_it_sets_the_variables_of_pmi() -> None:
+    pmi = {"PMI_RANK": "3", "PMI_SIZE": "4"}
+    assert detect(slurm() | pmi) == Launch(SLURM, rank=3, size=4, local_size=2)
+    assert detect(slurm("0", "1", "1") | pmi) == Launch(PMI, rank=3, size=4, local_size=4)
 
 
 @pytest.mark.parametrize(
