@@ -1,0 +1,230 @@
+"""launch/slurm.sbatch under a real Slurm: preempted jobs end as undisturbed ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import slurm
+from tests.cluster.slurm import Slurm
+from tests.launching import ROOT, metrics, run
+
+SCRIPT = ROOT / "launch/slurm.sbatch"
+EPOCHS = ("--epochs", 20)
+PREFIXES = {"mpich": Path(sys.prefix), "openmpi": Path(os.environ.get("DPCNN_OPENMPI", ""))}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A Slurm for the tests of this module."""
+    with slurm.running(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Twenty epochs of 16 steps in one process: the run directory and the SHA-256."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    result = run(None, "--dataroot", small, *EPOCHS, "--run_dir", "run", cwd=cwd)
+    return cwd / "run", result.sha
+
+
+def script(folder: Path, mpi: str, *changes: tuple[str, str]) -> Path:
+    """Return a copy of the script, as users make them, for the environment with this MPI."""
+    if not (PREFIXES[mpi] / "bin/mpirun").exists():
+        pytest.skip(f"no environment with {mpi}: start with launch/test")
+    text = SCRIPT.read_text()
+    for old, new in (("environment=.venv", f"environment={PREFIXES[mpi]}"), *changes):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = folder / "copy.sbatch"
+    path.write_text(text)
+    return path
+
+
+def submit(cluster: Slurm, path: Path, *options: Any, sbatch: Any = (), **more: str) -> str:
+    """Submit the script with two tasks, unless sbatch's options say otherwise."""
+    return cluster.submit("--ntasks=2", *sbatch, path, *options, PYTHONPATH=str(ROOT), **more)
+
+
+def preempt(cluster: Slurm, job: str) -> None:
+    """Send what Slurm sends ahead of the time limit."""
+    cluster.run("scancel", "--batch", "--signal=USR1", job)
+
+
+def need_plugin(cluster: Slurm, plugin: str) -> None:
+    """Skip where srun has no such MPI plugin, or cannot open the library that this needs."""
+    if not cluster.succeeds("srun", f"--mpi={plugin}", "true"):
+        pytest.skip(f"no srun --mpi={plugin}: apt-get install libpmix-dev")
+
+
+def check_same(cluster: Slurm, job: str, restarts: int, undisturbed: tuple[Path, str]) -> None:
+    """Check that a job went well after so many restarts, with the undisturbed bits."""
+    facts, log = cluster.end(job), cluster.log(job)
+    assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", str(restarts)), log
+    assert re.findall(r"^Weights SHA-256: (\w+)$", log, re.M)[-1] == undisturbed[1]
+    assert metrics(cluster.folder / f"runs/dpcnn-{job}") == metrics(undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "mpi", "changes"),
+    [
+        ("SIGUSR1", "mpich", []),
+        # What Slurm sends, to the ranks alone, where it does not send the job's own signal.
+        ("SIGTERM", "openmpi", [("#SBATCH --signal=B:USR1@90\n", "")]),
+    ],
+)
+def test_a_job_that_slurm_preempts_goes_on_to_the_same_bits(
+    name, mpi, changes, cluster, small, undisturbed, tmp_path
+):
+    job = submit(cluster, script(tmp_path, mpi, *changes), "--dataroot", small, *EPOCHS)
+    cluster.wait_for(job, "Epoch 2,")
+    urgent = cluster.submit("--partition=urgent", "--nodes=2", "--exclusive", "--wrap=true")
+    assert cluster.end(urgent)["JobState"] == "COMPLETED"
+    check_same(cluster, job, 1, undisturbed)
+    log = cluster.log(job)
+    [step] = re.findall(rf"^Stopped by {name}; step (\d+) is saved", log, re.M)
+    assert f"resumed        after step {step}," in log
+
+
+@pytest.mark.parametrize(
+    ("mpi", "ways"),
+    [
+        ("mpich", [("2", "mpirun")]),
+        # Two nodes on one machine are one to PMIx, which fails.
+        ("openmpi", [("1", "srun --mpi=pmix"), ("2", "mpirun")]),
+    ],
+)
+def test_every_way_to_start_the_ranks_hands_the_signal_on(
+    mpi, ways, cluster, small, undisturbed, tmp_path
+):
+    if mpi == "openmpi":
+        need_plugin(cluster, "pmix")
+    path = script(tmp_path, mpi)
+    jobs = {}
+    for nodes, launcher in ways:
+        job = submit(cluster, path, "--dataroot", small, *EPOCHS, sbatch=["--nodes", nodes])
+        jobs[job] = launcher
+        cluster.wait_for(job, "Epoch 2,")
+        preempt(cluster, job)
+    for job, launcher in jobs.items():
+        check_same(cluster, job, 1, undisturbed)
+        log = cluster.log(job)
+        assert log.count("Stopped by SIGUSR1") == 1
+        assert log.count(f": {launcher} ") == 2, log
+
+
+def test_a_wrong_option_ends_the_job_for_good(cluster, tmp_path):
+    job = submit(cluster, script(tmp_path, "mpich"), "--lr", "nan")
+    facts, log = cluster.end(job), cluster.log(job)
+    assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "2:0", "0")
+    assert log.count("dpcnn: error: ") == log.count("dpcnn: error: --lr is nan") == 1, log
+
+
+def test_a_wrong_option_ends_a_preempted_job_too(cluster, small, undisturbed, tmp_path):
+    """The outcome of the start before, 138, is not taken for that of this one."""
+    gone = tmp_path / "data.hdf5"
+    gone.write_bytes(small.read_bytes())
+    job = submit(cluster, script(tmp_path, "mpich"), "--dataroot", gone, *EPOCHS)
+    cluster.wait_for(job, "Epoch 2,")
+    gone.unlink()
+    preempt(cluster, job)
+    facts = cluster.end(job)
+    assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "2:0", "1")
+
+
+def test_ranks_that_are_killed_are_started_again_if_they_had_saved(
+    cluster, small, undisturbed, tmp_path
+):
+    path = script(tmp_path, "mpich")
+    saved = submit(cluster, path, "--dataroot", small, *EPOCHS)
+    never = ("--checkpoint_every", "9999st")
+    unsaved = submit(cluster, path, "--dataroot", small, *EPOCHS, *never, sbatch=["--nodelist=n2"])
+    for job in (saved, unsaved):
+        cluster.wait_for(job, "Epoch 3,")
+        cluster.run("scancel", "--signal=ABRT", job)
+    facts = cluster.end(unsaved)
+    assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "1:0", "0")
+    assert "broken off, and has saved nothing since its start" in cluster.log(unsaved)
+    check_same(cluster, saved, 1, undisturbed)
+
+
+def test_a_cancelled_job_saves_and_goes_on_when_it_is_submitted_again(cluster, small, tmp_path):
+    path = script(tmp_path, "mpich")
+    job = submit(cluster, path, "--dataroot", small, "--epochs", 4000)
+    cluster.wait_for(job, "Epoch 2,")
+    cluster.run("scancel", job)
+    facts = cluster.end(job)
+    assert (facts["JobState"], facts["Restarts"]) == ("CANCELLED", "0")
+    again = ("--run_dir", f"runs/dpcnn-{job}", "--resume", "auto")
+    cluster.wait_for(job, f"Go on with: sbatch {path} {' '.join(again)}")
+    resumed = submit(cluster, path, *again, "--epochs", 1)
+    assert cluster.end(resumed)["JobState"] == "COMPLETED"
+    assert "resumed        after step " in cluster.log(resumed)
+
+
+def test_in_a_sweep_only_the_preempted_job_is_started_again(cluster, small, tmp_path):
+    [rates, added] = re.findall(r"^#   (rates.*|options.*)$", SCRIPT.read_text(), re.M)
+    path = script(tmp_path, "mpich", (f"#   {rates}", rates), (f"#   {added}", added))
+    sbatch = ("--array=0-1", "--ntasks=1")
+    array = submit(cluster, path, "--dataroot", small, *EPOCHS, sbatch=sbatch)
+    jobs = [f"{array}_{index}" for index in (0, 1)]
+    for job in jobs:
+        cluster.wait_for(job, "Epoch 2,")
+    # The last job has the number of the whole array.
+    assert [cluster.facts(job)["JobId"] == array for job in jobs] == [False, True]
+    preempt(cluster, jobs[1])
+    ends = [cluster.end(job) for job in jobs]
+    assert [each["JobState"] for each in ends] == ["COMPLETED", "COMPLETED"]
+    assert [each["Restarts"] for each in ends] == ["0", "1"]
+    runs = [cluster.folder / f"runs/dpcnn-{each['JobId']}/options.json" for each in ends]
+    assert [json.loads(each.read_text())["lr"] for each in runs] == [0.003, 0.01]
+
+
+DETECT = "from dpcnn.parallel.launcher import detect; print(detect())"
+
+
+@pytest.mark.parametrize("plugin", ["none", "pmi2", "pmix"])
+def test_srun_is_known_by_its_variables(plugin, cluster):
+    need_plugin(cluster, plugin)
+    command = ("srun", f"--mpi={plugin}", "--nodes=1", "--ntasks=2", sys.executable, "-c", DETECT)
+    lines = sorted(cluster.run(*command, PYTHONPATH=str(ROOT)).splitlines())
+    assert lines == [
+        f'Launch(launcher="Slurm\'s srun", rank={rank}, size=2, local_size=2, elastic=False)'
+        for rank in range(2)
+    ]
+
+
+def test_srun_over_two_nodes_tells_how_many_ranks_a_node_has(cluster):
+    command = ("srun", "--mpi=pmi2", "--nodes=2", "--ntasks=4", sys.executable, "-c", DETECT)
+    lines = cluster.run(*command, PYTHONPATH=str(ROOT)).splitlines()
+    assert len(lines) == 4
+    assert all("size=4, local_size=2" in line for line in lines)
+
+
+def test_a_plain_python_in_a_batch_script_is_one_process(cluster, small, tmp_path):
+    command = f"{sys.executable} -m dpcnn.train --dataroot {small} --epochs 1 --run_dir alone"
+    sbatch = ("--job-name=dpcnn", "--output=%x-%j.log")
+    job = submit(cluster, f"--wrap={command}", sbatch=sbatch)
+    assert cluster.end(job)["JobState"] == "COMPLETED"
+    assert re.search(r"^ranks +1 ", cluster.log(job), re.M)
+
+
+@pytest.mark.long
+def test_a_job_near_its_time_limit_is_signalled_and_goes_on(cluster, small, tmp_path):
+    """Slurm looks for it every 30 s, and the 90 s before the limit have begun at the start."""
+    sbatch = ("--time=1",)
+    path = script(tmp_path, "mpich")
+    job = submit(cluster, path, "--dataroot", small, "--epochs", 4000, sbatch=sbatch)
+    cluster.wait_for(job, "Stopped by SIGUSR1")
+    cluster.wait_for(job, "resumed ")
+    assert cluster.facts(job)["Restarts"] == "1"
+    cluster.run("scancel", job)
+    assert cluster.end(job)["JobState"] == "CANCELLED"
