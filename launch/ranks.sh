@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# What launch/local and launch/elastic share: their command line, and the start under supervision.
+# What launch/local, launch/elastic and launch/hosts share: their command line, what Open MPI needs
+# to survive the death of ranks, and the start under supervision.
 
-# read_arguments ARGUMENT...: sets ranks, max_restarts and options from the command line.
+# read_arguments ARGUMENT...: sets ranks, max_restarts and options from the command line. Ranks may
+# be the word that is set as default_ranks.
 read_arguments() {
   # nproc would answer OMP_NUM_THREADS where that is set, which says nothing of the cores.
-  ranks=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+  ranks=${default_ranks:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
   options=()
   if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     usage
@@ -19,28 +21,47 @@ read_arguments() {
       --) options+=("${@:2}") && break ;;
       *) options+=("$1") ;;
     esac
-    [[ $ranks =~ ^[1-9][0-9]{0,5}$ ]] ||
+    [[ $ranks =~ ^[1-9][0-9]{0,5}$ || $ranks == "${default_ranks:-}" ]] ||
       fail 2 "found $ranks after -n, expected a number of ranks from 1"
     [[ $max_restarts =~ ^[0-9]{1,6}$ ]] ||
       fail 2 "found $max_restarts after --max_restarts, expected a number from 0"
     shift
   done
   export DPCNN_COMMAND="$0 -n $ranks" # what a message says to go on with
+  describe_terminal
 }
 
-# start ENVIRONMENT MPIRUN...: trains there under this mpirun command; does not return.
-start() {
-  local python=$project/$1/bin/python size
-  # The user's directory is none of Python's business (-P): a file there must not replace a module.
-  local train=("$python" -P -m dpcnn.train "${options[@]}")
+# describe_terminal: tells ranks of the terminal, instead of which they see pipes.
+describe_terminal() {
+  local size
   if [[ -t 2 && ${TERM:-dumb} != dumb ]]; then
-    # Ranks see pipes instead of the terminal, so they are told of it.
     export DPCNN_TERMINAL=1
     if size=$(stty size <&2) && [[ $size != "0 0" ]]; then
       export LINES=${size% *} COLUMNS=${size#* }
     fi
-    # mpirun reads two pipes in any order, and lines would get into the bar: let them share one.
-    [[ ! -t 1 ]] || train=(sh -c 'exec "$@" >&2' sh "${train[@]}")
+  fi
+}
+
+# outlive_ranks: sets `ulfm`, with which Open MPI's mpirun lets a job go on without ranks that die.
+outlive_ranks() {
+  export DPCNN_ELASTIC=1
+  export EVENT_NOEPOLL=1 # with epoll, libevent prints a warning for the sockets of a dead rank
+  # A detector with a thread of its own notices a rank that is stopped, and leaves one alone that
+  # is busy. HAN's collectives give wrong sums after a death (Open MPI 5.0). That thread and btl/sm
+  # crash one start in ten (5.0.11); large vectors do not go through it.
+  ulfm=(--with-ft ulfm --mca mpi_ft_detector true --mca mpi_ft_detector_thread true
+    --mca mpi_ft_detector_period 0.3 --mca mpi_ft_detector_timeout 1
+    --mca coll '^hcoll,portals4,han' --mca btl "self,tcp")
+}
+
+# start ENVIRONMENT MPIRUN...: trains there under this mpirun command; does not return.
+start() {
+  local python=$project/$1/bin/python
+  # The user's directory is none of Python's business (-P): a file there must not replace a module.
+  local train=("$python" -P -m dpcnn.train "${options[@]}")
+  # mpirun reads two pipes in any order, and lines would get into the bar: let them share one.
+  if [[ -n ${DPCNN_TERMINAL:-} && -t 1 ]]; then
+    train=(sh -c 'exec "$@" >&2' sh "${train[@]}")
   fi
   exec "$python" "$project/launch/supervise.py" "$max_restarts" "${@:2}" "${train[@]}" </dev/null
 }

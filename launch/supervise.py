@@ -6,44 +6,47 @@ mpirun's exit code is not trusted: under ULFM it is 0 even where every rank was 
 ends by itself records its exit code (dpcnn/outcome.py), and that is the exit code here. One that
 was killed records nothing; it is started again with --resume auto, up to MAX_RESTARTS times, but
 not twice from the same checkpoint. A signal to this process goes to the ranks, which save and
-stop; a second Ctrl-C kills them. Uses the standard library only, so that nothing that breaks a
-run breaks this.
+stop; a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked
+over ssh. Uses the standard library only, so that nothing that breaks a run breaks this.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
 from pathlib import Path
 from typing import Any
 
-OUTCOME = "DPCNN_OUTCOME"
+import ssh
+import traces
+
 COMMAND = "DPCNN_COMMAND"
+HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
-# Launchers set one of these for each rank, and for nothing else.
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-GONE = 3  # seconds without a rank after which mpirun is not waited for
+PERIOD = 1.0  # seconds between two looks for ranks on this host
+PERIOD_ELSEWHERE = 5.0  # the same where this host has none
+GONE = 3  # looks without a rank after which mpirun is not waited for
 LONGEST_PAUSE = 2.0  # seconds before a restart
 
 
 class Supervisor:
     """One run of training, in as many starts as it takes."""
 
-    def __init__(self, command: list[str], max_restarts: int, folder: Path) -> None:
+    def __init__(self, command: list[str], max_restarts: int, told: Path, hosts: list[str]) -> None:
         self.command, self.max_restarts = command, max_restarts
-        self.told = folder / "outcome.json"
+        self.told, self.hosts = told, hosts
         self.mpirun: subprocess.Popen[bytes] | None = None
         self.stops: list[int] = []
+        # What each host has recorded of the run.
+        self.records: list[dict[str, Any]] = []
 
     def run(self) -> int:
         """Start the run until it has ended by itself or goes no further; return the exit code."""
@@ -52,12 +55,12 @@ class Supervisor:
         command, restarts, saved = self.command, 0, None
         while True:
             self._start(command, restarts)
-            code = self._exit_code()
+            code = self._recorded("exit_code")
             if code is not None:
-                return code
+                return int(code)
             if self.stops:
                 return 128 + self.stops[0]
-            before, saved = saved, self._saved()
+            before, saved = saved, self._recorded("saved")
             reason = f"the run was broken off {after(saved)}"
             if restarts == self.max_restarts or (restarts and saved == before):
                 return self._give_up(reason, restarts, saved == before)
@@ -68,28 +71,42 @@ class Supervisor:
 
     def _start(self, command: list[str], restarts: int) -> None:
         """Run mpirun to its end, and see that it leaves no process behind."""
-        self.told.unlink(missing_ok=True)
+        self.records = []
         if self.stops:
             return
+        traces.begin(self.told)
+        self._elsewhere("begin")
         # A process group of its own: Ctrl-C is for this process, which passes it on once.
         self.mpirun = subprocess.Popen(
             command,
-            env=os.environ | {OUTCOME: str(self.told), RESTART: str(restarts)},
+            env=os.environ | {traces.OUTCOME: str(self.told), RESTART: str(restarts)},
             process_group=0,
         )
         self._wait(self.mpirun)
-        self._kill()
+        own = traces.end(self.told)
         self.mpirun.wait()
+        self.records = [own, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
         """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) can hang then."""
-        begun, gone = False, 0
+        begun, gone, period = False, 0, PERIOD
         while mpirun.poll() is None and gone < GONE:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                mpirun.wait(timeout=1)
-            ranks = any(names & set(RANKS) for _, names in self._processes())
+                mpirun.wait(timeout=period)
+            near = bool(traces.look(self.told)["ranks"])
+            period = PERIOD_ELSEWHERE if self.hosts and not near else PERIOD
+            ranks = near or self._any_elsewhere()
             begun = begun or ranks
             gone = gone + 1 if begun and not ranks else 0
+
+    def _any_elsewhere(self) -> bool:
+        """Tell whether a rank is left on another host; asks until one says so, and that first."""
+        for host in list(self.hosts):
+            if any(answer.get("ranks") for answer in self._ask([host], "look")):
+                self.hosts.remove(host)
+                self.hosts.insert(0, host)
+                return True
+        return False
 
     def _give_up(self, reason: str, restarts: int, stuck: bool) -> int:
         """Say why the run is not started again; return the exit code."""
@@ -101,57 +118,38 @@ class Supervisor:
         return 1
 
     def _stop(self, number: int, frame: object) -> None:
-        """Pass a signal on to the ranks of this machine; the second SIGINT kills them."""
+        """Pass a signal on to the ranks; the second SIGINT kills them.
+
+        Ranks of this host tell the others; where there are none yet, mpirun gets it.
+        """
         if number == signal.SIGINT in self.stops:
-            self._kill()
+            traces.kill(self.told)
         self.stops.append(number)
-        ranks = [pid for pid, names in self._processes() if names & set(RANKS)]
-        if not ranks and self.mpirun is not None:
-            ranks = [self.mpirun.pid]
-        for pid in ranks:
-            send(pid, number)
+        asked = [traces.send(self.told, number)]
+        if not asked[0]["ranks"]:
+            asked += self._elsewhere("send", str(number))
+        if not any(answer["ranks"] for answer in asked) and self.mpirun is not None:
+            traces.deliver(self.mpirun.pid, number)
 
-    def _kill(self) -> None:
-        """Kill whatever mpirun has started, and mpirun."""
-        for pid, _ in self._processes():
-            send(pid, signal.SIGKILL)
+    def _elsewhere(self, action: str, *arguments: str) -> list[dict[str, Any]]:
+        """Do an action of traces.py on all other hosts; return what those that answer say."""
+        return self._ask(self.hosts, action, *arguments)
 
-    def _processes(self) -> Iterator[tuple[int, set[str]]]:
-        """Yield each process of this run with the names in its environment, mpirun first."""
-        mark = f"{OUTCOME}={self.told}".encode()
-        for entry in sorted(os.listdir("/proc"), key=lambda name: name.zfill(9)):
-            try:
-                variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if mark in variables:
-                names = {each.partition(b"=")[0].decode(errors="replace") for each in variables}
-                yield int(entry), names
+    def _ask(self, hosts: list[str], action: str, *arguments: str) -> list[dict[str, Any]]:
+        there = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", os.getcwd()]
+        command = [*there, sys.executable, traces.__file__, action, str(self.told), *arguments]
+        answers = ssh.on_all(hosts, lambda host: ssh.ask(host, command))
+        return [answer for answer in answers if not isinstance(answer, ssh.HostError)]
 
-    def _exit_code(self) -> int | None:
-        """Return the exit code that the run has recorded, or None."""
-        run_dir = self._run_dir()
-        for facts in (read(self.told), read(run_dir / "outcome.json") if run_dir else {}):
-            if isinstance(facts.get("exit_code"), int):
-                return int(facts["exit_code"])
-        return None
-
-    def _saved(self) -> int | None:
-        """Return the step of the newest checkpoint, None where there is none."""
-        run_dir = self._run_dir()
-        paths = (run_dir / "checkpoints").glob("step-*.h5") if run_dir else ()
-        steps = (re.fullmatch(r"step-(\d+)\.h5", path.name) for path in paths)
-        return max((int(step[1]) for step in steps if step), default=None)
+    def _recorded(self, name: str) -> Any:
+        """Return a fact of the first host that knows it, the newest saved step; None for none."""
+        found = [known[name] for known in self.records if known.get(name) is not None]
+        return max(found, default=None) if name == "saved" else next(iter(found), None)
 
     def _resuming(self) -> list[str]:
         """Return the command that goes on with the run; the same where it had not begun."""
-        run_dir = self._run_dir()
+        run_dir = self._recorded("run_dir")
         return self.command + (["--run_dir", str(run_dir), "--resume", "auto"] if run_dir else [])
-
-    def _run_dir(self) -> Path | None:
-        """Return the run directory, None where the run had not come so far."""
-        path = read(self.told).get("run_dir")
-        return Path(path) if path else None
 
 
 def after(step: int | None) -> str:
@@ -159,23 +157,7 @@ def after(step: int | None) -> str:
     return "before its first checkpoint" if step is None else f"and is saved up to step {step:,}"
 
 
-def send(pid: int, number: int) -> None:
-    """Send a signal to a process that may be gone."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a file, empty where there is none."""
-    try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="dpcnn-") as folder:
-        sys.exit(Supervisor(sys.argv[2:], int(sys.argv[1]), Path(folder)).run())
+    told = Path(tempfile.gettempdir(), f"dpcnn-{uuid.uuid4().hex}", "outcome.json")
+    others = os.environ.get(HOSTS, "").split()
+    sys.exit(Supervisor(sys.argv[2:], int(sys.argv[1]), told, others).run())

