@@ -17,7 +17,8 @@ from dpcnn.nn.models import describe
 from dpcnn.options import NETWORK, Options
 from dpcnn.run import metadata
 
-PACKAGE = str(Path(__file__).parent)
+# Files on the way to an error that are not the user's.
+OURS = (f"{Path(__file__).parent}/", "<frozen", importlib.__file__)
 EXPECTED = "MODULE:FUNCTION such as my_module:build"
 
 
@@ -114,18 +115,16 @@ def users_code(where: str) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        words = traceback.format_exception_only(error)[-1].strip()
+        words = error if isinstance(error, DpcnnError) else f"{type(error).__name__}: {error}"
         place = _place(error)
-        raise OptionError(
-            f"{where}: {error if isinstance(error, DpcnnError) else words}"
-            + (f" ({place})" if place else "")
-        ) from error
+        line = f"{where}: {words} ({place})" if place else f"{where}: {words}"
+        raise OptionError(" ".join(line.split())) from error
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line that raised, the last one that is the user's; nothing without."""
+    """Return the last line of the user's files on the way to the error; nothing without one."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}"
+        return ""  # its text says it
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith((PACKAGE, "<frozen", importlib.__file__))]
+    own = [frame for frame in frames if not frame.filename.startswith(OURS)]
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""

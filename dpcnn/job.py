@@ -112,7 +112,7 @@ def call(
             return work(job, options)
     except BaseException as error:
         if comm.size > 1 and not getattr(error, "collective", False):
-            _leave(job, _work(job, partial(_raise, error)))
+            os._exit(_leave(job, _work(job, partial(_raise, error))))
         if isinstance(error, Exception) and not isinstance(error, DpcnnError):
             job.keep_error(comm.rank, traceback.format_exc())
         if comm.rank == 0 and getattr(error, "final", True):

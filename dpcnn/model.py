@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ class Model:
     """A trained network, with the options it was trained with and the checkpoint it came from."""
 
     network: Network
-    options: Options
-    checkpoint: Checkpoint
+    options: Options = field(repr=False)
+    checkpoint: Checkpoint = field(repr=False)
 
     def probabilities(self, images: ArrayLike) -> Array:
         """Return the probability of each class for each image, (N, classes) float32.
@@ -54,6 +54,13 @@ def load(path: str | Path, network: Sequence[Layer] | None = None) -> Model:
 
     network: the layers it was trained with, needed where some are not of dpcnn.nn. Raises
     CheckpointError for what cannot be read or is of another network.
+
+    >>> import dpcnn, numpy
+    >>> run = dpcnn.train(dataroot="digits", max_steps=20, progress="silent")
+    >>> model = dpcnn.load(run.directory)
+    >>> images = numpy.zeros((3, 28, 28))
+    >>> model.predict(images).shape, model.probabilities(images).shape
+    ((3,), (3, 10))
     """
     return restore(read(Path(path)), network)
 

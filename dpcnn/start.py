@@ -62,30 +62,32 @@ def prepare(
     trainer = Trainer(options, network, dataset, comm, out, start.directory)
     if start.checkpoint is not None:
         trainer.restore(start.checkpoint)
-    environment = describe(__version__, comm.hosts, comm.library, threads)
-
-    directory = start.directory
-
-    def create() -> None:
-        directory.create(options.as_dict(), environment, trainer.metrics)
-
     with contextlib.ExitStack() as undo:
         # Before a step that all ranks make together: once the header is out, no rank dies of a
         # signal.
         undo.enter_context(trainer.requests)
-        undo.callback(directory.release)
-        comm.together(create, only=comm.rank == 0)
-        path = comm.bcast(directory.path)
-        if comm.rank != 0:
-            directory.join(path)
-        if options.reduce == "exact" and threads != 1:
-            out.warn(
-                f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of"
-                " one"
-            )
-        out.header(header(trainer, threads), layer_table(network))
+        undo.callback(trainer.directory.release)
+        _begin(trainer, threads)
         undo.pop_all()
     return trainer
+
+
+def _begin(trainer: Trainer, threads: int) -> None:
+    """Make the run directory this run's, and print the header; collective."""
+    options, comm, directory = trainer.options, trainer.comm, trainer.directory
+    environment = describe(__version__, comm.hosts, comm.library, threads)
+    comm.together(
+        lambda: directory.create(options.as_dict(), environment, trainer.metrics),
+        only=comm.rank == 0,
+    )
+    path = comm.bcast(directory.path)
+    if comm.rank != 0:
+        directory.join(path)
+    if options.reduce == "exact" and threads != 1:
+        trainer.console.warn(
+            f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"
+        )
+    trainer.console.header(header(trainer, threads), layer_table(trainer.network))
 
 
 def _own_layers(

@@ -79,10 +79,8 @@ def train(network: Sequence[Layer] | None = None, **options: Any) -> Run:
     ... )
     >>> len(run.metrics), run.accuracy > 0.5
     (2, True)
-    >>> model = dpcnn.load(run.directory)
-    >>> model.network
-    Network(Convolution(8 x 5x5, stride 1, padding 0) -> ReLU() -> MaxPooling(2x2, stride 2x2) -> \
-Flatten() -> Dense(10))
+    >>> run.model.network.layers[2]
+    MaxPooling(2x2, stride 2x2)
     """
     return call(lambda: keywords(options), lambda job, given: _call(job, given, network), _threads)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dpcnn import nn
 from dpcnn.data import hdf5
-from dpcnn.errors import CheckpointError, DataError
-from dpcnn.model import load
-from dpcnn.nn.layers import Convolution, Dense, Flatten, ReLU
+from dpcnn.errors import CheckpointError, DataError, DpcnnError
+from dpcnn.model import load, restore
+from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, MaxPooling, ReLU
 from dpcnn.nn.models import describe, described, tutorial
 from tests.launching import run
 
@@ -83,24 +85,94 @@ def test_another_network_is_refused(trained):
 
 
 def test_a_description_gives_the_layers_it_was_made_from():
-    layers = tutorial(5, (3, 4), 2, 1, 7)
+    layers = [
+        *(*tutorial(5, (3, 4), 2, 1, 7), Convolution(3, 5)),
+        *(MaxPooling(2), AveragePooling((1, 3), 2), MaxPooling((2, 2), (1, 3))),
+    ]
     again = described(json.loads(json.dumps(describe(layers))))
     assert list(map(repr, again)) == list(map(repr, layers))
+    assert describe(again) == describe(layers)
+
+
+def test_a_layer_of_the_user_is_never_taken_for_one_of_ours():
+    class Dense(nn.Dense):
+        pass
+
+    description = describe([Dense(10)])
+    assert description == [{"layer": "own.Dense", "outputs": 10}]
+    with pytest.raises(ValueError, match=r"found layer 'own\.Dense'"):
+        described(description)
+
+
+HOSTILE = {
+    "Layer": [{}],
+    "Pooling": [{"window": 2}],
+    "os.system": [{"command": 1}],
+    "own.Layer": [{}],
+    "": [{}],
+    "Dense": [{}, {"outputs": 10, "more": 1}, {"outputs": 10, "self": 1}, {"inputs": 3}],
+    "Flatten": [{"axis": 1}],
+    "ReLU": [{"self": None}],
+}
+WRONG = [-1, 0, 65537, 2**63 - 1, True, False, None, "3", "", 1.0, 1e300, float("nan"), [], [3]]
+WRONG += [[1, 0], [0, 1], [1, 2, 3], [1, 1 << 40], [1, "1"], [True, 1], [1.0, 2], [None, None]]
+SOUND = {
+    "Convolution": {"filters": 3, "filter_size": [2, 2], "stride": 1, "padding": 0},
+    "Dense": {"outputs": 10},
+    "MaxPooling": {"window": [2, 2], "stride": [2, 2]},
+    "AveragePooling": {"window": [2, 2], "stride": [2, 2]},
+}
+
+
+def sound_too(layer: str, name: str, value: object) -> bool:
+    """Tell whether the value is right all the same: no padding, a stride that is the window."""
+    if name == "padding":
+        return value == 0 and type(value) is int
+    return layer.endswith("Pooling") and name == "stride" and value is None
+
+
+@pytest.mark.parametrize("layer", HOSTILE)
+def test_a_description_of_anything_else_is_refused(layer):
+    for settings in HOSTILE[layer]:
+        with pytest.raises(ValueError, match="found"):
+            described([{"layer": layer} | settings])
 
 
 @pytest.mark.parametrize(
-    "description",
-    [
-        [{"layer": "Layer"}],
-        [{"layer": "os.system", "command": 1}],
-        [{}],
-        [{"layer": "Dense"}],
-        [{"layer": "Dense", "outputs": -1}],
-        [{"layer": "Dense", "outputs": 10, "more": 1}],
-        [{"layer": "Dense", "outputs": True}],
-        [{"layer": "Convolution", "filters": 1, "filter_size": [2, 1 << 40]}],
-    ],
+    ("layer", "name"), [(layer, name) for layer, values in SOUND.items() for name in values]
 )
-def test_a_description_of_anything_else_is_refused(description):
-    with pytest.raises(ValueError, match="found"):
-        described(description)
+def test_a_wrong_setting_is_refused_by_name(layer, name):
+    described([{"layer": layer} | SOUND[layer]])
+    for value in WRONG:
+        if sound_too(layer, name, value):
+            continue
+        with pytest.raises(ValueError, match=f"{layer}'s {name} is "):
+            described([{"layer": layer} | SOUND[layer] | {name: value}])
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_a_description_of_no_or_too_many_layers_is_refused(count):
+    with pytest.raises(ValueError, match="expected 1 to 1,000"):
+        described([{"layer": "ReLU"}] * count)
+
+
+# Sound layers in an order, or of sizes, that no network has.
+MISFITS = [
+    ([Flatten(), Convolution(1, 1)], "convolution1, .* takes maps"),
+    ([Flatten(), MaxPooling(2)], "maxpooling1, .* takes maps"),
+    ([Convolution(1, 1)], r"the network's output is \(1, 28, 28\), expected \(10,\)"),
+    ([Flatten()], r"the network's output is \(784,\)"),
+    ([Dense(10)], "takes flat input"),
+    ([Flatten(), Dense(11)], r"output is \(11,\)"),
+    ([MaxPooling(29), Flatten(), Dense(10)], "29x29 does not fit into 28x28"),
+    ([Convolution(3, 5, 2), Flatten(), Dense(10)], r"\(28 - 5 \+ 2\*0\)/2 \+ 1 = 12.5"),
+    ([Flatten(), *(Dense(65536) for _ in range(900)), Dense(10)], "holds .* parameters"),
+]
+
+
+@pytest.mark.parametrize(("layers", "words"), MISFITS)
+def test_a_checkpoint_whose_layers_do_not_fit_is_refused_in_one_line(trained, layers, words):
+    sound = load(trained).checkpoint
+    with pytest.raises(DpcnnError, match=words) as refusal:
+        restore(replace(sound, network=describe(layers)))
+    assert len(str(refusal.value).splitlines()) == 1

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 IN_TEXT = re.findall(r"`((?:launch/|python -m dpcnn)[^`]* [^`]*)`", README)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
 
 # What shortens a command that would take minutes or the network.
@@ -34,6 +35,8 @@ def copy(tmp_path_factory):
     target = tmp_path_factory.mktemp("fresh") / "dpcnn"
     ignored = shutil.ignore_patterns(".venv*", "runs", ".git", ".*_cache", "*.egg-info")
     shutil.copytree(ROOT, target, ignore=ignored)
+    [network] = PYTHON
+    (target / "my_network.py").write_text(network)
     return target
 
 
@@ -46,6 +49,7 @@ def environment() -> dict[str, str]:
 
 def test_every_command_works_in_a_fresh_copy(copy):
     assert len(COMMANDS) > 8, "the README's commands were not found"
+    own = []
     for command in COMMANDS:
         result = subprocess.run(
             ["bash", "-c", f"{command} {SHORTER.get(command, '')}"],
@@ -58,3 +62,7 @@ def test_every_command_works_in_a_fresh_copy(copy):
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         assert result.stdout.strip(), f"{command} printed nothing"
+        if "my_network" in command:
+            own += re.findall("^Weights SHA-256: (.*)", result.stdout, re.MULTILINE)
+    assert len(own) == 2
+    assert own[0] == own[1]

@@ -55,6 +55,7 @@ URL = "expected an http:// or https:// URL"
 DIRECTORY = "expected a directory to write to"
 MEMORY = ("training on 2 ranks takes about ", " GiB of memory, expected at most the ")
 LONG = "n" * 300
+TUTORIAL = "--model dpcnn.nn.models:tutorial"
 
 # The words of the command line, and what the line must say.
 OPTIONS: dict[str, tuple[str, Words]] = {
@@ -103,6 +104,24 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "mirror: nobody there": (
         "--dataroot mnist --mirror http://127.0.0.1:1/",
         ("http://127.0.0.1:1/", "refused", "name a file with --dataroot FILE"),
+    ),
+    "model: empty": ("--model=", ("--model is '', expected text or none",)),
+    "model: no colon": ("--model net", ("--model is 'net', expected MODULE:FUNCTION such as",)),
+    "model: missing": ("--model gone:build", ("--model gone:build: no module gone in ",)),
+    "model: no function": (f"{TUTORIAL}s", ("models.py has nothing of the name tutorials",)),
+    "model: no layers": ("--model dpcnn.files:stat", ("has a module of the name stat",)),
+    "model: other classes": (f"{TUTORIAL} --num_class 12", ("output is (10,), expected (12,)",)),
+    "model: other images": (
+        f"{TUTORIAL} --img_height 4",
+        ("convolution1, Convolution(32 x 7x7", "output height (4 - 7 + 2*1)/1 + 1 = 0, expected"),
+    ),
+    "model: and the tutorial's options": (
+        f"{TUTORIAL} --stride 2 --n_filter 3",
+        ("found --n_filter, --stride beside layers of your own, expected one or the other",),
+    ),
+    "resume: other model": (
+        f"--resume run {TUTORIAL}",
+        ("the checkpoint is of the network", "'filters': 2", "found", "'filters': 32"),
     ),
     "dataroot: empty": ("--dataroot=", ("--dataroot is '', expected text",)),
     "dataroot: misspelt": ("--dataroot minst", ("minst: no such file or directory",)),

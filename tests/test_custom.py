@@ -1,0 +1,182 @@
+"""What may be wrong with a user's network, each in one line that says where."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpcnn.building import build
+from dpcnn.custom import checked, import_layers
+from dpcnn.errors import OptionError
+from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.nn.models import describe
+from dpcnn.options import Options
+from tests.networks import Swish, two_convolutions
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Write a module into the current directory, which Python does not look into by itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", ".")])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(code: str) -> str:
+        name = f"my_module_{next(numbers)}"  # a module is imported once
+        (tmp_path / f"{name}.py").write_text(f"from dpcnn.nn import *\n{code}\n")
+        return name
+
+    return write
+
+
+def line_of(refused: pytest.ExceptionInfo[OptionError]) -> str:
+    line = str(refused.value)
+    assert len(line.splitlines()) == 1
+    return line
+
+
+def test_a_module_of_the_current_directory_is_found_with_what_it_imports(module: Any) -> None:
+    sizes = module("SIZES = [7, 10]")
+    name = module(f"from {sizes} import SIZES\ndef build(): return [Dense(n) for n in SIZES]")
+    assert describe(import_layers(f"{name}:build")) == describe([Dense(7), Dense(10)])
+
+
+def test_a_file_of_the_current_directory_replaces_no_module(module: Any, tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").write_text("raise ValueError('imported')")
+    name = module("import statistics\ndef build(): return [Dense(int(statistics.mean([10])))]")
+    sys.modules.pop("statistics", None)
+    assert describe(import_layers(f"{name}:build")) == describe([Dense(10)])
+
+
+def test_a_module_in_a_package_is_found(module: Any, tmp_path: Path) -> None:
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package/net.py").write_text("from dpcnn.nn import *\nbuild = lambda: [ReLU()]")
+    assert describe(import_layers("my_package.net:build")) == describe([ReLU()])
+
+
+# The module, and what the line says: {} is the module's name.
+MODULES = {
+    "no function": ("", "{}.py has nothing of the name build, expected a function"),
+    "a list": ("build = [Dense(10)]", "{}.py has a list of the name build, expected a function"),
+    "a syntax error": ("\ndef build(:", "SyntaxError: invalid syntax ({}.py, line 3)"),
+    "an error of the module": ("1 / 0", "ZeroDivisionError: division by zero ({}.py, line 2)"),
+    "a missing module": ("import gone", "No module named 'gone' ({}.py, line 2)"),
+    "an exit": ("import sys\nsys.exit('no')", "SystemExit: no ({}.py, line 3)"),
+    "an error of the function": (
+        "def build():\n    return nothing",
+        "NameError: name 'nothing' is not defined ({}.py, line 3)",
+    ),
+    "an argument": ("def build(classes): pass", "missing 1 required positional argument"),
+    "a wrong layer": (
+        "def build():\n    return [Convolution(0, 3)]",
+        "Convolution's filters is 0, expected an integer from 1 to 65536 ({}.py, line 3)",
+    ),
+    "nothing": ("def build(): pass", "the network is None, expected a list of layers"),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_a_module_that_makes_no_network_is_refused(case: str, module: Any) -> None:
+    code, words = MODULES[case]
+    name = module(code)
+    with pytest.raises(OptionError) as refused:
+        import_layers(f"{name}:build")
+    line = line_of(refused)
+    assert line.startswith(f"--model {name}:build: ")
+    assert words.replace("{}", name) in line.replace(f"{Path.cwd()}/", "")
+
+
+@pytest.mark.parametrize("model", ["net", "net:", ":build", ":"])
+def test_what_is_no_module_and_function_is_refused(model: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        import_layers(model)
+    assert line_of(refused) == (
+        f"--model is {model!r}, expected MODULE:FUNCTION such as my_module:build"
+    )
+
+
+@pytest.mark.parametrize("model", ["gone:build", "gone.net:build", "net.py:build", "json.gone:f"])
+def test_a_module_that_is_not_there_is_named(model: str, module: Any) -> None:
+    Path("net.py").touch()
+    with pytest.raises(OptionError) as refused:
+        import_layers(model)
+    assert "no module " in line_of(refused)
+    assert f" in {Path.cwd()} or on PYTHONPATH" in line_of(refused)
+
+
+class Unkept(Swish):
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__(factor)
+
+
+class Unmade(Layer):
+    def __init__(self) -> None:
+        pass
+
+
+class Function(Swish):
+    def __init__(self, slope: Any = abs) -> None:
+        super().__init__(slope)
+
+
+relu = ReLU()
+LISTS: list[tuple[Any, str]] = [
+    (3, "the network is 3, expected a list of layers"),
+    ([], "the network is [], expected a list of layers"),
+    (Dense(10), "the network is Dense(10), expected a list of layers"),
+    ([relu, "relu"], "layer 2 is 'relu', expected a layer of dpcnn.nn or a subclass of Layer"),
+    ([ReLU, Dense(10)], "layer 1 is the class ReLU, expected ReLU(...)"),
+    ([relu, Flatten(), relu], "layer 3 is the same object as layer 1, expected another"),
+    ([Unkept()], "layer 1 is a Unkept that does not keep what it was made with"),
+    ([Unmade()], "layer 1 is a Unmade whose __init__ does not call super().__init__()"),
+    ([Function()], "slope of a layer of network is <built-in function abs>, expected a text"),
+    ([Swish([[1.0]])], "slope of a layer of network is [[1.0]]"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("layers", "words"), LISTS)
+def test_what_is_no_list_of_layers_is_refused_by_its_place(layers: Any, words: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        checked(layers)
+    assert words in line_of(refused)
+
+
+def test_an_error_in_a_users_layer_names_file_and_line() -> None:
+    class Broken(Swish):
+        def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+            raise ValueError("no such\nshape")
+
+    with pytest.raises(OptionError) as refused:
+        build(Options(), own=[Broken(), Flatten(), Dense(10)])
+    assert line_of(refused).startswith("the network: ValueError: no such shape (")
+    assert "tests/test_custom.py, line " in line_of(refused)
+
+
+def test_a_network_too_large_is_refused_without_the_tutorials_options() -> None:
+    layers = [Flatten(), *(Dense(65536) for _ in range(50)), Dense(10)]
+    with pytest.raises(OptionError) as refused:
+        build(Options(), own=layers)
+    assert "GiB of memory, expected at most" in line_of(refused)
+    assert "--minibatch_size 64" in line_of(refused)
+    assert "n_filter" not in line_of(refused)
+
+
+def test_a_network_without_parameters_is_refused() -> None:
+    with pytest.raises(OptionError, match="has no parameters"):
+        build(Options(img_height=2, img_width=5), own=[Flatten()])
+
+
+def test_the_users_layers_stay_as_they_are() -> None:
+    layers = two_convolutions()
+    first, second = build(Options(), own=layers), build(Options(), own=layers)
+    first.initialize(0)
+    second.parameters.fill(1)
+    assert first.layers[0].W.std() > 0
+    assert not hasattr(layers[0], "W")
+    assert isinstance(layers[0], Convolution)
