@@ -47,20 +47,28 @@ ALLOWED = {
         *ROOMS,
     },
     "start": {"__init__", "building", "custom", "errors", "options", "trainer", *ROOMS},
+    "report": {
+        *("errors", "options", "outcome", "untrusted", "building", "model", "confusion"),
+        *("data", "run", "report"),
+    },
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and
 # what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
 ENTRY = {"errors", "options", "commandline", "job"}
 ENTRY_LATER = {
     "start", "trainer", "building", "custom", "model", "position", "evaluation", "confusion",
-    "tables", "run", "data", "bench",
+    "tables", "run", "data", "bench", "report",
 }  # fmt: skip
 
 # What is imported before the BLAS threads are set, besides the entry files.
 EARLY = ("__init__", "errors", "files", "options", "commandline", "blas", "outcome", "job")
 EARLY += ("parallel/launcher", "train", "training")
 H5PY = {"untrusted.py", "data/hdf5.py", "run/checkpoint.py"}
-OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": H5PY}
+DRAWING = {
+    f"report/{name}.py"
+    for name in ("charts", "figures", "parts", "pictures", "timecharts", "write")
+}
+OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": H5PY, "matplotlib": DRAWING}
 
 
 @cache
@@ -69,8 +77,9 @@ def tree(file: str) -> ast.Module:
 
 
 def place(file: str) -> str:
-    """Return the room of a file, or its own name at the top."""
-    return file.split("/")[0].removesuffix(".py")
+    """Return the room of a file, or its own name at the top; an entry of a room has its own."""
+    own = "/" not in file or file.endswith("/__main__.py")
+    return file.removesuffix(".py") if own else file.split("/")[0]
 
 
 def entries() -> list[str]:
@@ -135,7 +144,7 @@ def test_an_entry_file_reads_its_command_line_before_it_imports_the_rest(file: s
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_mpi4py_and_h5py_are_imported_in_their_places_only(file: str) -> None:
+def test_mpi4py_h5py_and_matplotlib_are_imported_in_their_places_only(file: str) -> None:
     used = outside(imports(ast.walk(tree(file))))
     assert {name for name in OUTSIDE if name in used and file not in OUTSIDE[name]} == set()
 

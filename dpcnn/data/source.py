@@ -11,8 +11,23 @@ from dpcnn.errors import DataError
 
 DIGITS = "digits"
 MNIST = "mnist"
+AUTO = "auto"
 NEAR = (Path("MNISTdata.hdf5"), Path("../MNISTdata.hdf5"))
 DIGITS_TRAIN, DIGITS_TEST = 12_000, 2_000
+
+
+def find(dataroot: str) -> str | None:
+    """Return `digits` or the path of a file, None where MNIST would have to be downloaded."""
+    near = (path for path in NEAR if dataroot == AUTO and path.is_file())
+    if found := next(near, None):
+        return str(found)
+    if dataroot not in (AUTO, MNIST):
+        return dataroot
+    try:
+        cached = mnist.cached()
+    except DataError:  # no cache directory: `fetch` says so
+        cached = None
+    return None if cached is None else str(cached)
 
 
 def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None]) -> str:
@@ -21,16 +36,13 @@ def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[s
     For one rank of the job alone. Raises DataError if MNIST was asked for and cannot be had; with
     `auto` the built-in digits take its place and `warn` is told.
     """
-    if dataroot == MNIST:
-        return str(mnist.fetch(mirror, progress))
-    if dataroot != "auto":
-        return dataroot
-    near = next((path for path in NEAR if path.is_file()), None)
-    if near is not None:
-        return str(near)
+    if (found := find(dataroot)) is not None:
+        return found
     try:
         return str(mnist.fetch(mirror, progress))
     except DataError as error:
+        if dataroot == MNIST:
+            raise
         warn(f"no MNIST here: training on the BUILT-IN DIGITS, which are not MNIST ({error})")
         return DIGITS
 
