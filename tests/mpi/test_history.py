@@ -47,13 +47,14 @@ def test_the_seconds_of_every_rank_add_up(small, tmp_path):
 
 SLOW = """
 import sys, time
-from dpcnn import train, trainer
+from dpcnn import trainer
+from dpcnn.training import main
 evaluate = trainer.evaluate
 def slow(*arguments):
     time.sleep(1)
     return evaluate(*arguments)
 trainer.evaluate = slow
-sys.exit(train.main())
+sys.exit(main())
 """
 
 
