@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from itertools import chain, pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpcnn.data.sampler import (
+    SHUFFLES,
+    StreamOrder,
     auto_microbatch_size,
+    coming,
     epoch_order,
     minibatch,
     shard,
     shard_bounds,
     steps_in_epoch,
+    stream_order,
 )
 
 sweep = settings(derandomize=True, deadline=None, max_examples=100)
@@ -110,3 +117,113 @@ def test_every_rank_has_work_when_there_are_images_enough(size: int, more: int) 
     microbatch = auto_microbatch_size(images.size, size)
     assert 1 <= microbatch <= 16
     assert all(shard(images, microbatch, rank, size) for rank in range(size))
+
+
+orders = st.builds(
+    StreamOrder,
+    images=st.integers(0, 300),
+    chunk=st.integers(1, 40),
+    window=st.integers(1, 9),
+    key=st.none() | st.tuples(st.integers(0, 2**63), st.integers(0, 99)),
+)
+
+
+@sweep
+@given(orders)
+def test_a_stream_order_is_a_permutation(order: StreamOrder) -> None:
+    assert len(order) == order.images
+    np.testing.assert_array_equal(np.sort(order[:]), np.arange(order.images))
+
+
+@sweep
+@given(orders, st.integers(0, 300), st.integers(0, 300))
+def test_any_slice_of_a_stream_order_is_that_of_the_whole(
+    order: StreamOrder, first: int, last: int
+) -> None:
+    np.testing.assert_array_equal(order[first:last], order[:][first:last])
+
+
+@sweep
+@given(orders)
+def test_no_two_windows_of_a_stream_order_share_a_chunk(order: StreamOrder) -> None:
+    windows = [order[first:last] // order.chunk for first, last in pairwise(order.bounds)]
+    chunks = [np.unique(window) for window in windows]
+    assert all(0 < each.size <= order.window for each in chunks)
+    assert sum(each.size for each in chunks) == math.ceil(order.images / order.chunk)
+
+
+@sweep
+@given(
+    st.integers(1, 300),
+    st.integers(1, 2**20),
+    st.integers(0, 2**63 - 1),
+    st.integers(1, 99),
+    st.sampled_from(SHUFFLES),
+)
+def test_a_stream_order_depends_on_seed_and_epoch_only(
+    images: int, values: int, seed: int, epoch: int, shuffle: str
+) -> None:
+    def order(epoch: int) -> list[int]:
+        return stream_order(images, values, seed, epoch, shuffle)[:].tolist()
+
+    first = order(epoch)
+    np.random.default_rng().permutation(100)
+    assert order(epoch) == first
+    if shuffle != "epoch":
+        assert order(epoch + 1) == first
+    if shuffle == "none":
+        assert first == list(range(images))
+
+
+def test_seed_epoch_and_window_each_change_a_stream_order() -> None:
+    orders = [StreamOrder(90, 10, 3, key) for key in ((1, 1), (1, 2), (2, 1), (1, 0))]
+    assert len({tuple(order[:]) for order in orders}) == 4
+    whole = StreamOrder(90, 45, 1, (1, 1))
+    within = [np.argsort(whole[:45]).tolist(), np.argsort(whole[45:]).tolist()]
+    assert within[0] != within[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "chunk", "window"),
+    [
+        (784, 334, 128),
+        (3 * 32 * 32, 85, 128),
+        (3 * 224 * 224, 1, 222),
+        (1, 2**18, 128),
+        (2**25, 1, 1),
+        (2**36, 1, 1),
+    ],
+)
+def test_chunks_and_windows_follow_from_the_size_of_an_image(
+    values: int, chunk: int, window: int
+) -> None:
+    """Other sizes would be other bits."""
+    assert stream_order(1000, values, 0, 1) == StreamOrder(1000, chunk, window, (0, 1))
+
+
+@sweep
+@given(orders, st.integers(1, 80), st.integers(1, 20), sizes, st.data())
+def test_what_is_read_ahead_is_what_the_steps_load(
+    order: StreamOrder, minibatch_size: int, microbatch: int, size: int, data: st.DataObject
+) -> None:
+    steps = steps_in_epoch(len(order), minibatch_size)
+    first = data.draw(st.integers(0, steps))
+    rank = data.draw(st.integers(0, size - 1))
+    loaded = [
+        micro.tolist()
+        for step in range(first, steps)
+        for micro in shard(minibatch(order, step, minibatch_size), microbatch, rank, size)
+    ]
+    pieces = [
+        piece.tolist() for piece in coming(order, first, minibatch_size, microbatch, rank, size)
+    ]
+    assert [*chain(*pieces)] == [*chain(*loaded)]
+    ends = set(np.cumsum([len(micro) for micro in loaded]))
+    assert ends >= set(np.cumsum([len(piece) for piece in pieces]))
+    assert len(pieces) <= len(order.bounds) - 1
+
+
+def test_an_order_in_memory_comes_in_one_piece() -> None:
+    order = epoch_order(100, seed=0, epoch=1)
+    [piece] = coming(order, 1, 30, 10, rank=1, size=3)
+    assert piece.tolist() == [*order[40:50], *order[70:80]]
