@@ -36,6 +36,12 @@ class DataError(DpcnnError):
     exit_code = 2
 
 
+class ReadError(DpcnnError):
+    """A dataset that could be read and no longer can: a disk is broken, a file was cut off."""
+
+    final = False
+
+
 class CheckpointError(DpcnnError):
     """A checkpoint that cannot be read, or does not belong to this run."""
 

@@ -59,6 +59,13 @@ class Options:
     test_limit: int | None = option(
         None, "data", "test on the first N images only", low=1, high=BIG, nothing="all"
     )
+    stream: bool = option(
+        False,
+        "data",
+        "for images that the memory cannot hold: read them from the file while training, in a"
+        " shuffled order of its own (other bits). What is not uint8, or compressed, is unpacked"
+        " first, into TMPDIR or /var/tmp",
+    )
     num_class: int = option(10, "data", "number of classes", low=2, high=65536)
     num_channel: int = option(1, "data", "channels of an image", low=1, high=4096)
     img_height: int = option(28, "data", "height of an image in pixels", low=1, high=4096)
@@ -285,4 +292,6 @@ def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) 
 
 
 def _word(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is given
     return str(TABLE[name].metadata["nothing"] if value is None else value)

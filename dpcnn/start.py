@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from dpcnn.building import build, check_memory, image_shape
 from dpcnn.custom import import_layers, own_layers
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
-from dpcnn.data.sampler import auto_microbatch_size
+from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.nn.layers import Layer
 from dpcnn.nn.models import describe as describe_layers
@@ -237,7 +236,8 @@ def open_dataset(options: Options, comm: Communicator, console: Console) -> Data
     """Return the dataset, one copy of it for all ranks of a node; collective.
 
     Rank 0 finds or downloads it; the first rank of each node reads it and writes the arrays to a
-    file that its neighbours map. Raises DataError.
+    file that its neighbours map. With --stream it stays on the disk, where each rank has it open.
+    Raises DataError.
     """
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
     root = comm.together(
@@ -248,26 +248,33 @@ def open_dataset(options: Options, comm: Communicator, console: Console) -> Data
     assert root is not None, "rank 0 has found a dataset or raised"
     shape = image_shape(options)
 
-    def load() -> Dataset:
-        dataset = source.load(root, shape, options.num_class)
-        dataset = dataset.limited(options.train_limit, options.test_limit)
-        check(dataset, shape, options.num_class, comm.size)
-        return dataset
+    with source.scratch(options.stream) as name:
+        folder = Path(name)
 
-    dataset = comm.together(load, only=comm.node.rank == 0)
-    return _share(dataset, comm.node)
+        def load() -> Dataset:
+            stored = folder if options.stream else None
+            dataset = source.load(root, shape, options.num_class, stored)
+            dataset = dataset.limited(options.train_limit, options.test_limit)
+            check(dataset, shape, options.num_class, comm.size)
+            return dataset
+
+        dataset = comm.together(load, only=comm.node.rank == 0)
+        return _share(dataset, comm.node, None if options.stream else folder / "dataset")
 
 
-def _share(dataset: Dataset | None, node: Communicator) -> Dataset:
-    """Return the first rank's dataset on every rank of the node, in memory that they share."""
+def _share(dataset: Dataset | None, node: Communicator, path: Path | None) -> Dataset:
+    """Return the first rank's dataset on every rank of the node; None: it is on the disk already.
+
+    Else it is written to a new file, which is memory that they share.
+    """
     if node.size == 1:
         assert dataset is not None, "the first rank of the node has read it"
         return dataset
-    with tempfile.TemporaryDirectory(prefix="dpcnn-") as folder:
-        mapped = node.bcast(write_mapped(dataset, Path(folder) / "dataset") if dataset else None)
-        assert mapped is not None, "the first rank of the node has read it"
-        shared = mapped.open()
-        node.allgather(None)  # all have it open: the file may go, its pages stay
+    mapped = None if dataset is None or path is None else write_mapped(dataset, path)
+    mapped, stored = node.bcast((mapped, dataset if path is None else None))
+    shared = stored if mapped is None else mapped.open()
+    assert shared is not None, "the first rank of the node has read it"
+    node.allgather(None)  # all have it open: the files may go, their contents stay
     return shared
 
 
@@ -279,6 +286,7 @@ def header(trainer: Trainer, threads: int) -> dict[str, str]:
     facts = {
         "dataset": data.source,
         "images": f"{len(data.train):,} to train on, {len(data.test):,} to test on, {shape}",
+        **_streaming(options, data),
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
         "MPI": comm.library,
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
@@ -292,6 +300,17 @@ def header(trainer: Trainer, threads: int) -> dict[str, str]:
     if trainer.position.step:
         facts["resumed"] = f"after step {trainer.position.step}, epoch {trainer.position.epoch}"
     return facts
+
+
+def _streaming(options: Options, dataset: Dataset) -> dict[str, str]:
+    """Return a line for the header if the images stay on the disk: what the order depends on."""
+    order = dataset.train.order(options.seed, 1, options.shuffle)
+    if not isinstance(order, StreamOrder):
+        return {}
+    return {
+        "stream": f"read in chunks of {order.chunk:,} images,"
+        f" shuffled in windows of {order.chunk * order.window:,}"
+    }
 
 
 def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:

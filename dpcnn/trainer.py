@@ -64,11 +64,11 @@ class Trainer:
         self.requests = StopRequests()
         self.reduction = self._new_reduction()
         self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
+        self.microbatch_size = options.microbatch_size or sampler.AUTO_MICROBATCH
         self.interval, self.unit = options.checkpoint_interval()
         own = dataset.fingerprint() if comm.node.rank == 0 else ""
         self.fingerprint = common_fingerprint(comm.allgather(own), comm.hosts, dataset.source)
-        self.position = Position()
-        self.spending = Spending()
+        self.position, self.spending = Position(), Spending()
         self.metrics: list[metrics.Metrics] = []
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
         self.stop: signal.Signals | None = None
@@ -205,10 +205,13 @@ class Trainer:
         if position.epoch_step == self.steps_in_epoch and self.stop is None:
             self._finish_epoch()
 
-    def epoch_order(self) -> sampler.Indices:
-        """Return the order of the images in the epoch in progress."""
-        options, images = self.options, len(self.dataset.train)
-        return sampler.epoch_order(images, options.seed, self.position.epoch, options.shuffle)
+    def epoch_order(self) -> sampler.Order:
+        """Return the order of the images in the epoch in progress, which may be read ahead."""
+        options, position, train = self.options, self.position, self.dataset.train
+        order = train.order(options.seed, position.epoch, options.shuffle)
+        shard = options.minibatch_size, self.microbatch_size, self.comm.rank, self.comm.size
+        train.read_ahead(sampler.coming(order, position.epoch_step, *shard))
+        return order
 
     def replay_epoch(self) -> None:
         """Make the rest of the epoch's steps and go to the next: no evaluation, nothing is kept."""
@@ -217,13 +220,12 @@ class Trainer:
             self.step(order)
         self.position = self.position.next_epoch()
 
-    def step(self, order: sampler.Indices) -> Sums:
+    def step(self, order: sampler.Order) -> Sums:
         """Make one step of the epoch with this order; return the minibatch's sums."""
         started = time.perf_counter()
-        options, network, position = self.options, self.network, self.position
+        options, network, position, comm = self.options, self.network, self.position, self.comm
         minibatch = sampler.minibatch(order, position.epoch_step, options.minibatch_size)
-        microbatch = options.microbatch_size or sampler.AUTO_MICROBATCH
-        for indices in sampler.shard(minibatch, microbatch, self.comm.rank, self.comm.size):
+        for indices in sampler.shard(minibatch, self.microbatch_size, comm.rank, comm.size):
             logits = network.forward(self.dataset.train.load(indices))
             labels = self.dataset.train.labels[indices]
             loss = softmax_cross_entropy(logits, labels, minibatch.size)
@@ -232,17 +234,17 @@ class Trainer:
                 network.gradient, loss=loss.loss, correct=loss.correct, images=indices.size
             )
         self.reduction.add_scalars(**self.requests.flags())
-        computed, waited = time.perf_counter(), self.comm.waited
+        computed, waited = time.perf_counter(), comm.waited
         sums = self.reduction.allreduce(network.gradient)
         reduced = time.perf_counter()
         self.optimizer.step(network.parameters, network.gradient, options.lr)
         position.step += 1
         position.epoch_step += 1
-        self.comm.last_step = position.step
+        comm.last_step = position.step
         for name in COUNTS:
             setattr(position, name, getattr(position, name) + sums[name])
         ended = time.perf_counter()
-        waited = self.comm.waited - waited
+        waited = comm.waited - waited
         position.seconds += ended - started
         self.spending.steps += 1
         for sums_of in (position, self.spending):

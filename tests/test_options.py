@@ -21,7 +21,7 @@ DEFAULTS = {
     "max_steps": None, "reduce": "exact",
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
-    "tensorboard": False,
+    "tensorboard": False, "stream": False,
 }  # fmt: skip
 WORDS = {
     "mirror": "none", "train_limit": "all", "test_limit": "all", "microbatch_size": "auto",

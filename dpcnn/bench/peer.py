@@ -80,7 +80,8 @@ def _data(dataroot: str) -> tuple[Any, Any, Any]:
     from dpcnn.data import source
 
     dataset = source.load(dataroot, (1, 28, 28), 10)
-    images = [torch.from_numpy(part.images / 255).float() for part in (dataset.train, dataset.test)]
+    sets = (dataset.train.images[:], dataset.test.images[:])
+    images = [torch.from_numpy(each / 255).float() for each in sets]
     return images[0], torch.from_numpy(dataset.train.labels).long(), images[1]
 
 

@@ -1,4 +1,4 @@
-"""Labelled images in memory: uint8 or float32, loaded as (C, H, W, N) micro-batches.
+"""Labelled images: uint8 or float32, loaded as (C, H, W, N) micro-batches.
 
 Images are kept (N, C, H, W), as files have them. Where every value is k/255 they are kept as the
 uint8 k, a quarter of the memory, and divided when they are loaded.
@@ -7,6 +7,7 @@ uint8 k, a quarter of the memory, and divided when they are loaded.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dpcnn.data import sampler
+from dpcnn.data.sampler import Indices
+from dpcnn.data.stored import StoredArray
 from dpcnn.errors import DataError
 
 Array = NDArray[Any]
 
+BLOCK = 1 << 24  # bytes of a stored array that are in memory while it is gone through
+
 
 @dataclass(frozen=True)
 class Images:
-    """One set of images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,) uint8 or more."""
+    """One set of images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,) uint8 or more.
 
-    images: Array
+    All of them are in memory; streaming.py has others.
+    """
+
+    images: Array | StoredArray
     labels: Array
 
     def __len__(self) -> int:
@@ -32,15 +41,28 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
-        return self.images.shape[1:]
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
     def first(self, count: int | None) -> Images:
         """Return the first `count` images, all of them for None."""
-        return Images(self.images[:count], self.labels[:count])
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
-    def load(self, indices: NDArray[np.integer[Any]], dtype: DTypeLike = np.float32) -> Array:
+    def order(self, seed: int, epoch: int, shuffle: str) -> sampler.Order:
+        """Return the order in which an epoch visits the images."""
+        return sampler.epoch_order(len(self), seed, epoch, shuffle)
+
+    def read_ahead(self, pieces: Iterator[Indices]) -> None:
+        """Be told what `load` will be asked for, in its order, micro-batches joined to pieces."""
+
+    def rows(self, indices: Indices) -> Array:
+        """Return the chosen images as they are kept (n, C, H, W)."""
+        rows: Array = self.images[indices]
+        return rows
+
+    def load(self, indices: Indices, dtype: DTypeLike = np.float32) -> Array:
         """Return the chosen images as (C, H, W, N) in [0, 1]: the batch becomes innermost."""
-        chosen = self.images[indices]
+        chosen = self.rows(indices)
         x = np.empty((*self.shape, len(indices)), dtype)
         if chosen.dtype == np.uint8:
             np.divide(chosen.transpose(1, 2, 3, 0), x.dtype.type(255), out=x)
@@ -66,10 +88,12 @@ class Dataset:
         digest = hashlib.sha256()
         for array in self.arrays():
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            rows = max(1, BLOCK * len(array) // max(1, array.nbytes))
+            for first in range(0, len(array), rows):
+                digest.update(np.ascontiguousarray(array[first : first + rows]).data)
         return digest.hexdigest()
 
-    def arrays(self) -> tuple[Array, Array, Array, Array]:
+    def arrays(self) -> tuple[Array | StoredArray, Array, Array | StoredArray, Array]:
         """Return training images and labels, test images and labels."""
         return self.train.images, self.train.labels, self.test.images, self.test.labels
 
@@ -101,7 +125,7 @@ def write_mapped(dataset: Dataset, path: Path) -> Mapped:
     places = []
     with path.open("wb") as file:
         for array in dataset.arrays():
-            file.seek(-file.tell() % array.itemsize, 1)
+            file.seek(-file.tell() % array.dtype.itemsize, 1)
             places.append((file.tell(), array.shape, array.dtype.str))
             np.ascontiguousarray(array).tofile(file)
     return Mapped(str(path), tuple(places), dataset.source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dpcnn.data import digits, hdf5, mnist
@@ -47,13 +50,35 @@ def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[s
         return DIGITS
 
 
-def load(root: str, shape: tuple[int, int, int], num_class: int) -> Dataset:
+def scratch(large: bool) -> tempfile.TemporaryDirectory[str]:
+    """Return a new directory for temporary files: TMPDIR, or what the system has for them.
+
+    Large files are kept out of /tmp, which may be memory.
+    """
+    disk = Path("/var/tmp")
+    elsewhere = large and "TMPDIR" not in os.environ and os.access(disk, os.W_OK)
+    return tempfile.TemporaryDirectory(prefix="dpcnn-", dir=disk if elsewhere else None)
+
+
+def load(
+    root: str, shape: tuple[int, int, int], num_class: int, folder: Path | None = None
+) -> Dataset:
     """Return the dataset of what `resolve` returned, for images (C, H, W) of num_class classes.
 
-    Raises DataError for a file that cannot be trained on.
+    With a folder its images stay on the disk (see hdf5.read). Raises DataError for a file that
+    cannot be trained on.
     """
     if root != DIGITS:
-        return hdf5.read(Path(root), shape, num_class)
+        return hdf5.read(Path(root), shape, num_class, folder)
+    drawn = _drawn()
+    if folder is None:
+        return drawn
+    hdf5.write(folder / "digits.hdf5", drawn)
+    stored = hdf5.read(folder / "digits.hdf5", shape, num_class, folder)
+    return replace(stored, source=drawn.source)
+
+
+def _drawn() -> Dataset:
     sets = [digits.draw(DIGITS_TRAIN, seed=0), digits.draw(DIGITS_TEST, seed=1)]
     train, test = (Images(images[:, None], labels) for images, labels in sets)
     return Dataset(train, test, "built-in digits, drawn by the program")

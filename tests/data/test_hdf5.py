@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -67,13 +69,20 @@ def batch(images: Images) -> Any:
     return images.load(np.arange(len(images)))
 
 
+def streamed(path: Path, shape: tuple[int, int, int] = SHAPE, num_class: int = CLASSES) -> Dataset:
+    """Return the dataset with its images on the disk; what they are unpacked into is deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        return hdf5.read(path, shape, num_class, Path(folder))
+
+
 def refused(path: Path, *parts: str, num_class: int = CLASSES) -> None:
     """Hold that the file is refused in one line that names it and has these parts."""
-    with pytest.raises(DataError) as caught:
-        load(path, num_class=num_class)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    assert all(part in message for part in [str(path), *parts]), message
+    for read in (load, streamed):
+        with pytest.raises(DataError) as caught:
+            read(path, num_class=num_class)
+        message = str(caught.value)
+        assert len(message.splitlines()) == 1
+        assert all(part in message for part in [str(path), *parts]), message
 
 
 FORMS = [((1, 3, 5), (15,)), ((1, 3, 5), (3, 5)), ((1, 3, 5), (1, 3, 5)), (SHAPE, (30,))]
@@ -92,6 +101,80 @@ def test_every_form_loads_as_the_same_batch(
         expected = (k / np.float32(255)).transpose(1, 2, 3, 0)
         np.testing.assert_array_equal(batch(images), expected, strict=True)
         np.testing.assert_array_equal(images.labels, labels_of(part))
+
+
+@pytest.mark.parametrize(("shape", "form"), FORMS)
+@pytest.mark.parametrize("dtype", ["u1", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("how", [{}, {"compression": "gzip", "chunks": True}, {"chunks": True}])
+@pytest.mark.parametrize("k_255", [True, False])
+def test_on_the_disk_every_form_is_the_same_as_in_memory(
+    shape: tuple[int, int, int],
+    form: tuple[int, ...],
+    dtype: str,
+    how: Any,
+    k_255: bool,
+    path: Path,
+) -> None:
+    arrays = contents(form, dtype)
+    if dtype != "u1" and not k_255:
+        arrays["x_train"].flat[-1] = 0.3
+    store(path, arrays, **how)
+    in_memory, on_disk = load(path, shape), streamed(path, shape)
+    assert on_disk.fingerprint() == in_memory.fingerprint()
+    for a, b in ((in_memory.train, on_disk.train), (in_memory.test, on_disk.test)):
+        assert (len(a), a.shape) == (len(b), b.shape)
+        np.testing.assert_array_equal(batch(a), batch(b), strict=True)
+        np.testing.assert_array_equal(a.labels, b.labels, strict=True)
+    limited = on_disk.limited(5, 2)
+    assert limited.fingerprint() == in_memory.limited(5, 2).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "how", "unpacked"),
+    [
+        (contents(), {}, []),
+        (contents(), {"chunks": True}, ["x_test", "x_train"]),
+        (contents(dtype="f8"), {}, ["x_test", "x_train"]),
+        (contents(dtype="f4"), {}, ["x_test", "x_train"]),
+    ],
+)
+def test_on_the_disk_only_what_lies_otherwise_there_is_unpacked(
+    arrays: Any, how: Any, unpacked: list[str], path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    hdf5.read(store(path, arrays, **how), SHAPE, CLASSES, folder)
+    assert sorted(each.name for each in folder.iterdir()) == unpacked
+
+
+def test_floats_on_the_disk_are_read_where_they_lie_if_they_are_not_k_255(path: Path) -> None:
+    x = np.random.default_rng(0).random((COUNT["train"], *SHAPE), np.float32)
+    train = streamed(store(path, contents(x_train=x))).train
+    with h5py.File(path, "r+") as file:
+        file["x_train"][2] = 0.5
+    assert (train.load(np.array([2])) == 0.5).all()
+
+
+def test_no_room_to_unpack_is_one_line_with_the_cure(path: Path, tmp_path: Path) -> None:
+    store(path, contents(), chunks=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"x_train cannot be unpacked .* set TMPDIR"):
+            hdf5.read(path, SHAPE, CLASSES, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("chunks", [(2, 1, 2, 5), (7, 1, 1, 1), (3, 2, 3, 5)])
+def test_every_chunk_of_a_file_is_read_once(
+    chunks: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdf5, "BLOCK", 2 * 30)  # bytes, of two images
+    with h5py.File(path, "w") as file:
+        x = file.create_dataset("x_train", data=X, chunks=chunks)
+        starts = [rows.start for rows, _ in hdf5._blocks(x, "")]
+    assert all(start % chunks[0] == 0 for start in starts)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "f4", "f8"])

@@ -6,6 +6,7 @@ started with, comes there for the COUNT-th time. With DYING_ONCE a resumed run i
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -41,6 +42,13 @@ def memory() -> None:
     raise MemoryError("as much as there is not")
 
 
+def break_the_disk() -> None:
+    def broken(*arguments: Any) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    os.preadv = broken
+
+
 def files_up_to(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
@@ -57,6 +65,7 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "full": lambda: files_up_to(100_000),  # metrics fit, a checkpoint of 750 kB does not
     "emptied": lambda: files_up_to(resource.RLIM_INFINITY),
     "hang": lambda: time.sleep(1000),
+    "disk": break_the_disk,
 }
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
 if "DYING_ONCE" in os.environ and "--resume" in sys.argv:
