@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys):
 
 
 def test_another_network_is_refused(trained):
-    own = [Convolution(4, (7, 7), 1, 1), ReLU(), Flatten(), Dense(10)]
+    own = [Convolution(4, (7, 7), 1, 1, "filters"), ReLU(), Flatten(), Dense(10)]
     load(trained, own)
     with pytest.raises(CheckpointError, match="the checkpoint is of the network"):
         load(trained, [*own[:-1], Dense(11)])
@@ -117,7 +117,13 @@ HOSTILE = {
 WRONG = [-1, 0, 65537, 2**63 - 1, True, False, None, "3", "", 1.0, 1e300, float("nan"), [], [3]]
 WRONG += [[1, 0], [0, 1], [1, 2, 3], [1, 1 << 40], [1, "1"], [True, 1], [1.0, 2], [None, None]]
 SOUND = {
-    "Convolution": {"filters": 3, "filter_size": [2, 2], "stride": 1, "padding": 0},
+    "Convolution": {
+        "filters": 3,
+        "filter_size": [2, 2],
+        "stride": 1,
+        "padding": 0,
+        "scale": "inputs",
+    },
     "Dense": {"outputs": 10},
     "MaxPooling": {"window": [2, 2], "stride": [2, 2]},
     "AveragePooling": {"window": [2, 2], "stride": [2, 2]},

@@ -31,5 +31,13 @@ def pair(name: str, value: Any) -> tuple[int, int]:
     return whole(name, numbers[0]), whole(name, numbers[1])
 
 
+def word(name: str, value: Any, words: tuple[str, ...]) -> str:
+    """Return one of the words; raises OptionError that names it for any other value."""
+    for each in words:
+        if value == each:
+            return each
+    raise OptionError(f"{name} is {value!r}, expected {' or '.join(words)}")
+
+
 def _wrong(name: str, value: Any, low: int) -> OptionError:
     return OptionError(f"{name} is {value!r}, expected an integer from {low} to {LARGEST}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.arguments import pair, whole
+from dpcnn.nn.arguments import pair, whole, word
 from dpcnn.nn.im2col import (
     fold_width,
     output_size,
@@ -103,6 +103,10 @@ class Convolution(Layer):
     (see nn/im2col.py): it skips most of the copying of a whole column matrix, and OpenBLAS has fast
     kernels for matrices of this size, as long as neither operand is transposed
     (tests/benchmarks/bench_convolution.py compares).
+
+    scale: W is drawn so that the output is as large as the input, whatever the number of `inputs`
+    of a filter (He et al., "Delving deep into rectifiers", 2015), or as the tutorial does, by the
+    number of `filters`; through several convolutions that grows until nothing is learnt.
     """
 
     W: Array
@@ -111,13 +115,19 @@ class Convolution(Layer):
     db: Array
 
     def __init__(
-        self, filters: int, filter_size: int | tuple[int, int], stride: int = 1, padding: int = 0
+        self,
+        filters: int,
+        filter_size: int | tuple[int, int],
+        stride: int = 1,
+        padding: int = 0,
+        scale: str = "inputs",
     ) -> None:
         super().__init__()
         self.filters = whole("Convolution's filters", filters)
         self.filter_size = pair("Convolution's filter_size", filter_size)
         self.stride = whole("Convolution's stride", stride)
         self.padding = whole("Convolution's padding", padding, low=0)
+        self.scale = word("Convolution's scale", scale, ("inputs", "filters"))
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (K, Ho, Wo) for (C, H, W); raises OptionError if the filter does not fit."""
@@ -131,8 +141,9 @@ class Convolution(Layer):
         return self.output_shape
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw W from N(0, 1)/sqrt(K/2), as the tutorial does; b is 0."""
-        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(self.filters / 2)
+        """Draw W from N(0, 1)/sqrt(n/2), n inputs of a filter, or filters; b is 0."""
+        count = self.filters if self.scale == "filters" else self.W[0].size
+        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(count / 2)
         self.b[...] = 0
 
     def forward(self, x: Array) -> Array:

@@ -27,7 +27,7 @@ def tutorial(
 ) -> list[Layer]:
     """Return convolution -> ReLU -> flatten -> dense: the tutorial's network."""
     return [
-        Convolution(n_filter, filter_size, stride, padding),
+        Convolution(n_filter, filter_size, stride, padding, scale="filters"),
         ReLU(),
         Flatten(),
         Dense(num_class),
