@@ -89,9 +89,8 @@ def build(
     shape = image_shape(options)
     if own is not None:
         with users_code("the network"):
-            check_fit(options, layers)
-    else:
-        check_fit(options, layers)
+            shapes(layers, shape)
+    check_fit(options, layers)
     if checkpoint is not None:
         found = sum(each.size for layer in checkpoint.model.values() for each in layer.values())
         expected = parameter_count(layers, shape)

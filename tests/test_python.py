@@ -149,7 +149,7 @@ def test_options_may_be_paths_words_and_numpy_numbers(quick: dict[str, Any]) -> 
         ({"epochs": "3"}, "--epochs is '3', expected an integer"),
         ({"epocs": 3}, "unknown option epocs: did you mean epochs?"),
         ({"batch_size": 3, "minibatch_size": 3}, "minibatch_size a second time"),
-        ({"network": [Flatten(), Dense(9)]}, "output is (9,), expected (10,)"),
+        ({"network": [Flatten(), Dense(9)]}, "the network's output is (9,), expected (10,)"),
         ({"network": "lenet"}, "the network is 'lenet', expected a list of layers"),
         ({"network": [Flatten(), Dense(10)], "stride": 1}, "--stride beside layers of your own"),
         ({"network": [Flatten(), Dense(10)], "model": "a:b"}, "--model beside layers of your own"),
