@@ -6,14 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster import slurm
-from tests.cluster.slurm import Slurm
+from tests.cluster.slurm import Slurm, until
 from tests.launching import ROOT, metrics, run
 
 SCRIPT = ROOT / "launch/slurm.sbatch"
@@ -49,9 +49,9 @@ def script(folder: Path, mpi: str, *changes: tuple[str, str]) -> Path:
     return path
 
 
-def submit(cluster: Slurm, path: Path, *options: Any, sbatch: Any = (), **more: str) -> str:
+def submit(cluster: Slurm, path: Path, *options: Any, sbatch: Sequence[str] = ()) -> str:
     """Submit the script with two tasks, unless sbatch's options say otherwise."""
-    return cluster.submit("--ntasks=2", *sbatch, path, *options, PYTHONPATH=str(ROOT), **more)
+    return cluster.submit("--ntasks=2", *sbatch, path, *options, PYTHONPATH=str(ROOT))
 
 
 def preempt(cluster: Slurm, job: str) -> None:
@@ -94,23 +94,18 @@ def test_a_job_that_slurm_preempts_goes_on_to_the_same_bits(
     assert f"resumed        after step {step}," in log
 
 
-@pytest.mark.parametrize(
-    ("mpi", "ways"),
-    [
-        ("mpich", [("2", "mpirun")]),
-        # Two nodes on one machine are one to PMIx, which fails.
-        ("openmpi", [("1", "srun --mpi=pmix"), ("2", "mpirun")]),
-    ],
-)
-def test_every_way_to_start_the_ranks_hands_the_signal_on(
-    mpi, ways, cluster, small, undisturbed, tmp_path
-):
-    if mpi == "openmpi":
-        need_plugin(cluster, "pmix")
-    path = script(tmp_path, mpi)
+def test_every_way_to_start_the_ranks_hands_the_signal_on(cluster, small, undisturbed, tmp_path):
+    need_plugin(cluster, "pmix")
+    # Two nodes on one machine are one to PMIx, which fails.
+    ways = [
+        ("mpich", 2, "mpirun"),
+        ("openmpi", 1, "srun --mpi=pmix"),
+        ("openmpi", 2, "mpirun"),
+    ]
     jobs = {}
-    for nodes, launcher in ways:
-        job = submit(cluster, path, "--dataroot", small, *EPOCHS, sbatch=["--nodes", nodes])
+    for mpi, nodes, launcher in ways:
+        options = ("--dataroot", small, *EPOCHS)
+        job = submit(cluster, script(tmp_path, mpi), *options, sbatch=[f"--nodes={nodes}"])
         jobs[job] = launcher
         cluster.wait_for(job, "Epoch 2,")
         preempt(cluster, job)
@@ -121,6 +116,17 @@ def test_every_way_to_start_the_ranks_hands_the_signal_on(
         assert log.count(f": {launcher} ") == 2, log
 
 
+def test_a_signal_before_the_ranks_train_is_not_lost(cluster, small, undisturbed, tmp_path):
+    job = submit(cluster, script(tmp_path, "mpich"), "--dataroot", small, *EPOCHS)
+    steps = ("squeue", "--noheader", "--steps", "--format=%i", f"--jobs={job}")
+    until(
+        lambda: re.search(r"\.\d", cluster.run(*steps)) is not None,
+        lambda: f"job {job} has started nothing: {cluster.facts(job)}",
+    )
+    preempt(cluster, job)
+    check_same(cluster, job, 1, undisturbed)
+
+
 def test_a_wrong_option_ends_the_job_for_good(cluster, tmp_path):
     job = submit(cluster, script(tmp_path, "mpich"), "--lr", "nan")
     facts, log = cluster.end(job), cluster.log(job)
@@ -128,7 +134,7 @@ def test_a_wrong_option_ends_the_job_for_good(cluster, tmp_path):
     assert log.count("dpcnn: error: ") == log.count("dpcnn: error: --lr is nan") == 1, log
 
 
-def test_a_wrong_option_ends_a_preempted_job_too(cluster, small, undisturbed, tmp_path):
+def test_a_wrong_option_ends_a_preempted_job_too(cluster, small, tmp_path):
     """The outcome of the start before, 138, is not taken for that of this one."""
     gone = tmp_path / "data.hdf5"
     gone.write_bytes(small.read_bytes())
