@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpcnn.job import Job, run
 from dpcnn.options import Options
+
+if TYPE_CHECKING:
+    from dpcnn.data.dataset import Dataset
+    from dpcnn.parallel.communicator import Communicator
+    from dpcnn.trainer import Trainer
 
 WARM_UP = 10  # steps that are not counted
 SGEMM = 1024  # rows of the matrices that show what the BLAS can do at best
@@ -32,46 +38,70 @@ def main() -> int:
 
 def _measure(job: Job, arguments: argparse.Namespace) -> int:
     """Train some steps, evaluate on one rank, multiply large matrices; print the figures."""
-    import numpy as np
-
-    from dpcnn.building import build
-    from dpcnn.position import Position
     from dpcnn.run.console import Console
-    from dpcnn.run.directory import RunDirectory
     from dpcnn.start import open_dataset
-    from dpcnn.trainer import Trainer
 
-    options = Options(
-        dataroot=arguments.dataroot,
-        minibatch_size=arguments.minibatch,
-        microbatch_size=min(16, arguments.minibatch),
-        reduce=arguments.reduce,
-    )
-    silent = Console()
-    network = build(options)
-    network.initialize(options.seed)
-    dataset = open_dataset(options, job.comm, silent)
-    trainer = Trainer(options, network, dataset, job.comm, silent, RunDirectory(Path("unused")))
-    order, seconds = trainer.epoch_order(), []
-    for number in range(WARM_UP + arguments.steps):
-        if number == WARM_UP:
-            trainer.position = Position()
-        if trainer.position.epoch_step == trainer.steps_in_epoch:
-            trainer.position.epoch_step = 0
-        started = time.perf_counter()
-        trainer.step(order)
-        seconds.append(time.perf_counter() - started)
+    options = options_for(arguments.minibatch, arguments.dataroot, arguments.reduce)
+    dataset = open_dataset(options, job.comm, Console())
+    trainer = make_trainer(options, dataset, job.comm)
+    figures = clock(trainer, arguments.steps)
     if job.comm.rank == 0:
-        figures = {
-            "step_seconds": float(np.median(seconds[WARM_UP:])),
-            "compute_share": trainer.position.compute_seconds / trainer.position.seconds,
-            "waiting_share": trainer.position.waiting_seconds / trainer.position.seconds,
-            "flop_per_image": flop_per_image(network),
+        figures |= {
+            "flop_per_image": flop_per_image(trainer.network),
             "inference_seconds_per_image": _inference(trainer),
             "sgemm_flops": _sgemm_flops(),
         }
         print(json.dumps(figures), flush=True)
     return 0
+
+
+def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact") -> Options:
+    """Return the options that are measured, in micro-batches of 16 where there are as many."""
+    return Options(
+        dataroot=dataroot,
+        minibatch_size=minibatch,
+        microbatch_size=min(16, minibatch),
+        reduce=reduce,
+    )
+
+
+def make_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
+    """Return a trainer of the tutorial's network that prints and keeps nothing; collective."""
+    from dpcnn.building import build
+    from dpcnn.run.console import Console
+    from dpcnn.run.directory import RunDirectory
+    from dpcnn.trainer import Trainer
+
+    network = build(options)
+    network.initialize(options.seed)
+    return Trainer(options, network, dataset, comm, Console(), RunDirectory(Path("unused")))
+
+
+def clock(trainer: Trainer, steps: int) -> dict[str, float]:
+    """Make some steps, after a few that do not count; return the seconds of one, collective.
+
+    step_seconds and compute_seconds, a rank's own work, are medians; the shares are of all steps.
+    """
+    from dpcnn.position import Position
+
+    order = trainer.epoch_order()
+    seconds, computing = [], []
+    for number in range(WARM_UP + steps):
+        if number == WARM_UP:
+            trainer.position = Position()
+        if trainer.position.epoch_step == trainer.steps_in_epoch:
+            trainer.position.epoch_step = 0
+        computed, started = trainer.position.compute_seconds, time.perf_counter()
+        trainer.step(order)
+        seconds.append(time.perf_counter() - started)
+        computing.append(trainer.position.compute_seconds - computed)
+    position = trainer.position
+    return {
+        "step_seconds": statistics.median(seconds[WARM_UP:]),
+        "compute_seconds": statistics.median(computing[WARM_UP:]),
+        "compute_share": position.compute_seconds / position.seconds,
+        "waiting_share": position.waiting_seconds / position.seconds,
+    }
 
 
 def flop_per_image(network: Any) -> int:

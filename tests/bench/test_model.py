@@ -1,0 +1,135 @@
+"""The model of a step: the paper's formulas, whole micro-batches, cores that are shared."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dpcnn.bench import model
+from dpcnn.bench.calibration import FEW, LONG, MANY, SHORT
+from dpcnn.bench.model import Link, Node, Task, Work
+from dpcnn.bench.prediction import MICROBATCH, measured_node
+from dpcnn.data import sampler
+
+ALPHA, BANDWIDTH, GAMMA = 1e-5, 1e9, 1e-10
+LINK = Link(ALPHA, BANDWIDTH)
+PARAMETERS = 1000
+NODE = Node(
+    cores=2,
+    alone=Work(step=1e-4, microbatch=1e-3),
+    busy=Work(step=2e-4, microbatch=1.5e-3),
+    cast=5e-5,
+    gamma=GAMMA,
+    copy=2e-9,
+    meeting=1e-5,
+    memory=Link(2e-6, 5e9),
+)
+TASK = Task(microbatches=4, parameters=PARAMETERS)
+
+
+def close(value: float) -> object:
+    return pytest.approx(value, rel=1e-12)
+
+
+def test_micro_batches_are_those_of_training() -> None:
+    assert MICROBATCH == sampler.AUTO_MICROBATCH
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("minibatch", [64, 100, 1024])
+def test_the_busiest_rank_has_the_sampler_s_longest_shard(minibatch: int, ranks: int) -> None:
+    images = np.arange(minibatch)
+    longest = max(len(sampler.shard(images, MICROBATCH, rank, ranks)) for rank in range(ranks))
+    task = Task(minibatch / MICROBATCH, PARAMETERS)
+    many = Node(64, *[Work(0.0, 1.0)] * 2, cast=0, gamma=0, copy=0, meeting=0, memory=LINK)
+    assert model.compute(task, many, ranks, ranks) == close(min(longest, minibatch / MICROBATCH))
+
+
+def test_the_ring_is_the_papers() -> None:
+    expected = 2 * 3 * ALPHA + 2 * 3 / 4 * 8000 / BANDWIDTH + 3 / 4 * 8000 * GAMMA
+    assert model.ring(8000, LINK, GAMMA, 4) == close(expected)
+
+
+@pytest.mark.parametrize(("ranks", "levels"), [(1, 0), (2, 1), (4, 2), (5, 3), (8, 3)])
+def test_the_tree_is_the_papers(ranks: int, levels: int) -> None:
+    expected = levels * (2 * (ALPHA + 8000 / BANDWIDTH) + 8000 * GAMMA)
+    assert model.tree(8000, LINK, GAMMA, ranks) == close(expected)
+
+
+def test_messages_of_two_ranks_carry_float64_up_and_float32_down() -> None:
+    half = PARAMETERS / 2
+    expected = 3 * ALPHA + half * (8 + 4) / BANDWIDTH + half * 8 * GAMMA
+    assert model.direct(TASK, NODE, LINK, 2, here=1) == close(expected)
+
+
+def test_the_ranks_of_a_node_share_its_link_and_latencies_overlap() -> None:
+    latency = 3 * (ALPHA + 2 * NODE.memory.latency)
+    outside = 2 * 2 / 4 * PARAMETERS * 12 / BANDWIDTH
+    inside = 1 / 4 * PARAMETERS * 12 / NODE.memory.bandwidth
+    expected = latency + outside + inside + 3 / 4 * PARAMETERS * 8 * GAMMA
+    assert model.direct(TASK, NODE, LINK, 4, here=2) == close(expected)
+
+
+def test_one_rank_computes_all_and_sends_nothing() -> None:
+    assert model.on_node(TASK, NODE, 1) == close(1e-4 + 4 * 1e-3 + 5e-5)
+    assert model.on_nodes(TASK, NODE, LINK, 1).step == model.on_node(TASK, NODE, 1)
+
+
+def test_two_ranks_compute_half_each_as_fast_as_busy_cores_do() -> None:
+    shared = 2 * 1e-5 + PARAMETERS * (8 * GAMMA / 2 + 2e-9)
+    assert model.on_node(TASK, NODE, 2) == close(2e-4 + 2 * 1.5e-3 + shared)
+
+
+def test_four_ranks_on_two_cores_take_turns() -> None:
+    shared = 2 * (2 * 3 * 1e-5 + PARAMETERS * (8 * GAMMA * 3 / 4 + 2e-9))
+    assert model.on_node(TASK, NODE, 4) == close(2 * (2e-4 + 1.5e-3) + shared)
+
+
+def test_a_core_more_slows_by_its_share() -> None:
+    wide = Node(5, NODE.alone, NODE.busy, 0, 0, 0, 0, NODE.memory)
+    assert [wide.work(ranks).microbatch for ranks in (1, 2, 3, 5, 9)] == [
+        close(seconds) for seconds in (1e-3, 1.125e-3, 1.25e-3, 1.5e-3, 1.5e-3)
+    ]
+
+
+def test_ranks_fill_nodes_one_a_core() -> None:
+    assert [model.on_nodes(TASK, NODE, LINK, n).nodes for n in (1, 2, 3, 4)] == [1, 1, 2, 2]
+
+
+def test_the_best_is_the_shortest_of_all_and_never_leaves_a_rank_without_work() -> None:
+    task = Task(16, PARAMETERS)
+    every = [model.on_nodes(task, NODE, LINK, ranks) for ranks in range(1, 17)]
+    assert model.best(task, NODE, LINK).step == min(each.step for each in every)
+    assert model.best(task, NODE, Link(10.0, BANDWIDTH)).nodes == 1
+    free = Node(1, *[Work(0.0, 1.0)] * 2, 0, 0, 0, 0, Link(0.0, math.inf))
+    assert model.best(task, free, free.memory).ranks == 16
+
+
+def test_what_the_model_predicts_of_two_ranks_it_reads_back_from_them() -> None:
+    """The figures that a node would give in its calibration lead to that same node."""
+
+    def figures(work: Work) -> dict[str, float]:
+        return {
+            "few_seconds": work.step + FEW * work.microbatch,
+            "many_seconds": work.step + MANY * work.microbatch,
+            "cast_seconds": NODE.cast,
+            "adding_seconds": LONG * 8 * NODE.gamma,
+        } | {
+            f"{way}_{name}_seconds": seconds(Task(1, length))
+            for name, length in (("short", SHORT), ("long", LONG))
+            for way, seconds in (
+                ("shared", lambda task: model.shared(task, NODE, 2)),
+                ("sent", lambda task: model.direct(task, NODE, NODE.memory, 2, here=1)),
+            )
+        }
+
+    found = measured_node(figures(NODE.alone), figures(NODE.busy), ranks=2, cores=2)
+    for name in ("copy", "meeting", "gamma", "cast"):
+        assert getattr(found, name) == pytest.approx(getattr(NODE, name), rel=1e-2), name
+    for name in ("alone", "busy"):
+        assert getattr(found, name).step == pytest.approx(getattr(NODE, name).step)
+        assert getattr(found, name).microbatch == pytest.approx(getattr(NODE, name).microbatch)
+    assert found.memory.latency == pytest.approx(NODE.memory.latency, rel=0.1)
+    assert found.memory.bandwidth == pytest.approx(NODE.memory.bandwidth, rel=1e-2)

@@ -1,0 +1,84 @@
+"""--predict: tables that agree with what was measured, and the promise of a fifth."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from dpcnn.bench.rounds import DISTURBED, PROC_STAT, quiet
+from tests.launching import launcher, run
+
+ROW = re.compile(r" *(\d+) +([\d.]+) +([\d.]+) +([+-][\d.]+)% +([\d.]+)")
+
+
+def predict(*options, cwd):
+    return run(None, "--predict", *options, cwd=cwd, module="dpcnn.bench")
+
+
+def rows(result):
+    """Return ranks -> (predicted, measured, error) of what was measured too."""
+    assert result.returncode == 0, result.stderr
+    found = (ROW.fullmatch(line) for line in result.stdout.splitlines())
+    return {int(each[1]): tuple(map(float, each.groups()[1:4])) for each in found if each}
+
+
+def test_predictions_stand_beside_what_was_measured(small, tmp_path):
+    launcher(2)
+    file = tmp_path / "bench.json"
+    options = ("--ranks", 2, "--rounds", 1, "--steps", 3, "--dataroot", small, "--json", file)
+    result = predict(64, *options, "--latency", 20, "--bandwidth", 1.25, "--cores", 8, cwd=tmp_path)
+    table = rows(result)
+    measured = {each["ranks"]: each["rounds"][0] for each in json.loads(file.read_text())[2:]}
+    assert list(table) == list(measured) == [1, 2]
+    for ranks, (predicted, seconds, error) in table.items():
+        assert seconds == pytest.approx(measured[ranks]["step_seconds"] * 1e3, abs=0.01)
+        assert error == pytest.approx((predicted / seconds - 1) * 100, abs=1)
+    assert "predicted on nodes of 8 cores" in result.stdout
+    assert "20 us (given)" in result.stdout
+    assert "1.25 GB/s (given)" in result.stdout
+    assert re.search(r"^best: \d ranks? on \d nodes?, ", result.stdout, re.MULTILINE)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([8], "--predict is 8, expected 16 images or more"),
+        ([64, "--latency", "0"], "--latency is 0, expected a number above 0"),
+        ([64, "--bandwidth", "nan"], "--bandwidth is nan, expected a number above 0"),
+        ([64, "--cores", "0"], "--cores is 0, expected an integer from 1"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(options, words, tmp_path):
+    result = predict(*options, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+
+
+def test_the_quietest_rounds_count():
+    def figures(*others):
+        return [{"others": each} for each in others]
+
+    rounds = [figures(0.3, 0.01), figures(0.0, 0.4), figures(0.02, 0.03), figures(0.04, 0.2)]
+    assert quiet(rounds) == [figures(0.0, 0.01), figures(0.02, 0.03)]
+    assert quiet([figures(0.9, 0.5), figures(0.8, 0.6)]) == [figures(0.8, 0.5)]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not PROC_STAT.exists(), reason="no /proc/stat: other programs go unnoticed")
+def test_two_and_four_ranks_are_predicted_within_a_fifth(tmp_path):
+    launcher(4)
+    file = tmp_path / "bench.json"
+    result = predict(1024, "--ranks", 4, "--rounds", 7, "--json", file, cwd=tmp_path)
+    table = rows(result)
+    rounds = zip(*(each["rounds"] for each in json.loads(file.read_text())), strict=True)
+    others = max(figures["others"] for figures in quiet(list(map(list, rounds)))[0])
+    if others >= DISTURBED:
+        pytest.skip(f"other programs take {others:.0%} of the cores: no time means anything")
+    for ranks in (2, 4):
+        predicted, measured, _ = table[ranks]
+        assert 0.8 <= predicted / measured <= 1.2, result.stdout
