@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from dpcnn import blas, outcome
-from dpcnn.errors import DpcnnError
+from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import OPEN_MPI, detect
 
 if TYPE_CHECKING:
@@ -55,12 +55,16 @@ def run(
     parse: Callable[[], T],
     work: Callable[[Job, T], int],
     threads: Callable[[T], tuple[int | None, bool]] = lambda options: (None, True),
+    unmet: Callable[[Job, T, LaunchError], int] | None = None,
 ) -> int:
     """Parse, connect the ranks and work; return the exit code, the same on every rank.
 
     `threads` says of the parsed options how many BLAS threads were asked for, if any, and whether
-    the exact reduction needs one. A DpcnnError of all ranks is one line of rank 0; one that a
-    rank has alone, or any other exception, ends the other ranks too.
+    the exact reduction needs one. `unmet` is what rank 0 does by itself where the ranks were
+    started in a way that keeps them from meeting; without it that is an error.
+
+    A DpcnnError of all ranks is one line of rank 0; one that a rank has alone, or any other
+    exception, ends the other ranks too.
     """
     launch = detect()
     try:
@@ -68,9 +72,14 @@ def run(
             options = parse()
         count = blas.threads(*threads(options), launch.local_size)
         blas.set_threads(count)
-        from dpcnn.parallel.communicator import connect
+        from dpcnn.parallel.communicator import Communicator, connect
 
-        job = Job(connect(launch), count)
+        try:
+            job = Job(connect(launch), count)
+        except LaunchError as error:
+            if unmet is None:
+                raise
+            return unmet(Job(Communicator(), count), options, error) if launch.rank == 0 else 0
     except DpcnnError as error:
         code = _report(error, launch.rank)
         if launch.rank == 0 and error.final:

@@ -79,6 +79,13 @@ def _is_itself(launcher: str, environment: Mapping[str, str]) -> bool:
     return True
 
 
+def family(version: str) -> str | None:
+    """Return which launcher an mpirun is that says this of its version, None for an unknown one."""
+    if "Open MPI" in version or "OpenRTE" in version:
+        return OPEN_MPI
+    return HYDRA if "HYDRA" in version or "Intel" in version else None
+
+
 def command(size: int, environment: Mapping[str, str] = os.environ) -> str:
     """Return what a user types to train on so many ranks, without the options of training."""
     train = "python -m dpcnn.train"

