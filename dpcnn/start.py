@@ -248,8 +248,7 @@ def open_dataset(options: Options, comm: Communicator, console: Console) -> Data
     assert root is not None, "rank 0 has found a dataset or raised"
     shape = image_shape(options)
 
-    with source.scratch(options.stream) as name:
-        folder = Path(name)
+    with source.scratch(options.stream) as folder:
 
         def load() -> Dataset:
             stored = folder if options.stream else None

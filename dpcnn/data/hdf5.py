@@ -163,9 +163,10 @@ def _room(size: tuple[int, ...], dtype: DTypeLike, where: str, copy: Path | None
             f"{where} does not fit into the memory ({error}): train with --stream"
         ) from error
     except OSError as error:
+        size_in_bytes = math.prod(size) * np.dtype(dtype).itemsize
         raise DataError(
             f"{where} cannot be unpacked into {copy} ({error.strerror}), expected"
-            f" {math.prod(size):,} bytes or more on a disk there: set TMPDIR to another directory"
+            f" {size_in_bytes:,} bytes there: set TMPDIR to a directory that has them"
         ) from error
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,14 +51,16 @@ def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[s
         return DIGITS
 
 
-def scratch(large: bool) -> tempfile.TemporaryDirectory[str]:
-    """Return a new directory for temporary files: TMPDIR, or what the system has for them.
+@contextlib.contextmanager
+def scratch(large: bool) -> Iterator[Path]:
+    """Have a directory for temporary files, in TMPDIR or where the system has them.
 
-    Large files are kept out of /tmp, which may be memory.
+    Large ones are kept out of /tmp, which may be memory.
     """
-    disk = Path("/var/tmp")
+    disk = "/var/tmp"
     elsewhere = large and "TMPDIR" not in os.environ and os.access(disk, os.W_OK)
-    return tempfile.TemporaryDirectory(prefix="dpcnn-", dir=disk if elsewhere else None)
+    with tempfile.TemporaryDirectory(prefix="dpcnn-", dir=disk if elsewhere else None) as name:
+        yield Path(name)
 
 
 def load(

@@ -37,8 +37,8 @@ class _OpenFile:
 class StoredArray:
     """An array (N, ...) that lies in a file as it would lie in memory.
 
-    It has shape, dtype and len as arrays have. Indexed with integers (n,) it reads these rows; a
-    slice of it is stored too, and is read by np.asarray. Reading raises ReadError.
+    It has shape, dtype and len as arrays have. Indexed with an integer, or with some (n,), it reads
+    these rows; a slice of it is stored too, and is read by np.asarray. Reading raises ReadError.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class StoredArray:
         """How many bytes all of it takes."""
         return len(self) * self.row_bytes
 
-    def __getitem__(self, rows: slice | NDArray[np.integer[Any]]) -> Any:
+    def __getitem__(self, rows: Any) -> Any:
         if not isinstance(rows, slice):
-            return self._chosen(rows)
+            return self._chosen(np.atleast_1d(rows)).reshape(*np.shape(rows), *self.shape[1:])
         first, last, _ = rows.indices(len(self))
         shape = (max(last - first, 0), *self.shape[1:])
         offset = self.offset + first * self.row_bytes

@@ -29,6 +29,7 @@ class Reader:
     def __init__(self, images: StoredArray) -> None:
         self._images = images
         self._pool = ThreadPoolExecutor(1, "reader")
+        self._pieces: Iterator[Indices] = iter(())
         self._next: Future[tuple[Indices, Array]] | None = None
         self._indices, self._rows = NOTHING, images[NOTHING]  # of the piece, those not taken yet
 
@@ -36,17 +37,18 @@ class Reader:
         """Begin to read these pieces, and forget those before."""
         self._pieces = pieces
         self._indices = NOTHING
-        self._next = self._pool.submit(self._read)
+        self._next = self._pool.submit(self._read, pieces)
 
-    def _read(self) -> tuple[Indices, Array]:
-        indices = next(self._pieces, NOTHING)
+    def _read(self, pieces: Iterator[Indices]) -> tuple[Indices, Array]:
+        indices = next(pieces, NOTHING)
         return indices, self._images[indices]
 
     def take(self, indices: Indices) -> Array | None:
         """Return images (n, C, H, W) if they are the next ones, else None; raises ReadError."""
         if not self._indices.size and self._next is not None:
             self._indices, self._rows = self._next.result()
-            self._next = self._pool.submit(self._read) if self._indices.size else None
+            more = self._indices.size > 0
+            self._next = self._pool.submit(self._read, self._pieces) if more else None
         count = len(indices)
         if not np.array_equal(self._indices[:count], indices):
             return None

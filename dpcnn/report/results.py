@@ -98,7 +98,9 @@ def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
     # Where `auto` found no MNIST, the run was trained on the digits.
     root = source.find(dataroot or options.dataroot) or source.DIGITS
     shape = options.num_channel, options.img_height, options.img_width
-    dataset = source.load(root, shape, options.num_class)
+    with source.scratch(options.stream) as folder:
+        stored = folder if options.stream else None
+        dataset = source.load(root, shape, options.num_class, stored)
     dataset = dataset.limited(options.train_limit, options.test_limit)
     check(dataset, shape, options.num_class, 1)
     if run.checkpoint is not None:

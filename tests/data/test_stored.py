@@ -60,6 +60,8 @@ def test_any_rows_in_any_order_are_those_of_the_array(
         np.testing.assert_array_equal(whole[chosen], array[chosen], strict=True)
         part = whole[first:last]
         np.testing.assert_array_equal(np.asarray(part), array[first:last], strict=True)
+        for row in rows:
+            np.testing.assert_array_equal(whole[row], array[row], strict=True)
         inside = chosen[chosen < len(part)]
         np.testing.assert_array_equal(part[inside], array[first:last][inside], strict=True)
 

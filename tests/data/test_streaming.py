@@ -47,16 +47,22 @@ def same(images: Images, others: Images, indices: Any) -> None:
     np.testing.assert_array_equal(found, others.load(np.array(indices, np.int64)), strict=True)
 
 
-def test_what_was_read_ahead_is_loaded_in_micro_batches(
-    on_disk: StreamedImages, in_memory: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def in_the_thread_alone(on_disk: StreamedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading by this thread fails."""
     main, read = threading.get_ident(), StoredArray._chosen
 
-    def in_the_thread(self: StoredArray, rows: Any) -> Any:
+    def chosen(self: StoredArray, rows: Any) -> Any:
         assert threading.get_ident() != main
         return read(self, rows)
 
-    monkeypatch.setattr(StoredArray, "_chosen", in_the_thread)
+    monkeypatch.setattr(StoredArray, "_chosen", chosen)
+
+
+@pytest.mark.usefixtures("in_the_thread_alone")
+def test_what_was_read_ahead_is_loaded_in_micro_batches(
+    on_disk: StreamedImages, in_memory: Images
+) -> None:
     ahead = pieces(20, 7, 16)
     on_disk.read_ahead(iter(ahead))
     for piece in ahead:
@@ -79,13 +85,16 @@ def test_others_can_be_loaded_before_between_and_after(
     same(on_disk, in_memory, [7])
 
 
-def test_reading_can_begin_anew_in_the_middle_of_a_piece(
-    on_disk: StreamedImages, in_memory: Images
+@pytest.mark.usefixtures("in_the_thread_alone")
+@pytest.mark.parametrize("loaded", [0, 4, 20, 22])
+def test_reading_can_begin_anew_at_any_time(
+    loaded: int, on_disk: StreamedImages, in_memory: Images
 ) -> None:
     """As after a death, when a rank's share of the steps has changed."""
     before, after = pieces(20, 20), pieces(11, 30)
     on_disk.read_ahead(iter(before))
-    same(on_disk, in_memory, before[0][:4])
+    for first in range(0, loaded, 2):
+        same(on_disk, in_memory, np.concatenate(before)[first : first + 2])
     on_disk.read_ahead(iter(after))
     for piece in after:
         for first in range(0, len(piece), 6):

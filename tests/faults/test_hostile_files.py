@@ -19,6 +19,8 @@ import h5py
 import numpy as np
 import pytest
 
+from dpcnn.data import hdf5
+from dpcnn.errors import DataError
 from dpcnn.nn.models import describe, tutorial
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import MAGIC
@@ -75,6 +77,21 @@ def test_a_hostile_dataset_is_refused(edit: Edit, dataset: Path) -> None:
             edit(file, "x_train", file_of_another)
         words = [str(dataset), EDITS.get(edit, "cannot be read as HDF5"), "expected"]
         refused_run(dataset.parent, words, "--dataroot", dataset, *SMALL)
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=name)
+def test_a_hostile_dataset_is_not_streamed_from(edit: Edit, dataset: Path) -> None:
+    folder = dataset.with_name("folder")
+    folder.mkdir()
+    with h5py.File(dataset) as file:
+        images = file["x_train"][()]
+    with canary(dataset.with_name("canary.hdf5"), images) as file_of_another:
+        with h5py.File(dataset, "r+") as file:
+            edit(file, "x_train", file_of_another)
+        with pytest.raises(DataError) as caught:
+            hdf5.read(dataset, (1, 28, 28), 10, folder)
+    assert EDITS[edit] in str(caught.value)
+    assert list(folder.iterdir()) == []
 
 
 def test_labels_are_checked_as_images_are(dataset: Path) -> None:
