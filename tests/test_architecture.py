@@ -30,7 +30,7 @@ ALLOWED = {
     "untrusted": set(),
     "data": {"errors", "untrusted", "data"},
     "parallel": {"errors", "parallel"},
-    "run": {"errors", "outcome", "untrusted", "run"},
+    "run": {"errors", "blas", "outcome", "untrusted", "run"},
     "job": {"errors", "blas", "outcome", "parallel"},
     "position": {"errors"},
     "spending": {"parallel"},

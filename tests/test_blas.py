@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
+import numpy  # noqa: F401  (its BLAS)
 import pytest
+import threadpoolctl
 
 from dpcnn import blas
 
@@ -76,3 +78,13 @@ def test_any_of_the_users_variables_is_respected(name: str) -> None:
 )
 def test_what_is_imported_before_the_threads_are_set_imports_no_numpy(module: str) -> None:
     assert python(f"import sys, {module}; print('numpy' in sys.modules)") == "False"
+
+
+def test_the_loaded_blas_is_what_an_independent_reader_finds() -> None:
+    [expected] = threadpoolctl.threadpool_info() or [{}]
+    if expected.get("user_api") != "blas":
+        pytest.skip("NumPy has no BLAS here that tells of itself")
+    assert blas.loaded() == {
+        "kernels": expected["architecture"],
+        "threads": expected["num_threads"],
+    }

