@@ -38,6 +38,13 @@ class Job:
     keep_error: Callable[[int, str], None] = field(default=lambda rank, text: None)
     record: Callable[[int], None] = field(default=lambda code: outcome.tell(exit_code=code))
 
+    def alone(self) -> None:
+        """Raise LaunchError, on all ranks, where there are several and the work is for one."""
+        if self.comm.size > 1:
+            raise LaunchError(
+                f"found {self.comm.size} ranks, expected one process: start it without mpirun"
+            ).on_all_ranks()
+
 
 @dataclass(frozen=True)
 class End:

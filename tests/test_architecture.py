@@ -40,6 +40,7 @@ ALLOWED = {
     "custom": {"errors", "options", "nn", "run"},
     "building": {"errors", "options", "custom", "nn", "run"},
     "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
+    "exchange": {"__init__", "building", "errors", "model", "nn"},
     "train": {"__init__", "training"},
     "training": {"commandline", "job", "model", "nn", "start", "trainer"},
     "trainer": {
@@ -57,7 +58,7 @@ ALLOWED = {
 ENTRY = {"errors", "options", "commandline", "job"}
 ENTRY_LATER = {
     "start", "trainer", "building", "custom", "model", "position", "evaluation", "confusion",
-    "tables", "run", "data", "report",
+    "tables", "exchange", "run", "data", "report",
 }  # fmt: skip
 # Two commands have a folder each, whose files are under the same rule; they measure the ranks.
 FOLDERS = {"bench": {"bench"}, "doctor": {"doctor", "bench"}}
@@ -72,6 +73,7 @@ DRAWING = {
     for name in ("charts", "figures", "parts", "pictures", "timecharts", "write")
 }
 OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": H5PY, "matplotlib": DRAWING}
+EXTRAS = {"PIL": "data/picture.py", "onnx": "exchange.py"}
 
 
 @cache
@@ -152,6 +154,13 @@ def test_an_entry_file_reads_its_command_line_before_it_imports_the_rest(file: s
 def test_mpi4py_h5py_and_matplotlib_are_imported_in_their_places_only(file: str) -> None:
     used = outside(imports(ast.walk(tree(file))))
     assert {name for name in OUTSIDE if name in used and file not in OUTSIDE[name]} == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_extras_are_imported_in_one_file_each_and_only_when_they_are_needed(file: str) -> None:
+    used = outside(imports(ast.walk(tree(file)))) & EXTRAS.keys()
+    assert used == {name for name, place in EXTRAS.items() if place == file}
+    assert not used & outside(imports(at_import(tree(file))))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,24 @@ def read(
     return Dataset(train, test, str(path))
 
 
+def blocks(path: Path, name: str) -> Iterator[Array]:
+    """Yield the rows of one array of an HDF5 file, some at a time; raises DataError."""
+    try:
+        limit = untrusted.RATIO * untrusted.file_size(path)
+        with h5py.File(path, "r") as file:
+            array = untrusted.array(file, name, limit)
+            if array.size == 0:
+                raise DataError(f"{path}: {name} is empty, expected at least one image")
+            size = _rows_at_a_time(array)
+            for start in range(0, len(array), size):
+                yield array[start : start + size]
+    except untrusted.UNREADABLE as error:
+        reason = untrusted.one_line(error)
+        raise DataError(
+            f"{path}: {name} cannot be read ({reason}), expected an HDF5 array of images"
+        ) from error
+
+
 def write(path: Path, dataset: Dataset) -> None:
     """Write a dataset as it is in memory, contiguous and uncompressed: quick to map and read."""
     with h5py.File(path, "w", libver="latest") as file:

@@ -1,0 +1,82 @@
+"""Images without labels in files of any kind: pictures, .npy, HDF5, and folders of these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpcnn import untrusted
+from dpcnn.data import hdf5, picture
+from dpcnn.data.dataset import as_images, image_forms
+from dpcnn.errors import DataError
+
+Array = NDArray[Any]
+
+NUMPY = (".npy",)
+HDF5 = (".h5", ".hdf5")
+SUFFIXES = (*picture.SUFFIXES, *NUMPY, *HDF5)
+
+
+def walk(path: Path) -> Iterator[Path]:
+    """Yield the file, or those of a folder and its folders that can hold images, sorted.
+
+    A folder's names are in memory, no more. Raises DataError for a folder without any.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    empty = True
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES):
+                empty = False
+                yield Path(folder, name)
+    if empty:
+        raise DataError(f"{path}: no images in it, expected {', '.join(SUFFIXES)}")
+
+
+def is_array(path: Path) -> bool:
+    """Tell whether a file holds an array of images, not one picture."""
+    return path.suffix.lower() in (*NUMPY, *HDF5)
+
+
+def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Iterator[Array]:
+    """Yield a file's images as (N, C, H, W) uint8 or float32, a block at a time.
+
+    shape: (C, H, W). name: of the array in an HDF5 file. digit: as for picture.read. Raises
+    DataError for a file that holds no such images.
+    """
+    suffix = path.suffix.lower()
+    if suffix in NUMPY:
+        blocks = _npy(path, shape)
+    elif suffix in HDF5:
+        blocks = hdf5.blocks(path, name)
+    else:
+        blocks = iter([picture.read(path, shape, digit)[None]])
+    for block in blocks:
+        try:
+            yield as_images(block, shape)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def _npy(path: Path, shape: tuple[int, int, int]) -> Iterator[Array]:
+    """Yield blocks of the array in an .npy file, which may be one image; runs no pickle."""
+    try:
+        untrusted.file_size(path)
+        array = np.lib.format.open_memmap(path, mode="r")
+    except untrusted.UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or untrusted.one_line(error)
+        raise DataError(f"{path}: cannot be read ({reason}), expected an .npy array") from error
+    images = array[None] if array.shape in image_forms(shape) else array
+    if images.size == 0:
+        raise DataError(f"{path}: holds no images, expected at least one")
+    size = max(1, hdf5.BLOCK // images[:1].nbytes)
+    for start in range(0, len(images), size):
+        yield images[start : start + size]

@@ -1,0 +1,128 @@
+"""A trained network for other programs: as an ONNX graph, or as plain NumPy arrays."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpcnn import __version__
+from dpcnn.building import image_shape, weights_sha256
+from dpcnn.errors import DpcnnError, OptionError
+from dpcnn.model import Model
+from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.nn.pooling import AveragePooling, MaxPooling
+
+OPSET, IR = 17, 8  # of ONNX: old enough for the runtimes of the last years
+MOST = 2**31 - 1  # bytes of an ONNX file
+
+Node = tuple[str, dict[str, Any]]  # the operator and its attributes
+
+
+def _pooling(operator: str) -> Callable[[Any], Node]:
+    return lambda layer: (operator, {"kernel_shape": layer.window, "strides": layer.stride})
+
+
+# The operator of each layer. Its inputs are the layer's: x (N, ...), then W and b, if any.
+NODES: dict[type[Layer], Callable[[Any], Node]] = {
+    Convolution: lambda layer: (
+        "Conv",
+        {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4},
+    ),
+    ReLU: lambda layer: ("Relu", {}),
+    Flatten: lambda layer: ("Flatten", {"axis": 1}),
+    Dense: lambda layer: ("Gemm", {}),  # x @ W + b
+    MaxPooling: _pooling("MaxPool"),
+    AveragePooling: _pooling("AveragePool"),
+}
+
+
+def metadata(model: Model) -> dict[str, str]:
+    """Return what the network is, what it was trained on, and what became of it, in words."""
+    checkpoint = model.checkpoint
+    facts = {
+        "dpcnn": __version__,
+        "network": json.dumps(checkpoint.network),
+        "image_shape": json.dumps(image_shape(model.options)),
+        "dataset": Path(checkpoint.dataset["source"]).name,
+        "dataset_fingerprint": checkpoint.dataset["fingerprint"],
+        "step": str(checkpoint.position["step"]),
+        "weights_sha256": weights_sha256(model.network),
+    }
+    last = checkpoint.metrics[-1] if checkpoint.metrics else {"step": None}
+    evaluated = last["step"] == checkpoint.position["step"]  # not in the middle of an epoch
+    return facts | ({"test_accuracy": str(last["test_accuracy"])} if evaluated else {})
+
+
+def npz(model: Model) -> bytes:
+    """Return an .npz file: <layer>/<parameter> float32, and the metadata as JSON."""
+    memory = io.BytesIO()
+    arrays = {
+        f"{layer}/{name}": array
+        for layer, parameters in model.network.named_parameters().items()
+        for name, array in parameters.items()
+    }
+    np.savez(memory, allow_pickle=False, metadata=np.array(json.dumps(metadata(model))), **arrays)
+    return memory.getvalue()
+
+
+def onnx(model: Model) -> bytes:
+    """Return an ONNX file: `images` (N, C, H, W) float32 in [0, 1], N free.
+
+    Its outputs are `logits` and `probabilities`, (N, classes). Raises OptionError without the
+    package onnx, DpcnnError for a layer that is not dpcnn's own or a network that is too large.
+    """
+    try:
+        from onnx import TensorProto, checker, helper, numpy_helper
+    except ImportError as error:
+        raise OptionError(
+            "found no package onnx in this environment, expected it to write .onnx:"
+            " pip install dpcnn[onnx]"
+        ) from error
+    network = model.network
+    if network.parameters.nbytes > MOST:
+        raise DpcnnError(
+            f"the parameters take {network.parameters.nbytes:,} bytes, expected at most {MOST:,}"
+            " in an ONNX file: write .npz"
+        )
+    nodes, weights, x = [], [], "images"
+    for name, layer in zip(network.names, network.layers, strict=True):
+        operator, attributes = _node(name, layer)
+        inputs = [x]
+        for key in layer.parameter_shapes:
+            inputs.append(f"{name}/{key}")
+            weights.append(numpy_helper.from_array(getattr(layer, key), inputs[-1]))
+        x = "logits" if layer is network.layers[-1] else name
+        nodes.append(helper.make_node(operator, inputs, [x], name=name, **attributes))
+    nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax", axis=1))
+    ends = {"images": network.shapes[0], "logits": network.shapes[-1]}
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
+        for name, shape in (ends | {"probabilities": network.shapes[-1]}).items()
+    }
+    outputs = [values["logits"], values["probabilities"]]
+    graph = helper.make_graph(nodes, "dpcnn", [values["images"]], outputs, weights)
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name="dpcnn",
+        producer_version=__version__,
+    )
+    helper.set_model_props(made, metadata(model))
+    checker.check_model(made, full_check=True)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def _node(name: str, layer: Layer) -> Node:
+    if type(layer) not in NODES:
+        kinds = ", ".join(kind.__name__ for kind in NODES)
+        raise DpcnnError(
+            f"{name} is {layer!r}, expected one of {kinds} in an ONNX file: write .npz"
+        )
+    return NODES[type(layer)](layer)

@@ -1,0 +1,65 @@
+"""Export a trained network for other programs:
+
+    python -m dpcnn.export runs/first digits.onnx    a graph that ONNX runtimes run
+    python -m dpcnn.export runs/first digits.npz     its parameters as plain arrays
+
+The ONNX graph takes `images` (N, C, H, W), float32 from 0 to 1, any N, and gives `logits` and
+`probabilities`. The .npz file holds an array for each parameter, such as `dense1/W`. Both carry
+the network's description, the dataset, the accuracy and the SHA-256 of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dpcnn.commandline import CommandLine, add_model
+from dpcnn.errors import OptionError
+from dpcnn.job import Job, run
+
+SUFFIXES = (".onnx", ".npz")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run(lambda: _parse(arguments), _export)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandLine(
+        prog="python -m dpcnn.export",
+        description="Write a trained network as ONNX (pip install dpcnn[onnx]) or .npz.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", type=Path, metavar="RUN|CHECKPOINT", help="the trained network")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file: NAME.onnx or NAME.npz")
+    add_model(parser)
+    given = parser.parse_args(arguments)
+    if given.out.suffix.lower() not in SUFFIXES:
+        raise OptionError(f"found {given.out} to write, expected NAME{' or NAME'.join(SUFFIXES)}")
+    return given
+
+
+def _export(job: Job, arguments: argparse.Namespace) -> int:
+    """Write the file whole, or leave what is there."""
+    from dpcnn.custom import import_layers
+    from dpcnn.exchange import npz, onnx
+    from dpcnn.model import load
+    from dpcnn.run.checkpoint import write_atomically
+
+    job.alone()
+    out = arguments.out
+    model = load(arguments.path, import_layers(arguments.model) if arguments.model else None)
+    content = onnx(model) if out.suffix.lower() == ".onnx" else npz(model)
+    try:
+        write_atomically(out, content)
+    except OSError as error:
+        raise OptionError(f"{out}: {error.strerror}, expected a file to write") from error
+    print(f"{out}: {len(content):,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

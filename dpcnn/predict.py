@@ -1,0 +1,175 @@
+"""Predict the classes of images with a trained network:
+
+    python -m dpcnn.predict runs/first digit.png                  name, class, probability
+    python -m dpcnn.predict runs/first --show digit.jpg           and what the network sees
+    python -m dpcnn.predict runs/first --json FOLDER images.npy   a JSON object an image
+
+A photo or scan of a digit is brought to the form of MNIST's images first. A file that cannot be
+read is named, the others go on, and the exit code is 1 at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpcnn.commandline import CommandLine, add_model
+from dpcnn.errors import DataError
+from dpcnn.job import Job, run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dpcnn.model import Model
+
+    Array = NDArray[Any]
+
+RAMP = " .:-=+*#%@"
+COLUMNS = 80
+BEST = 3  # classes that --show tells
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An image (C, H, W) in [0, 1] or uint8, and the probability of each class."""
+
+    file: Path
+    index: int | None  # in a file of several images
+    image: Array
+    probabilities: Array
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return run(lambda: _parse(arguments), _predict)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandLine(
+        prog="python -m dpcnn.predict",
+        description="Print the class of each image and its probability.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", type=Path, metavar="RUN|CHECKPOINT", help="the trained network")
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="PNG or JPEG (pip install dpcnn[images]), .npy, HDF5, or a folder of these",
+    )
+    parser.add_argument(
+        "--prepare",
+        choices=("auto", "digit", "none"),
+        default="auto",
+        help="digit: find the digit in a picture, and make it light on dark, scaled and centred as"
+        " MNIST's are; none: only scale the picture; auto: digit if images have one channel",
+    )
+    parser.add_argument(
+        "--array", default="x_test", metavar="NAME", help="of an HDF5 file (default: x_test)"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--show", action="store_true", help="draw each image, tell the best classes")
+    form.add_argument("--json", action="store_true", help="print a JSON object a line")
+    add_model(parser)
+    return parser.parse_args(arguments)
+
+
+def _predict(job: Job, arguments: argparse.Namespace) -> int:
+    """Answer for each image of each file in turn; return 1 if one could not be read."""
+    from dpcnn.custom import import_layers
+    from dpcnn.data.imagefiles import walk
+    from dpcnn.model import load
+
+    job.alone()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
+    model = load(arguments.path, import_layers(arguments.model) if arguments.model else None)
+    print_out = _print_json if arguments.json else _print_drawing if arguments.show else _print_line
+    code = 0
+    for given in arguments.files:
+        try:
+            for path in walk(given):
+                code |= _answer(model, path, arguments, print_out)
+        except DataError as error:
+            code |= _complain(error)
+    return code
+
+
+def _answer(
+    model: Model, path: Path, arguments: argparse.Namespace, print_out: Callable[[Answer], None]
+) -> int:
+    """Print the answer for each image of a file; return 1, told in a line, if that cannot be."""
+    try:
+        for answer in _answers(model, path, arguments):
+            print_out(answer)
+    except DataError as error:
+        return _complain(error)
+    return 0
+
+
+def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
+    from dpcnn.building import image_shape
+    from dpcnn.data.imagefiles import is_array, read
+
+    shape, index = image_shape(model.options), 0
+    digit = {"auto": shape[0] == 1, "digit": True, "none": False}[arguments.prepare]
+    for images in read(path, shape, arguments.array, digit):
+        for image, probabilities in zip(images, model.probabilities(images), strict=True):
+            yield Answer(path, index if is_array(path) else None, image, probabilities)
+            index += 1
+
+
+def _complain(error: DataError) -> int:
+    line = " ".join(str(error).split())
+    print(f"dpcnn: error: {line}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _print_line(answer: Answer) -> None:
+    best = answer.probabilities.argmax()
+    print(_name(answer), best, f"{answer.probabilities[best]:.4f}", sep="\t")
+
+
+def _print_json(answer: Answer) -> None:
+    best = int(answer.probabilities.argmax())
+    index = {} if answer.index is None else {"index": answer.index}
+    found = {
+        "file": str(answer.file),
+        **index,
+        "class": best,
+        "probability": float(answer.probabilities[best]),
+        "probabilities": answer.probabilities.tolist(),
+    }
+    print(json.dumps(found))
+
+
+def _print_drawing(answer: Answer) -> None:
+    best = (-answer.probabilities).argsort(kind="stable")[:BEST]
+    words = ", ".join(f"{each} ({answer.probabilities[each]:.4f})" for each in best)
+    print(f"{_name(answer)}: {words}", *drawing(answer.image), "", sep="\n")
+
+
+def _name(answer: Answer) -> str:
+    """Return the name of an image as any terminal can show it."""
+    text = str(answer.file) + ("" if answer.index is None else f"[{answer.index}]")
+    printable = "".join(each if each.isprintable() else "?" for each in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return printable.encode(encoding, "replace").decode(encoding)
+
+
+def drawing(image: Array) -> list[str]:
+    """Return the lines of an image (C, H, W), uint8 or in [0, 1], drawn with characters."""
+    grey = image.mean(axis=0) / (255 if image.dtype == "uint8" else 1)
+    step = -(-2 * grey.shape[1] // COLUMNS)  # a pixel is two characters wide
+    shades = (grey[::step, ::step] * (len(RAMP) - 1)).round().astype(int)
+    return ["".join(2 * RAMP[shade] for shade in row).rstrip() for row in shades]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
