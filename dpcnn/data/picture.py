@@ -35,7 +35,6 @@ def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
     without Pillow.
     """
     try:
-        import PIL.Image
         from PIL import ImageOps
     except ImportError as error:
         raise OptionError(
@@ -46,16 +45,7 @@ def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
     if channels not in MODES:
         raise DataError(f"{path}: a picture, expected images of {channels} channels as .npy")
     try:
-        untrusted.file_size(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are refused here
-            picture: Image = PIL.Image.open(path, formats=FORMATS)
-        if picture.width * picture.height > MOST:
-            raise DataError(
-                f"{picture.width:,} x {picture.height:,} pixels, expected at most {MOST:,}"
-            )
-        picture.draft("RGB", (4 * max(width, LONGEST), 4 * max(height, LONGEST)))
-        picture = _opaque(ImageOps.exif_transpose(picture))
+        picture = _open(path, 4 * max(width, height, LONGEST))
         if digit and not _is_ready(picture, (width, height)):
             return _digit(picture, (height, width))[None]
         fitted = ImageOps.fit(picture.convert(MODES[channels]), (width, height))
@@ -67,18 +57,38 @@ def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
         raise DataError(f"{path}: cannot be read ({reason}), expected PNG or JPEG") from error
 
 
-def _opaque(picture: Image) -> Image:
-    """Return the picture in grey or colours of 8 bits, without transparency.
+def _open(path: Path, enough: int) -> Image:
+    """Return the picture of a file, upright, in grey or colours of 8 bits, without transparency.
 
-    What is transparent becomes ground: black under something light, else white.
+    One whose shorter side has several times `enough` pixels is reduced, to take less memory.
     """
+    import PIL.Image
+    from PIL import ImageOps
+
+    untrusted.file_size(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes, which are refused here, and of metadata
+        with PIL.Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > MOST:
+                raise DataError(
+                    f"{opened.width:,} x {opened.height:,} pixels, expected at most {MOST:,}"
+                )
+            opened.draft("RGB", (enough, enough))
+            ImageOps.exif_transpose(opened, in_place=True)
+            opened.load()
+    picture: Image = opened
+    if picture.mode.startswith(("I", "F")):  # 16 bits, which Pillow would cut off at 255
+        picture = PIL.Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    elif picture.mode not in ("L", "RGB", "RGBA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    picture = picture.reduce(max(1, min(picture.size) // enough))
+    return _opaque(picture) if picture.mode == "RGBA" else picture
+
+
+def _opaque(picture: Image) -> Image:
+    """Return the picture on a ground: black under something light, else white."""
     from PIL import Image
 
-    if picture.mode.startswith(("I", "F")):  # 16 bits, which Pillow would cut off at 255
-        return Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
-    if not picture.has_transparency_data:
-        return picture if picture.mode == "L" else picture.convert("RGB")
-    picture = picture.convert("RGBA")
     grey, alpha = (
         np.asarray(each, np.float32) for each in (picture.convert("L"), picture.getchannel("A"))
     )
