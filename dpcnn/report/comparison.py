@@ -50,7 +50,7 @@ def comparison(runs: list[Run]) -> str:
     return document(
         f"{title} - dpcnn",
         tag("header", tag("div", tag("h1", title), class_="title")),
-        [missing(run) for run in runs],
+        missing([f"{name}: {each}" for name, run in named for each in run.missing]),
         tag("h2", "Results"),
         _table(named, _results(runs)),
         tag("h2", "Curves"),

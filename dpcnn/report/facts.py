@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn import outcome
-from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.errors import OptionError
 from dpcnn.options import TABLE
 from dpcnn.report.history import Session, sessions
 from dpcnn.run import events, metadata, metrics
@@ -34,7 +34,10 @@ DEEPEST = 8  # levels of objects in a file
 
 @dataclass
 class Run:
-    """One run: the contents of its files, what was missing among them, and how it stands."""
+    """One run: the contents of its files, what was missing among them, and how it stands.
+
+    Its checkpoint is read by `results.learned`.
+    """
 
     path: Path
     options: dict[str, Any] = field(default_factory=dict)
@@ -108,8 +111,7 @@ def number(value: Any) -> float:
 
 def read(path: Path) -> Run:
     """Return what a run directory says; raises OptionError if it is none."""
-    directory = RunDirectory(path)
-    if not path.is_dir() or not directory.has_run():
+    if not path.is_dir() or not RunDirectory(path).has_run():
         raise OptionError(f"{path}: not a run directory, expected one such as runs/NAME")
     run = Run(path)
     run.options = _object(run, OPTIONS, "the options")
@@ -123,7 +125,6 @@ def read(path: Path) -> Run:
         run.exit_code = code if type(code) is int and 0 <= code < 256 else None
     run.working = run.exit_code is None and _is_locked(path / LOCK)
     run.errors = _tracebacks(run)
-    run.checkpoint = _newest_checkpoint(directory, run.missing)
     return run
 
 
@@ -207,19 +208,6 @@ def _tracebacks(run: Run) -> dict[str, str]:
         except (OSError, ValueError) as error:
             run.missing.append(f"{name}: {_reason(error)}.")
     return texts
-
-
-def _newest_checkpoint(directory: RunDirectory, missing: list[str]) -> Checkpoint | None:
-    """Return the newest sound checkpoint, None without one; say which are not sound, and why."""
-    any_file = False
-    for _, found in directory.read_checkpoints():
-        any_file = True
-        if not isinstance(found, CheckpointError):
-            return found
-        missing.append(f"{found}.")
-    why = "none of the checkpoints can be read" if any_file else "there is no checkpoint"
-    missing.append(f"What the network has learned cannot be shown: {why}.")
-    return None
 
 
 def _is_locked(path: Path) -> bool:

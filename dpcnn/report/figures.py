@@ -12,6 +12,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -117,7 +118,9 @@ def svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 aria-hidden="true"', text, count=1)
+    title = escape(figure.get_suptitle() or figure.axes[0].get_title(loc="left"))
+    described = rf'\1 role="img" aria-label="{title}"'
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', described, text, count=1)
     text = text.replace("'DejaVu Sans'", "var(--font)")
     for variable, color in COLORS.items():
         text = text.replace(color, f"var(--{variable})")

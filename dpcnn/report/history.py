@@ -42,7 +42,7 @@ class Event:
             "resume": f"Resumed{at}{ranks}{again}",
             "epoch": f"Finished epoch {one_line(self.facts.get('epoch'))}",
             "stop": f"Stopped by {one_line(self.facts.get('signal'))}{at}, saved",
-            "death": f"Lost {_names(self.facts.get('ranks'))}{at}; went on{ranks}",
+            "death": f"Lost {_names(self.facts.get('ranks'))}{at}, went on{ranks}",
             "divergence": f"Diverged: {one_line(self.facts.get('error'))}",
             "kill": f"Broken off, last heard of{at}: no end is recorded",
             "end": "Ended" if code == 0 else f"Ended with exit code {one_line(code)}",

@@ -51,7 +51,7 @@ def _head(run: Run) -> Markup:
             tag("p", str(run.path), when, class_="muted")),
         tag("div", tiles, class_="figures"),
         tag("p", "Weights SHA-256: ", tag("code", one_line(sha))) if sha else None,
-        missing(run),
+        missing(run.missing),
         [tag("details", tag("summary", f"What a rank left in {name}"), tag("pre", text))
          for name, text in run.errors.items()],
     ])  # fmt: skip

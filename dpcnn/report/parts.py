@@ -70,13 +70,12 @@ def key_figures(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def missing(run: Run) -> Markup | None:
+def missing(texts: list[str]) -> Markup | None:
     """Return what could not be shown, and why."""
-    if not run.missing:
+    if not texts:
         return None
-    items = [tag("li", each) for each in run.missing]
-    title = f"Not everything could be read of {run.name}"
-    return tag("div", tag("b", title), tag("ul", items), class_="note")
+    items = [tag("li", each) for each in texts]
+    return tag("div", tag("b", "Not everything could be read"), tag("ul", items), class_="note")
 
 
 def flat(value: Any, name: str = "") -> dict[str, str]:

@@ -12,10 +12,12 @@ from dpcnn.building import check_dataset
 from dpcnn.confusion import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, Images, check
-from dpcnn.errors import DpcnnError
+from dpcnn.errors import DataError, DpcnnError
 from dpcnn.model import Model, restore
 from dpcnn.options import TABLE, Options
 from dpcnn.report.facts import Run
+from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.directory import RunDirectory
 from dpcnn.untrusted import one_line
 
 Array = NDArray[Any]
@@ -75,6 +77,7 @@ def learned(run: Run, dataroot: str | None = None) -> Learned:
 
     dataroot: where its dataset is now, None: where it was. Nothing is downloaded.
     """
+    run.checkpoint = _newest_checkpoint(run)
     model = dataset = results = None
     try:
         model = restore(run.checkpoint) if run.checkpoint else None
@@ -92,11 +95,30 @@ def learned(run: Run, dataroot: str | None = None) -> Learned:
     return Learned(model, dataset, results)
 
 
+def _newest_checkpoint(run: Run) -> Checkpoint | None:
+    """Return the newest sound checkpoint, None without one; say which are not sound, and why."""
+    any_file = False
+    for _, found in RunDirectory(run.path).read_checkpoints():
+        any_file = True
+        if isinstance(found, Checkpoint):
+            return found
+        run.missing.append(f"{found}.")
+    why = "none of the checkpoints can be read" if any_file else "there is no checkpoint"
+    run.missing.append(
+        f"What the network has learned, and whether the dataset is the one it was trained on,"
+        f" cannot be known: {why}."
+    )
+    return None
+
+
 def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
     """Return the dataset of a run; raises DpcnnError where it is not to be had, or another one."""
     options = model.options if model else _options(run)
-    # Where `auto` found no MNIST, the run was trained on the digits.
-    root = source.find(dataroot or options.dataroot) or source.DIGITS
+    root = source.find(dataroot or options.dataroot)
+    if root is None and run.checkpoint is not None:
+        root = source.DIGITS  # which `auto` takes where it finds no MNIST
+    if root is None:
+        raise DataError("found no MNIST here, and nothing is downloaded")
     shape = options.num_channel, options.img_height, options.img_width
     with source.scratch(options.stream) as folder:
         stored = folder if options.stream else None

@@ -54,7 +54,12 @@ def moved_dataset(run: Path) -> None:
 
 DEEP = '{"lr": ' + "[" * 500 + "]" * 500 + "}"
 BROKEN: dict[Callable[[Path], None], tuple[str, ...]] = {
-    no_checkpoints: ("there is no checkpoint", "Accuracy over epochs", "The first training images"),
+    no_checkpoints: (
+        "whether the dataset is the one",
+        "there is no checkpoint",
+        "Accuracy over epochs",
+        "The first training images",
+    ),
     cut_checkpoints: ("damaged or cut off", "none of the checkpoints can be read"),
     cut_newest: ("damaged or cut off", "by the network after step 32."),
     broken_line: ("metrics.jsonl: line 2 cannot be read", "3 of 3"),

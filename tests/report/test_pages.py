@@ -70,6 +70,9 @@ def test_a_page_is_sound_on_any_screen(
     assert browser.evaluate(broken) == 0
     ids = browser.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
     assert len(ids) == len(set(ids))
+    named = "[...document.querySelectorAll('figure > svg')].every((each) => each.ariaLabel)"
+    assert browser.evaluate(named)
+    assert browser.evaluate("[...document.images].every((image) => image.alt)")
     narrow = "[...document.querySelectorAll('figure > svg')]"
     narrow += f".filter((each) => each.getBoundingClientRect().width < {min(width * 0.7, 400)})"
     assert browser.evaluate(f"{narrow}.length") == 0

@@ -40,7 +40,7 @@ def test_events_are_gathered_between_starts():
     first, second = sessions(lines)
     assert [event.kind for event in first.events] == ["start", "epoch", "death"]
     assert (first.ended, second.ended) == (False, True)
-    assert first.events[2].words() == "Lost rank 1 on h after step 2; went on on 1 rank"
+    assert first.events[2].words() == "Lost rank 1 on h after step 2, went on on 1 rank"
     assert second.events[0].words() == "Resumed after step 3 on 2 ranks"
     assert second.events[1].words() == "Stopped by SIGTERM after step 4, saved"
 
