@@ -49,8 +49,8 @@ ALLOWED = {
     },
     "start": {"__init__", "building", "custom", "errors", "options", "trainer", *ROOMS},
     "report": {
-        *("errors", "options", "outcome", "untrusted", "building", "model", "confusion"),
-        *("data", "run", "report"),
+        *("errors", "options", "outcome", "untrusted", "building", "model", "confusion", "start"),
+        *("data", "parallel", "run", "report"),
     },
 }
 # Every other file at the top is an entry file, with a main(): the command line comes first, and

@@ -36,13 +36,15 @@ class Event:
         ranks = "" if size is None else f" on {size} rank{'s' * (size != 1)}"
         restart = _count(self.facts.get("restart"))
         again = f", restart {restart} by the supervisor" if restart else ""
+        replaced = self.facts.get("replaced")
+        fresh = f", replaced by {_names(replaced)}" if replaced else ""
         code = self.facts.get("exit_code")
         words = {
             "start": f"Started{ranks}{again}",
             "resume": f"Resumed{at}{ranks}{again}",
             "epoch": f"Finished epoch {one_line(self.facts.get('epoch'))}",
             "stop": f"Stopped by {one_line(self.facts.get('signal'))}{at}, saved",
-            "death": f"Lost {_names(self.facts.get('ranks'))}{at}, went on{ranks}",
+            "death": f"Lost {_names(self.facts.get('ranks'))}{at}, went on{ranks}{fresh}",
             "divergence": f"Diverged: {one_line(self.facts.get('error'))}",
             "kill": f"Broken off, last heard of{at}: no end is recorded",
             "end": "Ended" if code == 0 else f"Ended with exit code {one_line(code)}",

@@ -40,7 +40,8 @@ def samples(images: Images) -> list[Tile]:
     """Return the first images of each class, side by side in one picture a class."""
     tiles = []
     for label in np.unique(images.labels)[:CLASSES]:
-        found = [pixels(images.images[at]) for at in np.flatnonzero(images.labels == label)[:EACH]]
+        rows = images.rows(np.flatnonzero(images.labels == label)[:EACH])
+        found = [pixels(image) for image in rows]
         gap = np.zeros((found[0].shape[0], 2, *found[0].shape[2:]), np.uint8)
         row = [part for each in found for part in (gap, each)][1:]
         blank = np.zeros_like(found[0])

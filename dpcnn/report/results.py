@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from dpcnn.building import check_dataset
 from dpcnn.confusion import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.data import source
-from dpcnn.data.dataset import Dataset, Images, check
+from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import DataError, DpcnnError
 from dpcnn.model import Model, restore
 from dpcnn.options import TABLE, Options
+from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.facts import Run
 from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
+from dpcnn.start import open_dataset
 from dpcnn.untrusted import one_line
 
 Array = NDArray[Any]
@@ -119,12 +122,7 @@ def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
         root = source.DIGITS  # which `auto` takes where it finds no MNIST
     if root is None:
         raise DataError("found no MNIST here, and nothing is downloaded")
-    shape = options.num_channel, options.img_height, options.img_width
-    with source.scratch(options.stream) as folder:
-        stored = folder if options.stream else None
-        dataset = source.load(root, shape, options.num_class, stored)
-    dataset = dataset.limited(options.train_limit, options.test_limit)
-    check(dataset, shape, options.num_class, 1)
+    dataset = open_dataset(replace(options, dataroot=root), Communicator(), Console())
     if run.checkpoint is not None:
         check_dataset(run.checkpoint, dataset.fingerprint(), dataset.source)
     return dataset
@@ -140,8 +138,8 @@ def evaluate(model: Model, images: Images) -> Results:
     labels = images.labels.astype(np.int64)
     right, best, values = [], [], []
     for first in range(0, len(images), CHUNK):
-        chunk = slice(first, first + CHUNK)
-        found = model.probabilities(images.images[chunk])
+        chunk = np.arange(first, min(first + CHUNK, len(images)))
+        found = model.probabilities(images.rows(chunk))
         order = np.argsort(-found, axis=1, kind="stable")[:, :GUESSES]
         right.append(found[np.arange(len(found)), labels[chunk]])
         best.append(order)
@@ -160,7 +158,7 @@ def evaluate(model: Model, images: Images) -> Results:
         mistakes=mistakes(labels, predicted),
         worst=[
             Guess(
-                images.images[index],
+                images.rows(np.array([index]))[0],
                 int(labels[index]),
                 classes[index].tolist(),
                 probable[index].tolist(),

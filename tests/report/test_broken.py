@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -87,6 +88,16 @@ def test_a_moved_dataset_can_be_named_and_another_one_is_none(copy, small):
     assert "not the data of the checkpoint" in text
     assert "test images are classified right" not in text
     assert "test images are classified right" in report(copy, dataroot=str(small))
+
+
+def test_a_streamed_run_shows_what_one_in_memory_does(small, tmp_path):
+    for name, more in (("memory", ()), ("stream", ("--stream",))):
+        options = ("--dataroot", small, "--epochs", 1, "--n_filter", 4, "--shuffle", "none", *more)
+        assert run(None, *options, "--run_dir", name, cwd=tmp_path).returncode == 0
+    memory, stream = (report(tmp_path / name) for name in ("memory", "stream"))
+    pictures = re.findall('data:image/png;base64,[^"]*', memory)
+    assert len(pictures) > 35
+    assert re.findall('data:image/png;base64,[^"]*', stream) == pictures
 
 
 def test_a_run_at_work_is_reported_as_such_and_not_disturbed(small, tmp_path):

@@ -41,6 +41,8 @@ def test_events_are_gathered_between_starts():
     assert [event.kind for event in first.events] == ["start", "epoch", "death"]
     assert (first.ended, second.ended) == (False, True)
     assert first.events[2].words() == "Lost rank 1 on h after step 2, went on on 1 rank"
+    lines[2]["replaced"] = [{"rank": 2, "host": "h"}]
+    assert sessions(lines)[0].events[2].words().endswith(", replaced by rank 2 on h")
     assert second.events[0].words() == "Resumed after step 3 on 2 ranks"
     assert second.events[1].words() == "Stopped by SIGTERM after step 4, saved"
 
