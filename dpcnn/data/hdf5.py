@@ -180,12 +180,6 @@ def _room(size: tuple[int, ...], dtype: DTypeLike, where: str, copy: Path | None
         raise DataError(
             f"{where} does not fit into the memory ({error}): train with --stream"
         ) from error
-    except OSError as error:
-        size_in_bytes = math.prod(size) * np.dtype(dtype).itemsize
-        raise DataError(
-            f"{where} cannot be unpacked into {copy} ({error.strerror}), expected"
-            f" {size_in_bytes:,} bytes there: set TMPDIR to a directory that has them"
-        ) from error
 
 
 def _blocks(x: h5py.Dataset, where: str) -> Iterator[tuple[slice, Array]]:

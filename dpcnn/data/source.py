@@ -6,11 +6,11 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from dpcnn.data import digits, hdf5, mnist
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.streaming import on_disk
 from dpcnn.errors import DataError
 
 DIGITS = "digits"
@@ -73,15 +73,8 @@ def load(
     """
     if root != DIGITS:
         return hdf5.read(Path(root), shape, num_class, folder)
-    drawn = _drawn()
-    if folder is None:
-        return drawn
-    hdf5.write(folder / "digits.hdf5", drawn)
-    stored = hdf5.read(folder / "digits.hdf5", shape, num_class, folder)
-    return replace(stored, source=drawn.source)
-
-
-def _drawn() -> Dataset:
     sets = [digits.draw(DIGITS_TRAIN, seed=0), digits.draw(DIGITS_TEST, seed=1)]
     train, test = (Images(images[:, None], labels) for images, labels in sets)
+    if folder is not None:
+        train, test = on_disk(train, folder / "x_train"), on_disk(test, folder / "x_test")
     return Dataset(train, test, "built-in digits, drawn by the program")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dpcnn.errors import ReadError
+from dpcnn.errors import DataError, ReadError
 
 Array = NDArray[Any]
 
@@ -54,10 +54,16 @@ class StoredArray:
 
     @classmethod
     def create(cls, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> StoredArray:
-        """Return an array of zeros in a new file, to be assigned to; raises OSError."""
-        with path.open("wb") as file:
-            size = math.prod(shape) * np.dtype(dtype).itemsize
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is found now
+        """Return an array of zeros in a new file, to be assigned to; raises DataError."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is found now
+        except OSError as error:
+            raise DataError(
+                f"{path.name} cannot be unpacked into {path.parent} ({error.strerror}), expected"
+                f" {size:,} bytes there: set TMPDIR to a directory that has them"
+            ) from error
         return cls(path, shape, dtype)
 
     def __len__(self) -> int:
@@ -87,7 +93,8 @@ class StoredArray:
 
     def __setitem__(self, rows: slice, values: Array) -> None:
         with self.path.open("r+b") as file:
-            file.seek(self.offset + rows.start * self.row_bytes)
+            first, _, _ = rows.indices(len(self))
+            file.seek(self.offset + first * self.row_bytes)
             file.write(np.ascontiguousarray(values, self.dtype).data)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:

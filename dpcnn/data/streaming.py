@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,10 @@ class StreamedImages(Images):
         """Return the chosen images as they are stored (n, C, H, W)."""
         rows = self.reader.take(indices)
         return self.images[indices] if rows is None else rows
+
+
+def on_disk(images: Images, path: Path) -> StreamedImages:
+    """Return images that are in memory as those of a new file; raises DataError."""
+    stored = StoredArray.create(path, images.images.shape, images.images.dtype)
+    stored[:] = np.asarray(images.images)
+    return StreamedImages(stored, images.labels)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpcnn.data import streaming
 from dpcnn.data.dataset import Images
 from dpcnn.data.sampler import Indices
 from dpcnn.data.stored import StoredArray
@@ -30,10 +31,7 @@ def in_memory() -> Images:
 
 @pytest.fixture
 def on_disk(in_memory: Images, tmp_path: Path) -> StreamedImages:
-    assert isinstance(in_memory.images, np.ndarray)
-    (tmp_path / "images").write_bytes(in_memory.images.tobytes())
-    stored = StoredArray(tmp_path / "images", in_memory.images.shape, np.uint8)
-    return StreamedImages(stored, in_memory.labels)
+    return streaming.on_disk(in_memory, tmp_path / "images")
 
 
 def pieces(*lengths: int) -> list[Indices]:
