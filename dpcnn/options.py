@@ -146,6 +146,13 @@ class Options:
         free=True,
     )
 
+    respawn: bool = option(
+        False,
+        "ranks",
+        "with launch/elastic: start new ranks in the place of those that die",
+        free=True,
+    )
+
     run_dir: str | None = option(
         None,
         "run directory",

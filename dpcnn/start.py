@@ -24,6 +24,8 @@ from dpcnn.nn.models import describe as describe_layers
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.recovery import enter
+from dpcnn.rescue import meet
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import tensorboard
 from dpcnn.run.checkpoint import Checkpoint
@@ -141,20 +143,56 @@ def reopen(
 
     newest, found = comm.bcast(comm.together(find, only=comm.rank == 0)) or (None, None)
     assert newest is not None, "rank 0 has found one or raised"
-    options = restored(Options(), frozenset(), newest.options)
+    trainer = _trainer_of(newest, directory, dataroot, model, comm)
+    if found is not None:
+        trainer.restore(found)
+    trainer.metrics = newest.metrics
+    return trainer
+
+
+def stand_in(comm: Communicator) -> Trainer:
+    """Return the trainer of a newcomer, which takes the place of a rank that died.
+
+    It is one of a single process, and of the state that rank 0 tells, until it joins the others.
+    """
+
+    def prepare(told: tuple[Checkpoint, Path, str | None]) -> Trainer:
+        checkpoint, path, model = told
+        trainer = _trainer_of(checkpoint, RunDirectory(path), None, model, Communicator())
+        trainer.adopt(checkpoint)
+        trainer.directory.join(path)
+        trainer.requests.listen()
+        return trainer
+
+    def meet_others(trainer: Trainer) -> None:
+        trainer.comm = comm
+        meet(trainer)
+
+    return enter(comm, prepare, meet_others)
+
+
+def _trainer_of(
+    checkpoint: Checkpoint,
+    directory: RunDirectory,
+    dataroot: str | None,
+    model: str | None,
+    comm: Communicator,
+) -> Trainer:
+    """Return a trainer that prints nothing, of the checkpoint's options and data; collective.
+
+    Its weights are the initial ones. `dataroot` and `model` as for `reopen`.
+    """
+    options = restored(Options(), frozenset(), checkpoint.options)
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     silent = Console()
     own = comm.together(lambda: import_layers(model) if model else None)
-    network = comm.together(lambda: build(options, newest, own=own))
+    network = comm.together(lambda: build(options, checkpoint, own=own))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, silent)
     trainer = Trainer(options, network, dataset, comm, silent, directory)
-    trainer.check_dataset(newest)
-    if found is not None:
-        trainer.restore(found)
-    trainer.metrics = newest.metrics
+    trainer.check_dataset(checkpoint)
     return trainer
 
 

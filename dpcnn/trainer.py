@@ -1,4 +1,4 @@
-"""The training run: epochs, step, evaluation, saving, stop requests, going on after a death.
+"""The training run: epochs, step, evaluation, saving, stop requests.
 
 The only file, with start.py, that knows all rooms. Each rank runs the same code; rank 0 alone
 prints and saves, through objects that do nothing on the others.
@@ -6,11 +6,11 @@ prints and saves, through objects that do nothing on the others.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
 import time
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -32,14 +32,14 @@ from dpcnn.nn.models import describe, own_kinds
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
-from dpcnn.parallel.communicator import Communicator, Member, RankLostError
+from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.launcher import command
-from dpcnn.parallel.recovery import survivors
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
 from dpcnn.position import Position, restored
+from dpcnn.rescue import recover
 from dpcnn.run import events, metrics, tensorboard
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.console import Console, console
+from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
@@ -62,7 +62,7 @@ class Trainer:
         self.comm, self.console, self.directory = comm, console, directory
         self.optimizer = SGD()
         self.requests = StopRequests()
-        self.reduction = self._new_reduction()
+        self.reduction = self.new_reduction()
         self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
         self.microbatch_size = options.microbatch_size or sampler.AUTO_MICROBATCH
         self.interval, self.unit = options.checkpoint_interval()
@@ -72,9 +72,10 @@ class Trainer:
         self.metrics: list[metrics.Metrics] = []
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
         self.stop: signal.Signals | None = None
+        self.tries: Counter[int] = Counter()  # at replacing lost ranks, by step
 
-    def _new_reduction(self) -> Reduction:
-        """Return the reduction of a step; collective."""
+    def new_reduction(self) -> Reduction:
+        """Return the reduction of a step, for the ranks as they are now; collective."""
         reduction = REDUCTIONS[self.options.reduce]
         return reduction(self.comm, self.network.gradient.size, (*COUNTS, *NAMES))
 
@@ -95,7 +96,7 @@ class Trainer:
                     saved = self._train()
                     break
                 except RankLostError:
-                    self._recover()
+                    recover(self)
         if not saved:
             raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
         if self.stop is not None:
@@ -125,55 +126,6 @@ class Trainer:
             self.note("divergence", error=str(explained))
             raise explained from None
         return all(self.comm.allgather(self._save_last()))
-
-    def _recover(self) -> None:
-        """Go on without ranks that died, from the newest step that one of the living made."""
-        self.console.end_epoch()
-        first, lost = self.comm.rank == 0, list[Member]()
-        while True:
-            lost += survivors(self.comm)
-            with contextlib.suppress(RankLostError):
-                self._catch_up()
-                self.reduction = self._new_reduction()
-                break
-        if self.comm.rank == 0 and not first:
-            self._lead()
-        known = [(death["rank"], death["process"]) for death in self.position.deaths]
-        for member in lost:
-            if (member.rank, member.process) not in known:
-                self.position.deaths.append(asdict(member) | {"step": self.position.step})
-        names = ", ".join(map(str, lost))
-        left = "1 rank goes" if self.comm.size == 1 else f"{self.comm.size} ranks go"
-        self.console.warn(f"lost {names}; {left} on from step {self.position.step:,}")
-        self.note("death", ranks=[asdict(member) for member in lost])
-
-    def _catch_up(self) -> None:
-        """Take over the state of a rank that is ahead: some may have made a step that others lack.
-
-        Collective. None is further ahead, as a step needs all ranks.
-        """
-        at = self.position
-        standing = at.step, at.epoch, len(at.deaths), self.stop is not None
-        standings = self.comm.allgather(standing)
-        if len(set(standings)) == 1:
-            return
-        ahead = standings.index(max(standings))
-        given = (self.checkpoint(), self.stop) if self.comm.rank == ahead else None
-        state = self.comm.allgather(given)[ahead]
-        assert state is not None, "the rank that is ahead has given it"
-        checkpoint, self.stop = state
-        self._adopt(checkpoint)
-
-    def _lead(self) -> None:
-        """Become the rank that prints, evaluates and saves, when the one before is gone."""
-        self.console = console(self.options.progress, self.comm.rank)
-        self.saver.warn = self.console.warn
-        if not self.directory.path.is_dir():
-            self.console.warn(f"{self.directory.path} goes on at {self.comm.hosts[0]}")
-        try:
-            self.directory.take_over(self.metrics)
-        except OSError as error:
-            self.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
 
     def _explained(self, error: DivergenceError) -> DivergenceError:
         """Return the error with the step it came in and where the last good state is."""
@@ -351,10 +303,10 @@ class Trainer:
         check_parameters(checkpoint, self.network)
         images = len(self.dataset.train), self.options.minibatch_size
         self.comm.together(lambda: restored(checkpoint.position, self.steps_in_epoch, *images))
-        self._adopt(checkpoint)
+        self.adopt(checkpoint)
         self.saver.saved_step = self.position.step
 
-    def _adopt(self, checkpoint: Checkpoint) -> None:
+    def adopt(self, checkpoint: Checkpoint) -> None:
         """Take over the state of a checkpoint of this network."""
         self.network.adopt(checkpoint.model)
         self.optimizer.slots.update(checkpoint.optimizer)

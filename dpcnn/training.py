@@ -92,9 +92,12 @@ def _threads(given: Given) -> tuple[int | None, bool]:
 
 def _prepare(job: Job, given: Given, network: Sequence[Layer] | None = None) -> Trainer:
     """Return the trainer; from now on the run directory keeps errors and the end."""
-    from dpcnn.start import prepare
+    from dpcnn.start import prepare, stand_in
 
-    trainer = prepare(*given, job.comm, job.threads, network)
+    if job.comm.newcomer:
+        trainer = stand_in(job.comm)
+    else:
+        trainer = prepare(*given, job.comm, job.threads, network)
     job.keep_error = trainer.directory.write_error
     job.record = trainer.end
     return trainer

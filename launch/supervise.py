@@ -88,14 +88,18 @@ class Supervisor:
         self.records = [own, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
-        """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) can hang then."""
+        """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) can hang then.
+
+        Those that are left when the run has ended count as gone: they never came to take part.
+        """
         begun, gone, period = False, 0, PERIOD
         while mpirun.poll() is None and gone < GONE:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 mpirun.wait(timeout=period)
             near = bool(traces.look(self.told)["ranks"])
             period = PERIOD_ELSEWHERE if self.hosts and not near else PERIOD
-            ranks = near or self._any_elsewhere()
+            ended = "exit_code" in traces.read(self.told)
+            ranks = not ended and (near or self._any_elsewhere())
             begun = begun or ranks
             gone = gone + 1 if begun and not ranks else 0
 

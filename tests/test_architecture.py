@@ -43,11 +43,13 @@ ALLOWED = {
     "exchange": {"__init__", "building", "errors", "model", "nn"},
     "train": {"__init__", "training"},
     "training": {"commandline", "job", "model", "nn", "start", "trainer"},
+    "rescue": {"parallel", "run", "trainer"},
     "trainer": {
         *("errors", "options", "outcome", "building", "position", "spending", "evaluation"),
+        "rescue",
         *ROOMS,
     },
-    "start": {"__init__", "building", "custom", "errors", "options", "trainer", *ROOMS},
+    "start": {"__init__", "building", "custom", "errors", "options", "rescue", "trainer", *ROOMS},
     "report": {
         *("errors", "options", "outcome", "untrusted", "building", "model", "confusion", "start"),
         *("data", "parallel", "run", "report"),

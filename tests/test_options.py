@@ -21,7 +21,7 @@ DEFAULTS = {
     "max_steps": None, "reduce": "exact",
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
-    "tensorboard": False, "stream": False,
+    "tensorboard": False, "stream": False, "respawn": False,
 }  # fmt: skip
 WORDS = {
     "mirror": "none", "train_limit": "all", "test_limit": "all", "microbatch_size": "auto",
@@ -278,6 +278,7 @@ OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
+    "respawn": True,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +27,10 @@ Array = NDArray[Any]
 
 class RankLostError(Exception):
     """A rank died, or another rank has noticed that one did: this collective was not finished."""
+
+
+class SpawnError(Exception):
+    """New ranks could not be started, or did not come."""
 
 
 class OverdueError(DpcnnError):
@@ -60,7 +64,8 @@ class Communicator:
     `library` is the MPI library in words. `elastic` tells that the world outlives the death of
     ranks: collectives raise RankLostError then. `waited` counts the seconds that Allreduce has
     spent until the last rank had come to it; `timeout` is how many a rank may take to come,
-    `last_step` the newest step that all have made, for the message when one does not.
+    `last_step` the newest step that all have made, for the message when one does not. `started` is
+    how many ranks the world has had at most; a `newcomer` has to `join` it yet.
     """
 
     rank = 0
@@ -70,6 +75,8 @@ class Communicator:
     waited = 0.0
     timeout = math.inf
     last_step = 0
+    started = 1
+    newcomer = False
 
     def __init__(self) -> None:
         self.members = [Member(0, socket.gethostname(), os.getpid())]
@@ -108,6 +115,26 @@ class Communicator:
 
     def shrink(self) -> None:
         """Become the communicator of the ranks that live."""
+
+    def spawn(
+        self,
+        command: Sequence[str],
+        ranks: Sequence[int],
+        variables: Mapping[str, str],
+        limit: float,
+    ) -> Communicator:
+        """Start newcomers in the place of these ranks; return this rank and them.
+
+        `variables` are added to their environment. Raises SpawnError if they do not come within
+        `limit` seconds, which is also the timeout of what is returned.
+        """
+        raise SpawnError("not in a world of one process")
+
+    def grow(self, bridge: Communicator | None, newcomers: Sequence[Member]) -> None:
+        """Become the communicator of the ranks and newcomers; `bridge` is rank 0's of spawning."""
+
+    def join(self) -> None:
+        """Become the communicator of all ranks, for a newcomer."""
 
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code; does not return where there are others."""
@@ -173,10 +200,12 @@ def connect(launch: Launch) -> Communicator:
 
     Raises LaunchError if mpi4py is missing, or sees another number of ranks than were started.
     """
+    if launch.replaces is not None:
+        return _newcomer(launch.replaces)
     if launch.size == 1:
         return Communicator()
     try:
-        from dpcnn.parallel.mpi import MPICommunicator, library_name
+        from dpcnn.parallel.mpi import library_name
     except ImportError as error:
         raise LaunchError(
             f"{launch.launcher} started {launch.size} ranks, but mpi4py cannot be used"
@@ -192,7 +221,7 @@ def connect(launch: Launch) -> Communicator:
             f" each of them is a world of one: {cure}"
         )
     try:
-        world = MPICommunicator.world(launch.elastic)
+        world = _world(launch.elastic)
     except RankLostError:
         raise StartError("lost a rank before all ranks had met") from None
     if world.size != launch.size:
@@ -201,3 +230,24 @@ def connect(launch: Launch) -> Communicator:
             f" world of {world.size}: {cure}"
         )
     return world
+
+
+def _world(elastic: bool) -> Communicator:
+    """Return the communicator of all ranks that were started; one that outlives them if elastic."""
+    if elastic:
+        from dpcnn.parallel.elastic import ElasticCommunicator
+
+        return ElasticCommunicator.world()
+    from dpcnn.parallel.mpi import MPICommunicator
+
+    return MPICommunicator.world()
+
+
+def _newcomer(replaces: int) -> Communicator:
+    """Return the communicator of a rank that was started in the place of another one."""
+    from dpcnn.parallel.elastic import ElasticCommunicator
+
+    try:
+        return ElasticCommunicator.replacement(replaces)
+    except RankLostError:
+        raise StartError("lost the rank that has started this one") from None

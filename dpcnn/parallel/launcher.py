@@ -17,6 +17,8 @@ SLURM = "Slurm's srun"
 PMI = "a PMI launcher"
 # Set by launch/elastic, beside mpirun's own option: no variable of Open MPI tells.
 ELASTIC = "DPCNN_ELASTIC"
+# Set for a rank that is started in the place of one that died: the rank of that one.
+REPLACES = "DPCNN_REPLACES"
 
 # Set by the launch scripts: their own words.
 COMMAND = "DPCNN_COMMAND"
@@ -26,7 +28,9 @@ COMMAND = "DPCNN_COMMAND"
 class Launch:
     """What the launcher says: its name, or None for a process started alone.
 
-    `elastic`: it was told to keep the job alive when a rank dies.
+    `elastic`: it was told to keep the job alive when a rank dies. `replaces`: the rank that died,
+    where this process is to take its place; it has no rank of its own until it has joined the
+    others, -1 here.
     """
 
     launcher: str | None = None
@@ -34,6 +38,7 @@ class Launch:
     size: int = 1
     local_size: int = 1
     elastic: bool = False
+    replaces: int | None = None
 
     def is_foreign_to(self, library: str) -> bool:
         """Tell whether this launcher certainly cannot start ranks of this MPI library.
@@ -59,6 +64,8 @@ _VARIABLES = (
 
 def detect(environment: Mapping[str, str] = os.environ) -> Launch:
     """Return who launched this process, from the variables of the known launchers."""
+    if REPLACES in environment:
+        return Launch(OPEN_MPI, -1, elastic=True, replaces=_number(environment[REPLACES], 0))
     for launcher, rank, size, local_size in _VARIABLES:
         if size in environment and rank in environment and _is_itself(launcher, environment):
             world = max(1, _number(environment[size], 1))

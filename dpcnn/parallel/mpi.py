@@ -11,10 +11,6 @@ adds up one part of the vector and hands it out. Being our own it polls, adds in
 whatever the library, and hands out float32 where the sums are float64, which saves a quarter of
 the traffic. Where all ranks are on one node they read each other's vectors in shared memory, and
 only the scalars are sent (tests/benchmarks/bench_allreduce.py compares both with the library's).
-
-With `elastic`, MPI errors become RankLostError and `shrink` goes on without the dead: User-Level
-Failure Mitigation (Bland et al., "Post-failure recovery of MPI communication capability", 2013),
-which Open MPI has under `mpirun --with-ft ulfm`.
 """
 
 from __future__ import annotations
@@ -25,10 +21,10 @@ import pickle
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import mpi4py
 import numpy as np
@@ -42,10 +38,10 @@ mpi4py.rc.finalize = True
 with warnings.catch_warnings():
     # It warns, on every rank, of an mpirun of another MPI; connect() says so in one line.
     warnings.simplefilter("ignore", RuntimeWarning)
-    from mpi4py import MPI
+    from mpi4py import MPI as MPI
 
 from dpcnn.errors import DpcnnError  # noqa: E402
-from dpcnn.parallel.communicator import Communicator, Member, RankLostError  # noqa: E402
+from dpcnn.parallel.communicator import Communicator, Member  # noqa: E402
 from dpcnn.parallel.shared import SharedVectors  # noqa: E402
 
 T = TypeVar("T")
@@ -54,7 +50,6 @@ Array = NDArray[Any]
 # A wait of up to a few milliseconds ends by polling, at once; a longer one sleeps in between.
 POLLS = 4000
 PAUSE = 100e-6  # seconds
-LAST_WORDS = 0.1  # seconds for mpirun to read what was printed
 GRACE = 5.0  # seconds that ranks overdue are waited for further
 # Tags of messages: who has come, a part of a vector, its sum, a pickled object.
 COME, PART, SUM, OBJECT = 1, 2, 3, 4
@@ -64,6 +59,13 @@ def library_name() -> str:
     """Return the MPI library mpi4py uses, with its version, as the library names itself."""
     line: str = MPI.Get_library_version().strip("\0").splitlines()[0]
     return " ".join(line.replace("Version:", "").split(",")[0].split())
+
+
+def start_mpi(threads: int, finalize: bool) -> None:
+    """Start MPI, unless it is started, for so many threads; `finalize` it when Python ends."""
+    mpi4py.rc.finalize = finalize
+    if not MPI.Is_initialized():
+        MPI.Init_thread(threads)
 
 
 def _add(vectors: list[Array]) -> Array:
@@ -93,22 +95,19 @@ class _EndsAll:
 class MPICommunicator(Communicator):
     """The ranks of an MPI communicator."""
 
-    def __init__(self, comm: MPI.Intracomm, elastic: bool = False) -> None:
-        self.elastic = elastic
+    def __init__(self, comm: MPI.Intracomm, first: int | None = None) -> None:
+        """Take over a communicator, in which this rank was first of this number (None: as now)."""
         self.library = library_name()
         self._use(comm)
-        self.members = self.allgather(Member(self.rank, MPI.Get_processor_name(), os.getpid()))
+        first = self.rank if first is None else first
+        self.members = self.allgather(Member(first, MPI.Get_processor_name(), os.getpid()))
 
     @classmethod
-    def world(cls, elastic: bool = False) -> MPICommunicator:
+    def world(cls) -> Self:
         """Return the communicator of all ranks that were started; starts MPI."""
-        # After a death MPI_Finalize may hang: elastic ranks leave by `finish`.
-        mpi4py.rc.finalize = not elastic
-        if not MPI.Is_initialized():
-            # One thread makes all MPI calls, so that the library may leave its locks out; but not
-            # where it has a thread of its own, the failure detector's.
-            MPI.Init_thread(MPI.THREAD_MULTIPLE if elastic else MPI.THREAD_FUNNELED)
-        return cls(MPI.COMM_WORLD, elastic)
+        # One thread makes all MPI calls, so that the library may leave its locks out.
+        start_mpi(MPI.THREAD_FUNNELED, finalize=True)
+        return cls(MPI.COMM_WORLD)
 
     def _use(self, comm: MPI.Intracomm) -> None:
         """Become the communicator of these ranks."""
@@ -116,6 +115,7 @@ class MPICommunicator(Communicator):
         self._comm = comm
         self.rank = comm.Get_rank()
         self.size = comm.Get_size()
+        self.__dict__.pop("node", None)
         self._shared: SharedVectors | None = None
         self._objects: list[Array] = []
         self._rooms: dict[tuple[int, tuple[int, ...], np.dtype[Any]], Array] = {}
@@ -124,7 +124,7 @@ class MPICommunicator(Communicator):
     def node(self) -> Communicator:
         """The ranks that share this node's memory."""
         near = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
-        return MPICommunicator(MPI.Intracomm(near), self.elastic)
+        return type(self)(MPI.Intracomm(near))
 
     def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
         """Return zeros (length,) to pass to Allreduce as values; collective."""
@@ -138,7 +138,7 @@ class MPICommunicator(Communicator):
 
     def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
         """Write the sum of values over all ranks into out; replace scalars by their sum."""
-        with self._rank_lost():
+        with self._errors():
             started = time.perf_counter()
             everyones = self._gather(scalars)
             self.waited += time.perf_counter() - started
@@ -222,13 +222,13 @@ class MPICommunicator(Communicator):
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
         mine = pickle.dumps(value) if self.rank == 0 else b""
-        with self._rank_lost():
+        with self._errors():
             everyones = self._exchange(mine)
         return value if self.rank == 0 else pickle.loads(everyones[0].tobytes())
 
     def allgather(self, value: T) -> list[T]:
         """Return every rank's value, in rank order."""
-        with self._rank_lost():
+        with self._errors():
             everyones = self._exchange(pickle.dumps(value))
         return [
             value if rank == self.rank else pickle.loads(each.tobytes())
@@ -256,32 +256,9 @@ class MPICommunicator(Communicator):
         self._wait(come)
         self._wait(go)
 
-    @contextlib.contextmanager
-    def _rank_lost(self) -> Iterator[None]:
-        """Turn MPI's errors into RankLostError. Survivors meet any of several error classes."""
-        try:
-            yield
-        except MPI.Exception as error:
-            if not self.elastic:
-                raise
-            raise RankLostError(error.Get_error_string()) from error
-
-    def shrink(self) -> None:
-        """Become the communicator of the ranks that live.
-
-        Collective over the living; vectors have to be asked for again. Raises RankLostError if
-        more die meanwhile.
-        """
-        before = self._comm
-        with self._rank_lost():
-            before.Revoke()
-            smaller = MPI.Intracomm(before.Shrink())
-        # No word is exchanged for this, so that no rank can fail here while another goes on.
-        group = smaller.Get_group()
-        ranks = MPI.Group.Translate_ranks(group, range(smaller.Get_size()), before.Get_group())
-        self.members = [self.members[rank] for rank in ranks]
-        self.__dict__.pop("node", None)
-        self._use(smaller)
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        """Return in what messages are exchanged: it may turn MPI's errors into others."""
+        return contextlib.nullcontext()
 
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code."""
@@ -291,21 +268,3 @@ class MPICommunicator(Communicator):
         """Let an exception that nobody catches on this rank end all ranks, when it is printed."""
         if not isinstance(sys.excepthook, _EndsAll):
             sys.excepthook = _EndsAll(self.rank, sys.excepthook)
-
-    def finish(self, code: int) -> None:
-        """Leave with this exit code; elastic ranks wait for each other and leave MPI as it is.
-
-        Open MPI kills a job when a rank leaves with an error, and may lose what rank 0 has
-        printed: it leaves with the code when mpirun had time to read, the others with 0.
-        """
-        if not self.elastic:
-            return
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with contextlib.suppress(RankLostError):
-            self.allgather(None)
-        if self.rank:
-            os._exit(0)
-        if code:
-            time.sleep(LAST_WORDS)
-        os._exit(code)

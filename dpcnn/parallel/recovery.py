@@ -1,4 +1,4 @@
-"""After a death: who lives, who is gone for good, and whether the living may go on.
+"""After a death: who lives, who is gone for good, whether the living may go on, who comes instead.
 
 Restores nothing itself: the trainer does, and redoes the step. Why a run never has two writers,
 and never goes on by halves:
@@ -17,10 +17,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from dpcnn.errors import DpcnnError
-from dpcnn.parallel.communicator import Communicator, Member, RankLostError, kill
+from dpcnn.parallel.communicator import (
+    Communicator,
+    Member,
+    OverdueError,
+    RankLostError,
+    SpawnError,
+    kill,
+)
+
+T = TypeVar("T")
+
+SPAWNING = 60.0  # seconds at most for newcomers to come, and again to be ready
 
 
 class EndedError(Exception):
@@ -48,10 +60,7 @@ def survivors(comm: Communicator) -> list[Member]:
     if codes:
         raise EndedError(max(codes))
     lost = [member for member in before if member not in comm.members]
-    own = comm.members[comm.rank]
-    for member in lost:
-        if member.host == own.host:
-            kill(member)
+    _kill_near(comm, lost)
     unreachable = [member for member in lost if member.host not in comm.hosts]
     if unreachable and 2 * comm.size <= len(before):
         names = ", ".join(map(str, unreachable))
@@ -64,6 +73,79 @@ def survivors(comm: Communicator) -> list[Member]:
 def leave(comm: Communicator, code: int) -> None:
     """Tell the others, in their `survivors`, that the job ends with this exit code."""
     _agree(comm, code)
+
+
+def missing(comm: Communicator) -> list[int]:
+    """Return the ranks that the world was started with and has not now."""
+    return sorted(set(range(comm.started)) - {member.rank for member in comm.members})
+
+
+def respawn(
+    comm: Communicator,
+    ranks: Sequence[int],
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    told: Any,
+) -> str:
+    """Start newcomers in the place of lost ranks, and go on with them.
+
+    Collective over the living, but only rank 0's arguments count: the command of the newcomers,
+    what is added to their environment, and what `enter` is told there. Returns why they have not
+    come, if so. Raises RankLostError if a rank dies meanwhile.
+    """
+    patience, limit = comm.timeout, min(comm.timeout, SPAWNING)
+    bridge, newcomers, reason, grown = None, list[Member](), "", False
+    comm.timeout = patience + 3 * limit  # rank 0 is not to be taken for one that hangs
+    try:
+        if comm.rank == 0 and ranks:
+            try:
+                bridge = comm.spawn(command, ranks, variables, limit)
+                newcomers = bridge.members[1:]
+                bridge.bcast(told)
+                reason = next(filter(None, bridge.allgather("")), "")
+            except RankLostError:
+                reason = "it died before it was ready"
+            except (SpawnError, OverdueError) as error:
+                reason = str(error)
+        newcomers, reason = comm.bcast((newcomers, reason))
+        if newcomers and not reason:
+            with _deadline(patience):
+                comm.grow(bridge, newcomers)
+            grown = True
+    finally:
+        comm.timeout = patience
+        if not grown:
+            _kill_near(comm, newcomers)
+    return reason
+
+
+def enter(comm: Communicator, prepare: Callable[[Any], T], meet: Callable[[T], None]) -> T:
+    """Join the world as a newcomer: prepare from what rank 0 tells, join, meet the others.
+
+    Ends this process where it cannot be prepared, or a rank is lost before the end.
+    """
+    own = comm.members[comm.rank]
+    try:
+        told = comm.bcast(None)
+        try:
+            prepared = prepare(told)
+        except Exception as error:
+            comm.allgather(" ".join(f"{type(error).__name__}: {error}".split()))
+            raise
+        comm.allgather("")
+        comm.join()
+        meet(prepared)
+    except BaseException:
+        kill(own)
+        raise
+    return prepared
+
+
+def _kill_near(comm: Communicator, members: Sequence[Member]) -> None:
+    """Kill those of these members that are on this host."""
+    for member in members:
+        if member.host == comm.hosts[comm.rank]:
+            kill(member)
 
 
 def _agree(comm: Communicator, code: int | None) -> list[int | None]:

@@ -72,7 +72,7 @@ def fake_mpi(size: int | None, library: str) -> types.ModuleType:
     """Return a stand-in for dpcnn.parallel.mpi; a world of None must not be started."""
     module: Any = types.ModuleType(MODULE)
 
-    def world(elastic: bool) -> Any:
+    def world() -> Any:
         assert size is not None, "a foreign MPI is not started"
         return types.SimpleNamespace(size=size)
 

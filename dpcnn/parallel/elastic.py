@@ -1,0 +1,199 @@
+"""The communicator that outlives its ranks, and lets new ones in: what MPI does for recovery.py.
+
+MPI errors become RankLostError and `shrink` goes on without the dead: User-Level Failure
+Mitigation (Bland et al., "Post-failure recovery of MPI communication capability", 2013), which
+Open MPI has under `mpirun --with-ft ulfm`. `spawn` and `grow` replace them. One rank alone spawns,
+in a thread: the MPI library would wait ten minutes for a process that dies before it has started
+MPI, and meanwhile the others have to notice further deaths. Open MPI's failure detector watches the
+ranks that were started together: a newcomer that is stopped, not killed, is noticed when it is
+overdue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+from dpcnn.parallel.communicator import Communicator, Member, RankLostError, SpawnError
+from dpcnn.parallel.launcher import REPLACES
+from dpcnn.parallel.mpi import MPI, MPICommunicator, start_mpi
+
+C = TypeVar("C", bound=MPI.Comm)
+
+LAST_WORDS = 0.1  # seconds for mpirun to read what was printed
+ORPHANED = 150  # seconds after which a newcomer ends that nobody has let in
+ENV = "/usr/bin/env"
+GROW = 5  # tag of the messages in which two groups of ranks meet
+
+
+class ElasticCommunicator(MPICommunicator):
+    """The ranks of an MPI communicator that live."""
+
+    elastic = True
+
+    def __init__(self, comm: MPI.Intracomm, first: int | None = None) -> None:
+        super().__init__(comm, first)
+        self.started = self.size
+
+    @classmethod
+    def world(cls) -> Self:
+        """Return the communicator of all ranks that were started; starts MPI."""
+        _start()
+        return cls(MPI.COMM_WORLD)
+
+    @classmethod
+    def replacement(cls, first: int) -> Self:
+        """Return this rank and those started with it, after the one that has started them.
+
+        Starts MPI. `first` is the rank that died.
+        """
+        signal.alarm(ORPHANED)
+        _start()
+        with _rank_lost():
+            parent = MPI.Comm.Get_parent()
+            bridge = parent.Merge(high=True)
+            parent.Disconnect()
+        newcomers = cls(bridge, first)
+        newcomers.newcomer = True
+        return newcomers
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return _rank_lost()
+
+    def shrink(self) -> None:
+        """Become the communicator of the ranks that live.
+
+        Collective over the living; vectors have to be asked for again. Raises RankLostError if
+        more die meanwhile.
+        """
+        before = self._comm
+        with self._errors():
+            before.Revoke()
+            smaller = MPI.Intracomm(before.Shrink())
+        # No word is exchanged for this, so that no rank can fail here while another goes on.
+        group = smaller.Get_group()
+        ranks = MPI.Group.Translate_ranks(group, range(smaller.Get_size()), before.Get_group())
+        self.members = [self.members[rank] for rank in ranks]
+        self._use(smaller)
+
+    def spawn(
+        self,
+        command: Sequence[str],
+        ranks: Sequence[int],
+        variables: Mapping[str, str],
+        limit: float,
+    ) -> Communicator:
+        """Start a process in the place of each of these ranks; return this rank and them.
+
+        Not collective. Raises SpawnError if they do not come, RankLostError if they die then.
+        """
+        starting = ThreadPoolExecutor(1).submit(_spawn, command, ranks, variables)
+        try:
+            bridge = starting.result(limit)
+        except TimeoutError:
+            raise SpawnError(f"nothing heard of it for {limit:g} s") from None
+        except MPI.Exception as error:
+            raise SpawnError(error.Get_error_string()) from None
+        newcomers = ElasticCommunicator(bridge)
+        newcomers.timeout = limit
+        return newcomers
+
+    def grow(self, bridge: Communicator | None, newcomers: Sequence[Member]) -> None:
+        """Become the communicator of these ranks and the newcomers; collective.
+
+        The first rank's `bridge` leads to them. Raises RankLostError if a rank dies meanwhile:
+        then all of the living have grown, or none.
+        """
+        peer = bridge._comm if isinstance(bridge, ElasticCommunicator) else self._comm
+        inter = self._on_all(lambda: self._comm.Create_intercomm(0, peer, 1, GROW))
+        larger = self._on_all(lambda: _merge(inter, high=False))
+        self.members = [*self.members, *newcomers]
+        self._use(larger)
+        self._introduce()
+
+    def join(self) -> None:
+        """Become the communicator of all ranks: what `grow` is to the newcomers."""
+        with self._errors():
+            inter = MPI.COMM_WORLD.Create_intercomm(0, self._comm, 0, GROW)
+            self._use(_merge(inter, high=True))
+        self._introduce()
+        self.newcomer = False
+        signal.alarm(0)
+
+    def _introduce(self) -> None:
+        """Tell newcomers what the others know of the world."""
+        self.members, self.started = self.bcast((self.members, self.started))
+
+    def _on_all(self, make: Callable[[], C]) -> C:
+        """Return what this makes on every rank; raises RankLostError on all or on none."""
+        made = None
+        try:
+            made = make()
+        except MPI.Exception:
+            self._comm.Revoke()  # others may wait for this rank in there
+        with self._errors():
+            everywhere = self._comm.Agree(int(made is not None))
+        if made is None or not everywhere:
+            raise RankLostError("a rank died while others came")
+        return made
+
+    def finish(self, code: int) -> None:
+        """Leave with this exit code; the ranks wait for each other and leave MPI as it is.
+
+        Open MPI kills a job when a rank leaves with an error, and may lose what rank 0 has
+        printed: it leaves with the code when mpirun had time to read, the others with 0.
+        """
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with contextlib.suppress(RankLostError):
+            self.allgather(None)
+        if self.rank:
+            os._exit(0)
+        if code:
+            time.sleep(LAST_WORDS)
+        os._exit(code)
+
+
+def _start() -> None:
+    # The failure detector has a thread of its own. After a death MPI_Finalize may hang: ranks
+    # leave by `finish`.
+    start_mpi(MPI.THREAD_MULTIPLE, finalize=False)
+
+
+@contextlib.contextmanager
+def _rank_lost() -> Iterator[None]:
+    """Turn MPI's errors into RankLostError. Survivors meet any of several error classes."""
+    try:
+        yield
+    except MPI.Exception as error:
+        raise RankLostError(error.Get_error_string()) from error
+
+
+def _spawn(
+    command: Sequence[str], ranks: Sequence[int], variables: Mapping[str, str]
+) -> MPI.Intracomm:
+    """Start the processes; return this one and them, once they have started MPI."""
+    # Not by MPI's info, whose values are short.
+    known = [f"{name}={value}" for name, value in variables.items()]
+    arguments = [[*known, f"{REPLACES}={rank}", *command] for rank in ranks]
+    # Open MPI keeps the place of a dead rank taken. Said once: twice it is a conflict.
+    infos = [MPI.Info.Create({"map_by": ":OVERSUBSCRIBE"}), *[MPI.INFO_NULL] * (len(ranks) - 1)]
+    commands, counts = [ENV] * len(ranks), [1] * len(ranks)
+    spawned = MPI.COMM_SELF.Spawn_multiple(commands, arguments, counts, infos)
+    bridge = spawned.Merge(high=False)
+    spawned.Disconnect()
+    return bridge
+
+
+def _merge(inter: MPI.Intercomm, high: bool) -> MPI.Intracomm:
+    try:
+        return inter.Merge(high)
+    except MPI.Exception:
+        inter.Revoke()  # others may wait for this rank in there
+        raise
