@@ -1,7 +1,8 @@
 """dpcnn.train whose ranks die, hang or fail where DYING says: `MOMENT COUNT RANK ACTION;...`.
 
 A moment is a place in the training; the action happens when the rank, by the number it was
-started with, comes there for the COUNT-th time. With DYING_ONCE a resumed run is left alone.
+started with, comes there for the COUNT-th time. new1 is a rank that was started in the place of
+rank 1, newnew1 in the place of new1. With DYING_ONCE a resumed run is left alone.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from dpcnn import trainer, training
-from dpcnn.parallel import recovery
+from dpcnn import rescue, start, trainer, training
+from dpcnn.parallel.elastic import ElasticCommunicator
 from dpcnn.parallel.mpi import MPICommunicator
 from dpcnn.run import checkpoint
 
-RANK = int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or 0)
+RANK = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or "0"
+if "DPCNN_REPLACES" in os.environ:
+    RANK = f"new{os.environ['DPCNN_REPLACES']}"
+    while Path(RANK).exists():
+        RANK = f"new{RANK}"
+    Path(RANK).touch()
 
 
 def kill() -> None:
@@ -68,7 +75,7 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "disk": break_the_disk,
 }
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
-if "DYING_ONCE" in os.environ and "--resume" in sys.argv:
+if "DYING_ONCE" in os.environ and os.environ.get("DPCNN_RESTART", "0") != "0":
     PLAN = []
 comes: Counter[str] = Counter()
 
@@ -79,7 +86,7 @@ def at(moment: str, function: Any) -> Any:
     def planned(*arguments: Any, **options: Any) -> Any:
         comes[moment] += 1
         for where, count, rank, action in PLAN:
-            if (where, int(count), int(rank)) == (moment, comes[moment], RANK):
+            if (where, int(count), rank) == (moment, comes[moment], RANK):
                 ACTIONS[action]()
         return function(*arguments, **options)
 
@@ -91,6 +98,11 @@ trainer.Trainer.evaluate = at("evaluation", trainer.Trainer.evaluate)
 checkpoint._image = at("checkpoint", checkpoint._image)
 MPICommunicator._exchange = at("exchange", MPICommunicator._exchange)
 MPICommunicator._add_shared = at("allreduce", MPICommunicator._add_shared)
-MPICommunicator.shrink = at("recovery", MPICommunicator.shrink)
-trainer.survivors = at("survivors", recovery.survivors)
-sys.exit(training.main())
+ElasticCommunicator.shrink = at("recovery", ElasticCommunicator.shrink)
+ElasticCommunicator.spawn = at("spawning", ElasticCommunicator.spawn)
+ElasticCommunicator.grow = at("growing", ElasticCommunicator.grow)
+ElasticCommunicator.join = at("joining", ElasticCommunicator.join)
+start.open_dataset = at("loading", start.open_dataset)
+start.meet = rescue.meet = at("meeting", rescue.meet)
+rescue.COMMAND = (sys.executable, "-P", "-m", "tests.faults.dying")
+sys.exit(at("starting", training.main)())

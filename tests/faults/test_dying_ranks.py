@@ -42,9 +42,12 @@ def dying(plan: str, small: Path, cwd: Path, mpi: str = "elastic", ranks: int = 
     )
 
 
+def history(directory: Path, name: str) -> list[dict]:
+    return [json.loads(line) for line in (directory / name).read_text().splitlines()]
+
+
 def deaths(directory: Path) -> list[dict]:
-    lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
-    return [death for line in lines for death in line["deaths"]]
+    return [death for line in history(directory, "metrics.jsonl") for death in line["deaths"]]
 
 
 def chaos(seed: int) -> str:
@@ -79,6 +82,72 @@ def test_deaths_at_random_moments_change_no_bit(seed, small, undisturbed, tmp_pa
 @pytest.mark.parametrize("seed", range(20, 100))
 def test_more_deaths_at_random_moments_change_no_bit(seed, small, undisturbed, tmp_path):
     check_chaos(seed, small, undisturbed, tmp_path)
+
+
+def check_respawn(seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Path) -> None:
+    """Check that the world is back at 4 after the same deaths, and that of a newcomer, if any."""
+    plan = f"{chaos(seed)};step {seed % 20 + 1} new{seed % 4} kill_soon"
+    result = dying(plan, small, cwd, "elastic", 4, "--respawn")
+    directory, sha = undisturbed
+    assert result.returncode == 0, (plan, result)
+    assert result.sha == sha, (plan, result)
+    assert metrics(cwd / "run") == metrics(directory)
+    lines = history(cwd / "run", "metrics.jsonl")
+    assert [line["world_size"] for line in lines] == [4, 4, 4], (plan, result)
+    for line in lines:
+        assert len({each["process"] for each in line["ranks"]}) == 4
+        assert {each["rank"] for each in line["ranks"]} == {0, 1, 2, 3}
+    assert history(cwd / "run", "events.jsonl")[-1]["world_size"] == 4, (plan, result)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_with_respawn_the_world_is_back_at_its_size(seed, small, undisturbed, tmp_path):
+    check_respawn(seed, small, undisturbed, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8, 100))
+def test_with_respawn_the_world_is_back_after_more_deaths(seed, small, undisturbed, tmp_path):
+    check_respawn(seed, small, undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "step 20 1 kill;spawning 1 0 kill",
+        "step 20 1 kill;spawning 1 0 kill_soon",
+        "step 20 1 kill;growing 1 2 kill",
+        "step 20 1 kill;joining 1 new1 kill",
+        "step 20 1 kill;meeting 1 new1 kill",
+        "step 20 1 kill;step 20 2 kill;meeting 1 3 kill",
+        "step 20 0 kill;step 28 1 kill;step 36 2 kill;step 44 3 kill",
+    ],
+)
+def test_deaths_while_ranks_are_replaced_are_replaced_too(plan, small, undisturbed, tmp_path):
+    result = dying(plan, small, tmp_path, "elastic", 4, "--respawn")
+    assert result.sha == undisturbed[1]
+    assert metrics(tmp_path / "run") == metrics(undisturbed[0])
+    assert history(tmp_path / "run", "events.jsonl")[-1]["world_size"] == 4, result
+
+
+@pytest.mark.parametrize(
+    ("death", "reason"),
+    [
+        ("starting 1 new1 kill", "nothing heard of it for 3 s"),
+        ("starting 1 new1 hang", "nothing heard of it for 3 s"),
+        ("exchange 2 new1 kill", "it died before it was ready"),
+        ("loading 1 new1 memory", "MemoryError: as much as there is not"),
+        ("loading 1 new1 stop", "it died before it was ready"),
+        (";".join(f"joining 1 {k * 'new'}1 kill" for k in (1, 2, 3)), "3 tries at this step"),
+    ],
+)
+def test_what_cannot_be_replaced_is_told_in_one_line(death, reason, small, undisturbed, tmp_path):
+    plan = f"step 20 1 kill;{death}"
+    result = dying(plan, small, tmp_path, "elastic", 4, "--respawn", "--timeout", 3)
+    assert result.sha == undisturbed[1]
+    assert metrics(tmp_path / "run") == metrics(undisturbed[0])
+    [line] = [each for each in result.stderr.splitlines() if "lost rank 1 on " in each]
+    assert f"not replaced ({reason}); 3 ranks go on from step 19" in line
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
