@@ -114,11 +114,11 @@ def test_with_respawn_the_world_is_back_after_more_deaths(seed, small, undisturb
 @pytest.mark.parametrize(
     "plan",
     [
-        "step 20 1 kill;spawning 1 0 kill",
+        pytest.param("step 20 1 kill;spawning 1 0 kill", marks=pytest.mark.long),
         "step 20 1 kill;spawning 1 0 kill_soon",
         "step 20 1 kill;growing 1 2 kill",
-        "step 20 1 kill;joining 1 new1 kill",
-        "step 20 1 kill;meeting 1 new1 kill",
+        pytest.param("step 20 1 kill;joining 1 new1 kill", marks=pytest.mark.long),
+        pytest.param("step 20 1 kill;meeting 1 new1 kill", marks=pytest.mark.long),
         "step 20 1 kill;step 20 2 kill;meeting 1 3 kill",
         "step 20 0 kill;step 28 1 kill;step 36 2 kill;step 44 3 kill",
     ],
@@ -130,20 +130,26 @@ def test_deaths_while_ranks_are_replaced_are_replaced_too(plan, small, undisturb
     assert history(tmp_path / "run", "events.jsonl")[-1]["world_size"] == 4, result
 
 
+SILENT = "nothing heard of it for 5 s"
+UNREADY = "it died before it was ready"
+
+
 @pytest.mark.parametrize(
-    ("death", "reason"),
+    ("death", "timeout", "reason"),
     [
-        ("starting 1 new1 kill", "nothing heard of it for 3 s"),
-        ("starting 1 new1 hang", "nothing heard of it for 3 s"),
-        ("exchange 2 new1 kill", "it died before it was ready"),
-        ("loading 1 new1 memory", "MemoryError: as much as there is not"),
-        ("loading 1 new1 stop", "it died before it was ready"),
-        (";".join(f"joining 1 {k * 'new'}1 kill" for k in (1, 2, 3)), "3 tries at this step"),
+        ("starting 1 new1 kill", 5, SILENT),
+        ("starting 1 new1 hang", 5, SILENT),
+        ("exchange 2 new1 kill", 300, UNREADY),
+        ("loading 1 new1 memory", 300, "MemoryError: as much as there is not"),
+        pytest.param("loading 1 new1 stop", 15, UNREADY, marks=pytest.mark.long),
+        (";".join(f"joining 1 {k * 'new'}1 kill" for k in (1, 2, 3)), 300, "3 tries at this step"),
     ],
 )
-def test_what_cannot_be_replaced_is_told_in_one_line(death, reason, small, undisturbed, tmp_path):
+def test_what_cannot_be_replaced_is_told_in_one_line(
+    death, timeout, reason, small, undisturbed, tmp_path
+):
     plan = f"step 20 1 kill;{death}"
-    result = dying(plan, small, tmp_path, "elastic", 4, "--respawn", "--timeout", 3)
+    result = dying(plan, small, tmp_path, "elastic", 4, "--respawn", "--timeout", timeout)
     assert result.sha == undisturbed[1]
     assert metrics(tmp_path / "run") == metrics(undisturbed[0])
     [line] = [each for each in result.stderr.splitlines() if "lost rank 1 on " in each]
