@@ -30,6 +30,7 @@ Array = NDArray[Any]
 LIMIT = 64 << 20  # bytes of a text file that is read
 ERRORS = 20  # tracebacks that are shown
 DEEPEST = 8  # levels of objects in a file
+NEWEST = 5000  # lines of a file that are shown
 
 
 @dataclass
@@ -188,10 +189,12 @@ def _lines(run: Run, name: str, usable: Callable[[dict[str, Any]], bool]) -> lis
             found.append(value)
         else:
             broken.append(str(place))
+    if len(found) > NEWEST:
+        run.missing.append(f"{name}: of {len(found):,} lines the last {NEWEST:,} are shown.")
     if broken:
         places = ", ".join(broken[:10]) + (", ..." if len(broken) > 10 else "")
         run.missing.append(f"{name}: line {places} cannot be read and is left out.")
-    return found
+    return found[-NEWEST:]
 
 
 def _reason(error: Exception) -> str:

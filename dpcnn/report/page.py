@@ -131,7 +131,7 @@ def _curves(run: Run) -> Markup | None:
 
 
 def _time(run: Run) -> Markup | None:
-    ranks = timecharts.shares(run)
+    ranks = timecharts.ranks(run)
     if not ranks and not run.sessions:
         return None
     spent = "Waiting is for the last rank to come to a step, and for rank 0 while it evaluates."

@@ -48,26 +48,36 @@ MARKS = {"death": ("X", VERMILLION), "kill": ("X", VERMILLION), "stop": ("s", OR
 MARKS |= {"divergence": ("X", VERMILLION), "end": ("o", GREEN)}
 
 
+def ranks(run: Run) -> list[int]:
+    """Return the ranks that the metrics tell of."""
+    return sorted({member["rank"] for line in run.metrics for member in _members(line)})
+
+
 def shares(run: Run) -> dict[int, tuple[str, Array]]:
-    """Return the host of each rank, and its seconds (6, epochs) in the order of SHARES."""
-    found: dict[int, tuple[str, Array]] = {}
+    """Return the host of each rank that is drawn, and its seconds (6, epochs) as in SHARES."""
+    found = {rank: ("", np.zeros((len(SHARES), len(run.metrics)))) for rank in ranks(run)[:RANKS]}
     for at, line in enumerate(run.metrics):
-        members = line.get("ranks")
-        for member in members if isinstance(members, list) else []:
-            rank = member.get("rank") if isinstance(member, dict) else None
-            if type(rank) is not int or not 0 <= rank < 2**31:
+        for member in _members(line):
+            if member["rank"] not in found:
                 continue
-            empty = one_line(member.get("host")), np.zeros((len(SHARES), len(run.metrics)))
-            _, seconds = found.setdefault(rank, empty)
+            _, seconds = found[member["rank"]]
             spent = np.nan_to_num([number(member.get(key)) for key in [*SHARES][:-1]])
             rest = max(0.0, np.nan_to_num(number(member.get("seconds"))) - spent.sum())
             seconds[:, at] = np.clip([*spent, rest], 0, None)
-    return dict(sorted(found.items()))
+            found[member["rank"]] = one_line(member.get("host")), seconds
+    return found
+
+
+def _members(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a line of metrics says of its ranks, as far as they have a number."""
+    members = line.get("ranks")
+    found = [each for each in members if isinstance(each, dict)] if type(members) is list else []
+    return [each for each in found if type(each.get("rank")) is int and each["rank"] >= 0]
 
 
 def spending(run: Run) -> Figure:
     """Draw the time of each epoch, split into what each rank spent it on."""
-    found = [*shares(run).items()][:RANKS]
+    found = shares(run).items()
     height = 1.25 + 0.85 * len(found)
     figure = Figure(figsize=(WIDTH, height))
     charts = figure.subplots(len(found), 1, sharex=True, sharey=True, squeeze=False)[:, 0]

@@ -65,7 +65,7 @@ def _drawings(run: Run, known: Learned) -> Drawings:
             "learning-rate": lambda: charts.learning_rate(run),
             "speed": lambda: charts.speed(run),
         }
-    if timecharts.shares(run):
+    if timecharts.ranks(run):
         found["spending"] = lambda: timecharts.spending(run)
     if run.sessions:
         found["timeline"] = lambda: timecharts.timeline(run)

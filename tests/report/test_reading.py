@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 from dpcnn.data import source
 from dpcnn.data.dataset import Images
 from dpcnn.report import charts, pictures
-from dpcnn.report.facts import number, read
+from dpcnn.report.facts import NEWEST, number, read
 from dpcnn.report.history import sessions
 from dpcnn.report.html import Markup, join, tag
 from dpcnn.report.results import learned
-from dpcnn.report.timecharts import SHARES, shares
+from dpcnn.report.timecharts import RANKS, SHARES, ranks, shares
 from tests.launching import metrics
 
 
@@ -68,6 +69,17 @@ def test_a_run_is_read_as_it_was_written(whole):
     spent = shares(run)
     assert [*spent] == [0, 1]
     assert all(seconds.shape == (len(SHARES), 3) for _, seconds in spent.values())
+
+
+def test_of_many_lines_and_ranks_the_newest_and_first_are_shown(copy):
+    line = {"epoch": 1, "ranks": [{"rank": rank, "host": "h"} for rank in range(RANKS + 5)]}
+    lines = [json.dumps(line | {"epoch": epoch}) for epoch in range(1, NEWEST + 8)]
+    (copy / "metrics.jsonl").write_text("\n".join(lines))
+    run = read(copy)
+    assert run.missing == [f"metrics.jsonl: of {NEWEST + 7:,} lines the last {NEWEST:,} are shown."]
+    assert (run.epochs[0], run.epochs[-1]) == (8, NEWEST + 7)
+    assert len(ranks(run)) == RANKS + 5
+    assert [*shares(run)] == [*range(RANKS)]
 
 
 def test_the_results_are_those_that_were_recorded(whole):
