@@ -74,6 +74,8 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "hang": lambda: time.sleep(1000),
     "disk": break_the_disk,
 }
+if "SMALL_WINDOWS" in os.environ:
+    from tests.mpi import small_windows  # noqa: F401  (for new ranks too)
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
 if "DYING_ONCE" in os.environ and os.environ.get("DPCNN_RESTART", "0") != "0":
     PLAN = []

@@ -1,4 +1,4 @@
-"""The module that RUN names, with chunks of 23 digits and windows of 161: a small file has many."""
+"""Chunks of 23 digits and windows of 161, so that a small file has many; run, the module of RUN."""
 
 from __future__ import annotations
 
@@ -11,4 +11,5 @@ from dpcnn.data import sampler  # isort: skip
 
 sampler.CHUNK = 23 * 784
 sampler.WINDOW = 161 * 784
-runpy.run_module(os.environ.get("RUN", "dpcnn.train"), run_name="__main__", alter_sys=True)
+if __name__ == "__main__":
+    runpy.run_module(os.environ.get("RUN", "dpcnn.train"), run_name="__main__", alter_sys=True)

@@ -51,20 +51,31 @@ def test_stops_and_other_ranks_change_nothing(small, undisturbed, tmp_path):
     assert metrics(tmp_path / "run") == metrics(undisturbed[0])
 
 
-@pytest.mark.parametrize("plan", ["step 6 1 kill;step 20 0 kill", "step 21 1 disk"])
-def test_a_rank_that_dies_or_whose_disk_breaks_changes_nothing(plan, small, undisturbed, tmp_path):
-    result = small_windows(
+@pytest.mark.parametrize(
+    ("plan", "more"),
+    [
+        ("step 6 1 kill;step 20 0 kill", ()),
+        ("step 21 1 disk", ()),
+        ("step 6 1 kill", ("--respawn",)),
+    ],
+)
+def test_a_rank_that_dies_or_whose_disk_breaks_changes_nothing(
+    plan, more, small, undisturbed, tmp_path
+):
+    result = run(
         3,
-        *("--dataroot", small, "--stream", *STEPS, "--checkpoint_every", "7st"),
+        *("--dataroot", small, "--stream", *STEPS, "--checkpoint_every", "7st", *more),
         cwd=tmp_path,
         mpi="elastic",
+        module="tests.faults.dying",
         under=supervised(3),
-        RUN="tests.faults.dying",
+        SMALL_WINDOWS="1",
         DYING=plan,
         DYING_ONCE="1",
     )
     assert result.sha == undisturbed[1]
     assert "lost rank 1 on " in result.stderr
+    assert ("; replaced; 3 ranks go on" in result.stderr) == ("--respawn" in more)
     assert metrics(tmp_path / "run") == metrics(undisturbed[0])
     if "disk" in plan:
         assert "cannot be read (Input/output error)" in result.stderr
