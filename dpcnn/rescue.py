@@ -25,7 +25,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dpcnn.parallel.communicator import Member, RankLostError
-from dpcnn.parallel.recovery import missing, respawn, survivors
+from dpcnn.parallel.recovery import missing, recovering, respawn, survivors
 from dpcnn.run.console import console
 
 if TYPE_CHECKING:
@@ -44,17 +44,18 @@ def recover(trainer: Trainer) -> None:
     """Go on without ranks that died, or with others in their place, from the newest step."""
     trainer.console.end_epoch()
     comm, before = trainer.comm, trainer.comm.members
-    first, lost, reason = comm.rank == 0, list[Member](), ""
-    while True:
-        gone = survivors(comm)
-        lost += gone
-        step = {"step": trainer.position.step}
-        trainer.position.deaths += [asdict(member) | step for member in gone]
-        with contextlib.suppress(RankLostError):
-            if trainer.options.respawn:
-                reason = _respawn(trainer)
-            meet(trainer)
-            break
+    first, lost, reason, together = comm.rank == 0, list[Member](), "", False
+    with recovering():
+        while not together:
+            gone = survivors(comm)
+            lost += gone
+            step = {"step": trainer.position.step}
+            trainer.position.deaths += [asdict(member) | step for member in gone]
+            with contextlib.suppress(RankLostError):
+                if trainer.options.respawn:
+                    reason = _respawn(trainer)
+                meet(trainer)
+                together = True
     if comm.rank == 0 and not first:
         _lead(trainer)
     _tell(trainer, lost, [member for member in comm.members if member not in before], reason)

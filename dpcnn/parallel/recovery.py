@@ -5,7 +5,9 @@ and never goes on by halves:
 
 - A rank that has lost another one revokes the communicator, so that every living rank fails in
   its next collective and comes here; no step can be finished by some of the world.
-- Lost ranks on a survivor's host are killed, in case they only hung.
+- Lost ranks on a survivor's host are killed, in case they only hung; so are those that do not come
+  here within the timeout. Who is here shows it by the name of its process: a rank that hangs
+  answers no message, and the others wait for it in there without a word of who is missing.
 - Where ranks of hosts without a survivor are missing, only a strict majority goes on: at a cut
   link both sides see the other one die.
 """
@@ -18,6 +20,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dpcnn.errors import DpcnnError
@@ -32,6 +35,7 @@ from dpcnn.parallel.communicator import (
 
 T = TypeVar("T")
 
+RECOVERING = "dpcnn-recovers"  # Linux keeps 15 characters
 SPAWNING = 60.0  # seconds at most for newcomers to come, and again to be ready
 
 
@@ -52,8 +56,8 @@ class MinorityError(DpcnnError):
 def survivors(comm: Communicator) -> list[Member]:
     """Make comm the communicator of the ranks that live; return those that were lost.
 
-    Collective over the living, whatever they did when they noticed. Raises EndedError if one of
-    them leaves, MinorityError where going on is not safe.
+    Collective over the living, whatever they did when they noticed, each `recovering`. Raises
+    EndedError if one of them leaves, MinorityError where going on is not safe.
     """
     before = comm.members
     codes = [code for code in _agree(comm, None) if code is not None]
@@ -72,7 +76,8 @@ def survivors(comm: Communicator) -> list[Member]:
 
 def leave(comm: Communicator, code: int) -> None:
     """Tell the others, in their `survivors`, that the job ends with this exit code."""
-    _agree(comm, code)
+    with recovering():
+        _agree(comm, code)
 
 
 def missing(comm: Communicator) -> list[int]:
@@ -151,21 +156,57 @@ def _kill_near(comm: Communicator, members: Sequence[Member]) -> None:
 def _agree(comm: Communicator, code: int | None) -> list[int | None]:
     """Shrink comm to the living and return their codes; again, if more die meanwhile."""
     while True:
-        with contextlib.suppress(RankLostError), _deadline(comm.timeout):
+        laggards = _after(comm.timeout, lambda: _kill_laggards(comm))
+        with contextlib.suppress(RankLostError), laggards, _deadline(2 * comm.timeout):
             comm.shrink()
             return comm.allgather(code)
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
+def recovering() -> Iterator[None]:
+    """Show the other processes of this host that this one is here, while the body runs."""
+    before = _name(os.getpid())
+    _rename(RECOVERING)
+    try:
+        yield
+    finally:
+        _rename(before)
+
+
+def _rename(name: str) -> None:
+    with contextlib.suppress(OSError):  # some sandboxes forbid it
+        Path("/proc/self/comm").write_text(name)
+
+
+def _name(process: int) -> str:
+    """Return the name of a process of this host, nothing if it is gone."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _kill_laggards(comm: Communicator) -> None:
+    """Kill the ranks of this host that are not here, if names tell."""
+    if _name(os.getpid()) == RECOVERING:
+        _kill_near(comm, [each for each in comm.members if _name(each.process) != RECOVERING])
+
+
+def _deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
     """End this process if the body takes longer: it waits inside the MPI library, for all."""
 
     def give_up() -> None:
-        line = f"dpcnn: error: waited {seconds:g} s (--timeout) for the other ranks to recover"
+        line = f"dpcnn: error: waited {seconds:g} s (see --timeout) for the other ranks to recover"
         print(line, file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), give_up)
+    return _after(seconds, give_up)
+
+
+@contextlib.contextmanager
+def _after(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+    """Do this in a thread if the body takes longer."""
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), action)
     timer.daemon = True
     timer.start()
     try:

@@ -187,6 +187,15 @@ def test_a_rank_that_hangs_is_killed_after_the_timeout(small, undisturbed, tmp_p
     assert "lost rank 1 on " in result.stderr
 
 
+def test_a_rank_that_hangs_while_another_dies_is_killed_too(small, undisturbed, tmp_path):
+    plan = "step 20 1 kill;step 20 2 hang"
+    result = dying(plan, small, tmp_path, "elastic", 4, "--timeout", 4)
+    assert result.sha == undisturbed[1]
+    assert "lost rank 1 on " in result.stderr
+    assert "rank 2 on " in result.stderr
+    assert "restart" not in result.stderr
+
+
 @pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
 @pytest.mark.parametrize("action", ["hang", "stop"])
 def test_without_elastic_a_rank_that_hangs_is_named_and_ends_the_job(mpi, action, small, tmp_path):
