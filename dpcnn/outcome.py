@@ -8,6 +8,7 @@ the number of that restart in DPCNN_RESTART.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -19,9 +20,13 @@ NAME = "outcome.json"
 
 
 def tell(**facts: Any) -> None:
-    """Write run_dir, exit_code or both for the starter, if there is one."""
+    """Write run_dir, exit_code or both for the starter, if there is one and the disk takes it."""
     if VARIABLE in os.environ:
-        Path(os.environ[VARIABLE]).write_text(json.dumps(facts))
+        path = Path(os.environ[VARIABLE])
+        fresh = path.with_name(f"{path.name}.new")
+        with contextlib.suppress(OSError):  # on a full disk what was told before stands
+            fresh.write_text(json.dumps(facts))
+            fresh.replace(path)
 
 
 def restart() -> int:

@@ -248,9 +248,9 @@ class Trainer:
             self._save()
 
     def _write_metrics(self, line: metrics.Metrics) -> None:
-        """Add a line to the files of metrics; a full disk costs the line there, not the run."""
+        """Add the newest line to the files of metrics; a full disk costs it there, not the run."""
         try:
-            metrics.append(self.directory.path, line)
+            self.directory.add_metrics(self.metrics)
             if self.options.tensorboard:
                 tensorboard.append(self.directory.path, line)
         except OSError as error:

@@ -51,6 +51,7 @@ class RunDirectory:
         self.unnamed = unnamed
         self._lock: int | None = None
         self._job = ""
+        self._behind = False
 
     @property
     def checkpoints(self) -> Path:
@@ -148,6 +149,18 @@ class RunDirectory:
         outcome.tell(run_dir=str(self.path))
         for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)
+        self._write_metrics(lines)
+
+    def add_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Add the newest line to the metrics; after an OSError, all that may be missing."""
+        behind, self._behind = self._behind, True
+        if behind:
+            self._write_metrics(lines)
+        else:
+            metrics.append(self.path, lines[-1])
+        self._behind = False
+
+    def _write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
         self._write(metrics.NAME, metrics.text(lines))
         self._write(metrics.TABLE, metrics.table(lines))
 

@@ -7,11 +7,14 @@ rank 1, newnew1 in the place of new1. With DYING_ONCE a resumed run is left alon
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +28,7 @@ from dpcnn.parallel.elastic import ElasticCommunicator
 from dpcnn.parallel.mpi import MPICommunicator
 from dpcnn.run import checkpoint
 
+RUN = Path("run")
 RANK = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or "0"
 if "DPCNN_REPLACES" in os.environ:
     RANK = f"new{os.environ['DPCNN_REPLACES']}"
@@ -60,7 +64,41 @@ def files_up_to(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-ACTIONS: dict[str, Callable[[], None]] = {
+def forbid() -> None:
+    """Take the right to write in the run directory; root has it whatever the mode says."""
+    for folder in (RUN, RUN / "checkpoints"):
+        folder.chmod(0o500)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+def allow() -> None:
+    if os.getuid() == 0:
+        os.seteuid(0)
+    for folder in (RUN, RUN / "checkpoints"):
+        folder.chmod(0o700)
+
+
+def make_read_only() -> None:
+    """Mount the run directory over itself: files that are open for writing forbid a remount."""
+    subprocess.run(["mount", "--bind", RUN, RUN], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", RUN], check=True)
+
+
+def fill() -> None:
+    """Leave no byte free on the disk of the run directory."""
+    with contextlib.suppress(OSError), (RUN / "filler").open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def replace() -> None:
+    """Put a file in the place of the directory for checkpoints."""
+    (RUN / "checkpoints").rename(RUN / "old")
+    (RUN / "checkpoints").touch()
+
+
+ACTIONS: dict[str, Callable[[], object]] = {
     "kill": kill,
     "kill_soon": kill_soon,
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
@@ -71,6 +109,14 @@ ACTIONS: dict[str, Callable[[], None]] = {
     "slow": lambda: time.sleep(3),
     "full": lambda: files_up_to(100_000),  # metrics fit, a checkpoint of 750 kB does not
     "emptied": lambda: files_up_to(resource.RLIM_INFINITY),
+    "filled": fill,
+    "cleared": lambda: (RUN / "filler").unlink(),
+    "read-only": make_read_only,
+    "writable": lambda: subprocess.run(["umount", RUN], check=True),
+    "forbidden": forbid,
+    "allowed": allow,
+    "replaced": replace,
+    "removed": lambda: shutil.rmtree(RUN),
     "hang": lambda: time.sleep(1000),
     "disk": break_the_disk,
 }

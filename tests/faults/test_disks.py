@@ -1,9 +1,8 @@
-"""A disk that takes no checkpoint costs a warning at each interval, and exit code 1 if it stays so.
-
-Full: files past 100 kB cannot be written on rank 0 (RLIMIT_FSIZE).
-"""
+"""A disk that takes no checkpoint costs a warning each time, and exit code 1 if it stays so."""
 
 from __future__ import annotations
+
+import subprocess
 
 import pytest
 
@@ -11,16 +10,37 @@ from dpcnn.run.directory import RunDirectory
 from tests.launching import metrics, run, supervised
 
 STEPS = ("--epochs", 4, "--checkpoint_every", "10st", "--run_dir", "run")
+# What rank 0 does to the run directory, what undoes it, and why it cannot be written to then.
+# full: files past 100 kB cannot be written (RLIMIT_FSIZE); filled: a real disk of 4 MiB is.
+TROUBLES = {
+    "full": ("emptied", "File too large"),
+    "filled": ("cleared", "No space left on device"),
+    "read-only": ("writable", "Read-only file system"),
+    "forbidden": ("allowed", "Permission denied"),
+}
+# In a namespace of its own, where mounts end with the job; what is on the disk is kept.
+DISK = "mount -t tmpfs -o size=4m none run"
+ALONE = ("unshare", "--mount", "sh", "-c")
+KEEPING = '{} && "$@"; code=$?; cp -a run kept; exit $code'
 
 
-def train(plan, small, cwd, mpi):
-    options = ("--dataroot", small, *STEPS)
+def train(plan, small, cwd, mpi="mpich", before="true"):
+    """Train, the command `before` first; return the result, the warnings and what is left."""
     under = supervised(0)
+    if before != "true" or "read-only" in plan:
+        if subprocess.run([*ALONE, "mount -t tmpfs none /mnt"], capture_output=True).returncode:
+            pytest.skip("mounting needs the privilege to (root with CAP_SYS_ADMIN)")
+        under = (*ALONE, KEEPING.format(before), "sh", *under)
+    else:
+        under = ("sh", "-c", KEEPING.format(before), "sh", *under)
+    (cwd / "run").mkdir()
+    options = ("--dataroot", small, *STEPS)
     module = "tests.faults.dying"
     result = run(3, *options, cwd=cwd, mpi=mpi, module=module, under=under, DYING=plan)
     warnings = [line for line in result.stderr.splitlines() if "is not saved (" in line]
     assert all(each.startswith("warning: step ") for each in warnings), result
-    return result, warnings
+    assert "Traceback" not in result.stderr
+    return result, warnings, cwd / "kept"
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +50,53 @@ def undisturbed(small, tmp_path_factory):
     return cwd / "run", result.sha
 
 
-@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
-def test_a_disk_that_stays_full_ends_with_the_older_checkpoints(mpi, small, undisturbed, tmp_path):
-    result, warnings = train("step 25 0 full", small, tmp_path, mpi)
+def before(trouble):
+    return DISK if trouble == "filled" else "true"
+
+
+def check_given_up(result, warnings, reason):
     assert result.returncode == 1
     assert len(warnings) == 5, warnings  # steps 30, 40, 50, 60 and the end
-    assert "training goes on" in warnings[0]
+    assert all(f"({reason}); training goes on" in each for each in warnings)
     assert "the last state of the run could not be saved" in result.stderr
     assert "Weights SHA-256" not in result.stdout
-    assert RunDirectory(tmp_path / "run").checkpoint_steps() == [20, 10]
-    assert metrics(tmp_path / "run") == metrics(undisturbed[0])
+    assert [line.split(",")[0] for line in result.stdout.splitlines() if "Loss = " in line] == [
+        f"Epoch {epoch}" for epoch in (1, 2, 3, 4)
+    ]
 
 
-def test_a_disk_that_has_room_again_is_used_again(small, undisturbed, tmp_path):
-    result, warnings = train("step 25 0 full;step 45 0 emptied", small, tmp_path, "mpich")
-    assert result.returncode == 0
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_disk_that_stays_so_ends_with_the_older_checkpoints(trouble, small, tmp_path):
+    plan = f"step 25 0 {trouble}"
+    result, warnings, kept = train(plan, small, tmp_path, before=before(trouble))
+    check_given_up(result, warnings, TROUBLES[trouble][1])
+    assert RunDirectory(kept).checkpoint_steps() == [20, 10]
+
+
+def test_a_full_disk_ends_an_elastic_run_alike(small, undisturbed, tmp_path):
+    result, warnings, kept = train("step 25 0 full", small, tmp_path, "elastic")
+    check_given_up(result, warnings, "File too large")
+    assert RunDirectory(kept).checkpoint_steps() == [20, 10]
+    assert metrics(kept) == metrics(undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [("removed", "No such file or directory"), ("replaced", "Not a directory")],
+)
+def test_a_run_directory_that_is_gone_is_told_and_training_goes_on(
+    trouble, reason, small, tmp_path
+):
+    result, warnings, _ = train(f"step 25 0 {trouble}", small, tmp_path)
+    check_given_up(result, warnings, reason)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_disk_that_can_be_written_to_again_is_used_again(trouble, small, undisturbed, tmp_path):
+    plan = f"step 25 0 {trouble};step 45 0 {TROUBLES[trouble][0]}"
+    result, warnings, kept = train(plan, small, tmp_path, before=before(trouble))
+    assert result.returncode == 0, result
     assert result.sha == undisturbed[1]
     assert len(warnings) == 2, warnings
-    assert RunDirectory(tmp_path / "run").checkpoint_steps() == [64, 60, 50]
+    assert RunDirectory(kept).checkpoint_steps() == [64, 60, 50]
+    assert metrics(kept) == metrics(undisturbed[0])
