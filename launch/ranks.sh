@@ -48,10 +48,13 @@ outlive_ranks() {
   export EVENT_NOEPOLL=1 # with epoll, libevent prints a warning for the sockets of a dead rank
   # A detector with a thread of its own notices a rank that is stopped, and leaves one alone that
   # is busy. HAN's collectives give wrong sums after a death (Open MPI 5.0). That thread and btl/sm
-  # crash one start in ten (5.0.11); large vectors do not go through it. Recoverable: mpirun does
-  # not complain of replaced ranks, which leave without MPI_Finalize as all do: it can hang.
+  # crash one start in ten (5.0.11); large vectors do not go through it. The ranks tell each other
+  # of a death by themselves (rbcast): mpirun's daemons do not, where a host is cut off. Recoverable:
+  # mpirun does not complain of replaced ranks, which leave without MPI_Finalize as all do: it can
+  # hang.
   ulfm=(--with-ft ulfm --mca mpi_ft_detector true --mca mpi_ft_detector_thread true
     --mca mpi_ft_detector_period 0.3 --mca mpi_ft_detector_timeout 1
+    --mca mpi_ft_propagator_with_rbcast true
     --mca coll '^hcoll,portals4,han' --mca btl "self,tcp" --prtemca state_base_recoverable 1)
 }
 

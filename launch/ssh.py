@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 # A host that asks for a password, or does not answer, is an error and no reason to wait.
-SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10")
+SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=10")
 UNREACHABLE = 255  # ssh's own exit code
 SETTING_UP = "Setting up "  # how launch/environment.sh announces what takes a minute
 

@@ -97,8 +97,8 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 mpirun.wait(timeout=period)
             near = bool(traces.look(self.told)["ranks"])
-            period = PERIOD_ELSEWHERE if self.hosts and not near else PERIOD
-            ended = "exit_code" in traces.read(self.told)
+            ended = "exit_code" in traces.record(self.told)
+            period = PERIOD if near or ended or not self.hosts else PERIOD_ELSEWHERE
             ranks = not ended and (near or self._any_elsewhere())
             begun = begun or ranks
             gone = gone + 1 if begun and not ranks else 0

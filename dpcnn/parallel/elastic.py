@@ -22,7 +22,7 @@ from typing import Self, TypeVar
 
 from dpcnn.parallel.communicator import Communicator, Member, RankLostError, SpawnError
 from dpcnn.parallel.launcher import REPLACES
-from dpcnn.parallel.mpi import MPI, MPICommunicator, start_mpi
+from dpcnn.parallel.mpi import MPI, Array, MPICommunicator, start_mpi
 
 C = TypeVar("C", bound=MPI.Comm)
 
@@ -38,6 +38,10 @@ class ElasticCommunicator(MPICommunicator):
     elastic = True
 
     def __init__(self, comm: MPI.Intracomm, first: int | None = None) -> None:
+        # Messages of a collective that has failed may come later, where a host was cut off for a
+        # while: their buffers are kept for them, and not used again.
+        self._going: list[MPI.Request] = []
+        self._abandoned: list[MPI.Request] = []
         super().__init__(comm, first)
         self.started = self.size
 
@@ -63,8 +67,32 @@ class ElasticCommunicator(MPICommunicator):
         newcomers.newcomer = True
         return newcomers
 
-    def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return _rank_lost()
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        self._going = []
+        try:
+            with _rank_lost():
+                yield
+        except RankLostError:
+            self._abandoned += self._going
+            raise
+
+    def _send(self, buffer: Array, rank: int, tag: int) -> MPI.Request:
+        self._going.append(super()._send(buffer, rank, tag))
+        return self._going[-1]
+
+    def _receive(self, buffer: Array, rank: int, tag: int) -> MPI.Request:
+        self._going.append(super()._receive(buffer, rank, tag))
+        return self._going[-1]
+
+    def _check_ranks(self) -> None:
+        # A request that has begun to receive does not end with the rank it is from: where a host
+        # is cut off, the rest is waited for as if it could come.
+        failed = self._comm.Get_failed()
+        lost = failed.Get_size()
+        failed.Free()
+        if lost or self._comm.Is_revoked():
+            raise MPI.Exception(MPI.ERR_PROC_FAILED)
 
     def shrink(self) -> None:
         """Become the communicator of the ranks that live.

@@ -117,7 +117,6 @@ class MPICommunicator(Communicator):
         self.size = comm.Get_size()
         self.__dict__.pop("node", None)
         self._shared: SharedVectors | None = None
-        self._objects: list[Array] = []
         self._rooms: dict[tuple[int, tuple[int, ...], np.dtype[Any]], Array] = {}
 
     @cached_property
@@ -165,20 +164,27 @@ class MPICommunicator(Communicator):
         own, others = parts[self.rank], self._others()
         received = self._room(PART, (self.size, own.stop - own.start), values.dtype)
         received[self.rank] = values[own]
-        come = [self._comm.Irecv(received[rank], rank, PART) for rank in others]
-        go = [self._comm.Isend(values[parts[rank]], rank, PART) for rank in others]
-        back = [self._comm.Irecv(out[parts[rank]], rank, SUM) for rank in others]
+        total = self._room(SUM, out.shape, out.dtype)
+        come = [self._receive(received[rank], rank, PART) for rank in others]
+        go = [self._send(values[parts[rank]], rank, PART) for rank in others]
+        back = [self._receive(total[parts[rank]], rank, SUM) for rank in others]
         self._wait(come)
-        np.copyto(out[own], _add(list(received)), casting="same_kind")
-        hand = [self._comm.Isend(out[own], rank, SUM) for rank in others]
+        np.copyto(total[own], _add(list(received)), casting="same_kind")
+        hand = [self._send(total[own], rank, SUM) for rank in others]
         self._wait(back)
         self._wait([*go, *hand])
+        np.copyto(out, total)
+
+    def _send(self, buffer: Array, rank: int, tag: int) -> MPI.Request:
+        """Begin to send this to a rank."""
+        return self._comm.Isend(buffer, rank, tag)
+
+    def _receive(self, buffer: Array, rank: int, tag: int) -> MPI.Request:
+        """Begin to receive this from a rank."""
+        return self._comm.Irecv(buffer, rank, tag)
 
     def _room(self, tag: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return a buffer for these messages, the same one every time.
-
-        It outlives a collective that fails, whose messages may still come.
-        """
+        """Return a buffer for these messages, the same one until a rank is lost."""
         key = tag, shape, dtype
         if key not in self._rooms:
             self._rooms[key] = np.empty(shape, dtype)
@@ -208,6 +214,7 @@ class MPICommunicator(Communicator):
                 os.sched_yield()
                 continue
             time.sleep(PAUSE)
+            self._check_ranks()
             if time.monotonic() - started > patience:
                 waited_for = zip(self._others(), requests, strict=False)
                 missing = [rank for rank, request in waited_for if not request.Test()]
@@ -218,6 +225,9 @@ class MPICommunicator(Communicator):
                 ):
                     self.overdue(missing)
                 patience += GRACE
+
+    def _check_ranks(self) -> None:
+        """Raise MPI's error if a rank is known to be lost, which no request may tell."""
 
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
@@ -244,15 +254,14 @@ class MPICommunicator(Communicator):
         lengths = self._gather(np.array([len(mine)]))[:, 0]
         everyones = [np.empty(length, np.uint8) for length in lengths]
         everyones[self.rank][...] = np.frombuffer(mine, np.uint8)
-        self._objects = everyones  # outlive a collective that fails
         self._swap(everyones, OBJECT)
         return everyones
 
     def _swap(self, everyones: Sequence[Array] | Array, tag: int) -> None:
         """Send every other rank the own of these buffers, one a rank, and fill those of others."""
         others = self._others()
-        come = [self._comm.Irecv(everyones[rank], rank, tag) for rank in others]
-        go = [self._comm.Isend(everyones[self.rank], rank, tag) for rank in others]
+        come = [self._receive(everyones[rank], rank, tag) for rank in others]
+        go = [self._send(everyones[self.rank], rank, tag) for rank in others]
         self._wait(come)
         self._wait(go)
 

@@ -87,8 +87,8 @@ class RunDirectory:
             self._claim()
             self._acquire(fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._job = uuid.uuid4().hex
+            (self.path / outcome.NAME).unlink(missing_ok=True)  # before the run is told of
             self._settle(lines)
-            (self.path / outcome.NAME).unlink(missing_ok=True)
             self._write("environment.json", json.dumps(environment, indent=2) + "\n")
             self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
         except OSError as error:
