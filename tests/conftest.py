@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
@@ -30,3 +31,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "small.hdf5"
     hdf5.write(path, Dataset(train, test, "small"))
     return path
+
+
+@pytest.fixture(scope="module")
+def work(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with that file, to be seen by several hosts."""
+    folder = tmp_path_factory.mktemp("work")
+    shutil.copy(small, folder / "small.hdf5")
+    return folder

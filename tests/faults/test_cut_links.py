@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from pathlib import Path
 from subprocess import Popen
@@ -28,14 +27,6 @@ def noting(source, target):
         print(time.monotonic(), socket.gethostname(), target, file=file)
 os.replace = noting
 """
-
-
-@pytest.fixture(scope="module")
-def work(small, tmp_path_factory):
-    """A directory that all hosts share, with the dataset."""
-    folder = tmp_path_factory.mktemp("work")
-    shutil.copy(small, folder / "small.hdf5")
-    return folder
 
 
 @pytest.fixture(scope="module")

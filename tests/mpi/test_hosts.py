@@ -16,14 +16,6 @@ STEPS = ("--epochs", 3, "--run_dir", "run")
 
 
 @pytest.fixture(scope="module")
-def work(small, tmp_path_factory):
-    """A directory that all hosts share, with the dataset."""
-    folder = tmp_path_factory.mktemp("work")
-    shutil.copy(small, folder / "small.hdf5")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def sha(work):
     """The SHA-256 of one process."""
     return run(None, "--dataroot", "small.hdf5", *STEPS, "--run_dir", "alone", cwd=work).sha
