@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dpcnn.parallel.launcher import SLURM, Launch
 from tests.cluster import slurm
 from tests.cluster.slurm import Slurm, until
 from tests.launching import ROOT, metrics, run
@@ -90,10 +91,14 @@ def test_a_job_that_slurm_preempts_goes_on_to_the_same_bits(
     assert cluster.end(urgent)["JobState"] == "COMPLETED"
     check_same(cluster, job, 1, undisturbed)
     log = cluster.log(job)
-    [step] = re.findall(rf"^Stopped by {name}; step (\d+) is saved", log, re.M)
-    assert f"resumed        after step {step}," in log
+    stops = re.findall(rf"^Stopped by {name}; step ([\d,]+) is saved", log, re.M)
+    [step] = re.findall(r"^resumed +after step (\d+),", log, re.M)
+    if name == "SIGTERM" and not stops:
+        return  # it ends Open MPI's daemon too, at times before it has passed on what ranks print
+    assert [each.replace(",", "") for each in stops] == [step]
 
 
+@pytest.mark.long
 def test_every_way_to_start_the_ranks_hands_the_signal_on(cluster, small, undisturbed, tmp_path):
     need_plugin(cluster, "pmix")
     # Two nodes on one machine are one to PMIx, which fails.
@@ -202,10 +207,7 @@ def test_srun_is_known_by_its_variables(plugin, cluster):
     need_plugin(cluster, plugin)
     command = ("srun", f"--mpi={plugin}", "--nodes=1", "--ntasks=2", sys.executable, "-c", DETECT)
     lines = sorted(cluster.run(*command, PYTHONPATH=str(ROOT)).splitlines())
-    assert lines == [
-        f'Launch(launcher="Slurm\'s srun", rank={rank}, size=2, local_size=2, elastic=False)'
-        for rank in range(2)
-    ]
+    assert lines == [str(Launch(SLURM, rank, size=2, local_size=2)) for rank in range(2)]
 
 
 def test_srun_over_two_nodes_tells_how_many_ranks_a_node_has(cluster):
