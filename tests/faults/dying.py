@@ -123,7 +123,8 @@ ACTIONS: dict[str, Callable[[], object]] = {
 if "SMALL_WINDOWS" in os.environ:
     from tests.mpi import small_windows  # noqa: F401  (for new ranks too)
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
-if "DYING_ONCE" in os.environ and os.environ.get("DPCNN_RESTART", "0") != "0":
+restarted = os.environ.get("DPCNN_RESTART", "0") != "0"
+if "DYING_ONCE" in os.environ and restarted and Path("run").exists():  # it had begun before
     PLAN = []
 comes: Counter[str] = Counter()
 
