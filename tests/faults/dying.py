@@ -124,7 +124,7 @@ if "SMALL_WINDOWS" in os.environ:
     from tests.mpi import small_windows  # noqa: F401  (for new ranks too)
 PLAN = [line.split() for line in os.environ["DYING"].split(";") if line]
 restarted = os.environ.get("DPCNN_RESTART", "0") != "0"
-if "DYING_ONCE" in os.environ and restarted and Path("run").exists():  # it had begun before
+if "DYING_ONCE" in os.environ and restarted and any(Path().glob("*/options.json")):  # had begun
     PLAN = []
 comes: Counter[str] = Counter()
 

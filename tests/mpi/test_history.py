@@ -98,9 +98,8 @@ def test_a_killed_run_has_no_end_and_a_stopped_one_its_signal(small, tmp_path):
 
 
 def test_restarts_are_counted(small, tmp_path):
-    plan = ";".join(f"step 20 {rank} kill" for rank in range(2))
     options = ("--dataroot", small, "--epochs", 2, *RUN)
-    dying = {"module": "tests.faults.dying", "DYING": plan, "DYING_ONCE": "1"}
+    dying = {"module": "tests.faults.dying", "DYING": "checkpoint 2 0 kill", "DYING_ONCE": "1"}
     result = run(2, *options, cwd=tmp_path, under=supervised(2), **dying)
     assert result.returncode == 0, result
     found = events(tmp_path / "run", "epoch")

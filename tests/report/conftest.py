@@ -14,10 +14,9 @@ from tests.launching import run, supervised
 
 @pytest.fixture(scope="session")
 def whole(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two ranks that were killed in epoch 2 and started again: three epochs."""
+    """A run of two ranks, killed at its second checkpoint and started again: three epochs."""
     cwd = tmp_path_factory.mktemp("runs")
-    plan = ";".join(f"step 20 {rank} kill" for rank in range(2))
-    dying = {"module": "tests.faults.dying", "DYING": plan, "DYING_ONCE": "1"}
+    dying = {"module": "tests.faults.dying", "DYING": "checkpoint 2 0 kill", "DYING_ONCE": "1"}
     options = ("--dataroot", small, "--epochs", 3, "--n_filter", 4, "--run_dir", "whole")
     result = run(2, *options, cwd=cwd, under=supervised(1), **dying)
     assert result.returncode == 0, result

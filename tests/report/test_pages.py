@@ -107,7 +107,7 @@ def test_the_history_tells_of_kill_and_restart(page: Path, browser: Browser) -> 
     words = [re.sub(r"^\d\d \w+ [\d:]+ ", "", line) for line in lines]
     assert words == [
         "Started on 2 ranks",
-        "Broken off, last heard of after step 16: no end is recorded",
+        "Broken off, last heard of after step 32: no end is recorded",
         "Resumed after step 16 on 2 ranks, restart 1 by the supervisor",
         "Ended",
     ]
