@@ -16,8 +16,8 @@ cores, and the exact reduction's bits are those of one thread.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dpcnn import blas
 from dpcnn.errors import DpcnnError
+from dpcnn.system import blas
 from dpcnn.training import Run, train
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dpcnn.errors import OptionError
-from dpcnn.files import read_bytes
 from dpcnn.options import ALIASES, FLAGS, TABLE, Options, check, kind, wrong
+from dpcnn.system.files import read_bytes
 
 METAVARS = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
 Given = tuple[Options, frozenset[str]]  # the options in force, and the names of those given

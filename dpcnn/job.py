@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from dpcnn import blas, outcome
+from dpcnn import outcome
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import OPEN_MPI, detect
+from dpcnn.system import blas
 
 if TYPE_CHECKING:
     from dpcnn.parallel.communicator import Communicator

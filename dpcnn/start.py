@@ -31,7 +31,7 @@ from dpcnn.run import tensorboard
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console, console, on_terminal
 from dpcnn.run.directory import RunDirectory
-from dpcnn.run.environment import describe
+from dpcnn.system.environment import describe
 from dpcnn.trainer import Trainer
 
 

@@ -19,10 +19,11 @@ import pytest
 import threadpoolctl
 
 import dpcnn
-from dpcnn import blas, model, training
+from dpcnn import model, training
 from dpcnn.data import hdf5
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError, OptionError
 from dpcnn.nn import Dense, Flatten
+from dpcnn.system import blas
 from dpcnn.trainer import Trainer
 from tests.launching import ROOT, metrics, run
 from tests.networks import two_convolutions, with_swish

@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dpcnn import untrusted
 from dpcnn.data.dataset import Dataset, Images, image_forms
 from dpcnn.data.stored import StoredArray
 from dpcnn.data.streaming import StreamedImages
 from dpcnn.errors import DataError
+from dpcnn.system import safe_hdf5
 
 Array = NDArray[Any]
 
@@ -39,28 +39,28 @@ def read(
     that cannot be trained on.
     """
     try:
-        limit = untrusted.RATIO * untrusted.file_size(path)
-    except untrusted.UntrustedError as error:
+        limit = safe_hdf5.RATIO * safe_hdf5.file_size(path)
+    except safe_hdf5.UntrustedError as error:
         raise DataError(f"{path}: {error}, expected an HDF5 dataset (--dataroot)") from error
     try:
         with h5py.File(path, "r") as file:
             names = sorted(file)
             missing = [key for key in KEYS if key not in names]
             if missing:
-                found = untrusted.one_line(", ".join(names) or "nothing")
+                found = safe_hdf5.one_line(", ".join(names) or "nothing")
                 raise DataError(
                     f"{path}: no array {', '.join(missing)}; found {found},"
                     f" expected {', '.join(KEYS)}"
                 )
-            arrays = {key: untrusted.array(file, key, limit) for key in KEYS}
+            arrays = {key: safe_hdf5.array(file, key, limit) for key in KEYS}
             train, test = (
                 _images(arrays, f"{path}: ", part, shape, num_class, folder)
                 for part in ("train", "test")
             )
-    except untrusted.UntrustedError as error:
+    except safe_hdf5.UntrustedError as error:
         raise DataError(f"{path}: {error}") from error
-    except untrusted.UNREADABLE as error:
-        reason = untrusted.one_line(error)
+    except safe_hdf5.UNREADABLE as error:
+        reason = safe_hdf5.one_line(error)
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}), expected a dataset like MNISTdata.hdf5"
         ) from error
@@ -70,16 +70,16 @@ def read(
 def blocks(path: Path, name: str) -> Iterator[Array]:
     """Yield the rows of one array of an HDF5 file, some at a time; raises DataError."""
     try:
-        limit = untrusted.RATIO * untrusted.file_size(path)
+        limit = safe_hdf5.RATIO * safe_hdf5.file_size(path)
         with h5py.File(path, "r") as file:
-            array = untrusted.array(file, name, limit)
+            array = safe_hdf5.array(file, name, limit)
             if array.size == 0:
                 raise DataError(f"{path}: {name} is empty, expected at least one image")
             size = _rows_at_a_time(array)
             for start in range(0, len(array), size):
                 yield array[start : start + size]
-    except untrusted.UNREADABLE as error:
-        reason = untrusted.one_line(error)
+    except safe_hdf5.UNREADABLE as error:
+        reason = safe_hdf5.one_line(error)
         raise DataError(
             f"{path}: {name} cannot be read ({reason}), expected an HDF5 array of images"
         ) from error
@@ -167,7 +167,7 @@ def _in_place(x: h5py.Dataset, where: str, size: tuple[int, ...]) -> StoredArray
     if place is None or x.dtype not in (np.uint8, np.float32):
         return None
     path = Path(x.file.filename)
-    if place + x.nbytes > untrusted.file_size(path):
+    if place + x.nbytes > safe_hdf5.file_size(path):
         raise DataError(f"{where} ends past the end of the file, expected a whole file")
     return StoredArray(path, size, x.dtype, place)
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn import untrusted
 from dpcnn.data import hdf5, picture
 from dpcnn.data.dataset import as_images, image_forms
 from dpcnn.errors import DataError
+from dpcnn.system import safe_hdf5
 
 Array = NDArray[Any]
 
@@ -69,10 +69,10 @@ def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Ite
 def _npy(path: Path, shape: tuple[int, int, int]) -> Iterator[Array]:
     """Yield blocks of the array in an .npy file, which may be one image; runs no pickle."""
     try:
-        untrusted.file_size(path)
+        safe_hdf5.file_size(path)
         array = np.lib.format.open_memmap(path, mode="r")
-    except untrusted.UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or untrusted.one_line(error)
+    except safe_hdf5.UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or safe_hdf5.one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}), expected an .npy array") from error
     images = array[None] if array.shape in image_forms(shape) else array
     if images.size == 0:

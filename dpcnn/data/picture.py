@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn import untrusted
 from dpcnn.data import ink
 from dpcnn.errors import DataError, OptionError
+from dpcnn.system import safe_hdf5
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,7 +53,7 @@ def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except Exception as error:  # Pillow's decoders raise whatever they meet
-        reason = untrusted.one_line(error)
+        reason = safe_hdf5.one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}), expected PNG or JPEG") from error
 
 
@@ -65,7 +65,7 @@ def _open(path: Path, enough: int) -> Image:
     import PIL.Image
     from PIL import ImageOps
 
-    untrusted.file_size(path)
+    safe_hdf5.file_size(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes, which are refused here, and of metadata
         with PIL.Image.open(path, formats=FORMATS) as opened:

@@ -26,7 +26,7 @@ def facts(comm: Communicator, threads: int) -> Facts:
     shared_memory (bytes in all, None where there is none).
     """
     from dpcnn import __version__
-    from dpcnn.run.environment import describe
+    from dpcnn.system.environment import describe
 
     host = comm.hosts[comm.rank]
     return describe(__version__, [host], comm.library, threads) | {

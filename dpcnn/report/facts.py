@@ -23,7 +23,7 @@ from dpcnn.report.history import Session, sessions
 from dpcnn.run import events, metadata, metrics
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import LOCK, OPTIONS, RunDirectory
-from dpcnn.untrusted import UntrustedError, file_size, one_line
+from dpcnn.system.safe_hdf5 import UntrustedError, file_size, one_line
 
 Array = NDArray[Any]
 

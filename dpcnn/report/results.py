@@ -21,7 +21,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.start import open_dataset
-from dpcnn.untrusted import one_line
+from dpcnn.system.safe_hdf5 import one_line
 
 Array = NDArray[Any]
 

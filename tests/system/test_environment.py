@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.run.environment import describe
+from dpcnn.system.environment import describe
 
 
 def test_it_says_what_the_bits_depend_on() -> None:

@@ -1,0 +1,1 @@
+"""What lies below: BLAS threads, the environment, files and what may be read of them."""
