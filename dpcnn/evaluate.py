@@ -114,7 +114,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
 
 def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
     """Print the facts and tables as one JSON object; what is undefined is null there."""
-    from dpcnn.confusion import confusion, mistakes, per_class
+    from dpcnn.metrics.classification import confusion, mistakes, per_class
 
     columns = [
         [None if math.isnan(each) else each for each in column.tolist()]
@@ -134,8 +134,8 @@ def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> 
 
 def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
     """Print the facts and tables for people."""
-    from dpcnn.confusion import mistakes, per_class
-    from dpcnn.tables import class_table, confusion_table, mistake_table
+    from dpcnn.metrics.classification import mistakes, per_class
+    from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
 
     trained_on = facts["trained_on"]
     print(f"network   {facts['path']}, step {facts['step']:,}")

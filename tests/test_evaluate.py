@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from dpcnn.confusion import confusion, mistakes, per_class
 from dpcnn.data import digits, hdf5
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.metrics.classification import confusion, mistakes, per_class
+from dpcnn.metrics.tables import COLUMNS, class_table, confusion_table, mistake_table
 from dpcnn.model import load
-from dpcnn.tables import COLUMNS, class_table, confusion_table, mistake_table
 from tests.launching import run
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.building import check_dataset
-from dpcnn.confusion import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import DataError, DpcnnError
+from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.model import Model, restore
 from dpcnn.options import TABLE, Options
 from dpcnn.parallel.communicator import Communicator

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dpcnn.confusion import Mistake, confusion, mistakes, per_class
+from dpcnn.metrics.classification import Mistake, confusion, mistakes, per_class
 
 
 @pytest.fixture(scope="module")

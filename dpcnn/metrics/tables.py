@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.confusion import Mistake, PerClass, confusion
+from dpcnn.metrics.classification import Mistake, PerClass, confusion
 
 Array = NDArray[Any]
 
