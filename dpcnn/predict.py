@@ -84,7 +84,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _predict(job: Job, arguments: argparse.Namespace) -> int:
     """Answer for each image of each file in turn; return 1 if one could not be read."""
     from dpcnn.custom import import_layers
-    from dpcnn.data.imagefiles import walk
+    from dpcnn.data.formats.image_files import walk
     from dpcnn.model import load
 
     job.alone()
@@ -115,7 +115,7 @@ def _answer(
 
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
     from dpcnn.building import image_shape
-    from dpcnn.data.imagefiles import is_array, read
+    from dpcnn.data.formats.image_files import is_array, read
 
     shape, index = image_shape(model.options), 0
     digit = {"auto": shape[0] == 1, "digit": True, "none": False}[arguments.prepare]

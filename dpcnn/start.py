@@ -15,9 +15,9 @@ from pathlib import Path
 from dpcnn import __version__
 from dpcnn.building import build, check_memory, image_shape
 from dpcnn.custom import import_layers, own_layers
-from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
+from dpcnn.data.sources import find
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.nn.layers import Layer
 from dpcnn.nn.models import describe as describe_layers
@@ -279,18 +279,18 @@ def open_dataset(options: Options, comm: Communicator, console: Console) -> Data
     """
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
     root = comm.together(
-        lambda: source.resolve(options.dataroot, options.mirror, progress, console.warn),
+        lambda: find.resolve(options.dataroot, options.mirror, progress, console.warn),
         only=comm.rank == 0,
     )
     root = comm.bcast(root)
     assert root is not None, "rank 0 has found a dataset or raised"
     shape = image_shape(options)
 
-    with source.scratch(options.stream) as folder:
+    with find.scratch(options.stream) as folder:
 
         def load() -> Dataset:
             stored = folder if options.stream else None
-            dataset = source.load(root, shape, options.num_class, stored)
+            dataset = find.load(root, shape, options.num_class, stored)
             dataset = dataset.limited(options.train_limit, options.test_limit)
             check(dataset, shape, options.num_class, comm.size)
             return dataset

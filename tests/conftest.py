@@ -10,8 +10,9 @@ import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
 
 import pytest  # isort: skip
 
-from dpcnn.data import digits, hdf5
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.formats import hdf5
+from dpcnn.data.sources import synthetic
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def mnist() -> Path:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of 1,000 + 200 digits: 16 steps of 64 images, the last one of 40."""
-    sets = [digits.draw(1000, seed=0), digits.draw(200, seed=1)]
+    sets = [synthetic.draw(1000, seed=0), synthetic.draw(200, seed=1)]
     train, test = (Images(images[:, None], labels) for images, labels in sets)
     path = tmp_path_factory.mktemp("data") / "small.hdf5"
     hdf5.write(path, Dataset(train, test, "small"))

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from dpcnn.data import digits, hdf5
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.formats import hdf5
+from dpcnn.data.sources import synthetic
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import COLUMNS, class_table, confusion_table, mistake_table
 from dpcnn.model import load
@@ -83,7 +84,7 @@ def test_a_checkpoint_is_evaluated_on_chosen_images(trained, small):
 
 
 def test_other_data_are_evaluated_and_said_to_be_others(trained, tmp_path):
-    images, labels = digits.draw(100, seed=7)
+    images, labels = synthetic.draw(100, seed=7)
     part = Images(images[:, None], labels)
     hdf5.write(tmp_path / "other.hdf5", Dataset(part, part, "other"))
     result = evaluate(trained, "--dataroot", tmp_path / "other.hdf5")

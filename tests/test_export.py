@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from dpcnn.data import digits, hdf5
+from dpcnn.data.formats import hdf5
+from dpcnn.data.sources import synthetic
 from dpcnn.model import load
 from tests import networks
 from tests.launching import ROOT, run
@@ -56,7 +57,7 @@ def check_parity(session, model, images):
 
 def test_onnx_gives_the_classes_and_probabilities_of_a_thousand_images(tutorial):
     session = onnxruntime.InferenceSession(exported(tutorial, "a.onnx"))
-    images = digits.draw(1000, seed=5)[0][:, None]
+    images = synthetic.draw(1000, seed=5)[0][:, None]
     check_parity(session, load(tutorial), images)
     [given] = session.get_inputs()
     assert (given.name, given.type, given.shape) == ("images", "tensor(float)", ["N", 1, 28, 28])
@@ -78,14 +79,14 @@ def test_onnx_gives_the_same_on_a_thousand_test_images_of_mnist(mnist, tmp_path)
 def test_every_layer_of_dpcnn_is_exported(small, tmp_path):
     directory = trained(small, tmp_path, "--model", "tests.networks:two_convolutions")
     session = onnxruntime.InferenceSession(exported(directory, "a.onnx"))
-    check_parity(session, load(directory), digits.draw(100, seed=6)[0][:, None])
+    check_parity(session, load(directory), synthetic.draw(100, seed=6)[0][:, None])
 
 
 def test_strides_and_padding_are_exported(small, tmp_path):
     sizes = ("--h_filter", 6, "--w_filter", 4, "--stride", 2, "--padding", 2, "--n_filter", 5)
     directory = trained(small, tmp_path, *sizes, "--max_steps", 3)
     session = onnxruntime.InferenceSession(exported(directory, "a.onnx"))
-    check_parity(session, load(directory), digits.draw(100, seed=7)[0][:, None])
+    check_parity(session, load(directory), synthetic.draw(100, seed=7)[0][:, None])
 
 
 def test_a_users_layer_is_named_and_goes_into_npz(small, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dpcnn import nn
-from dpcnn.data import hdf5
+from dpcnn.data.formats import hdf5
 from dpcnn.errors import CheckpointError, DataError, DpcnnError
 from dpcnn.model import load, restore
 from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, MaxPooling, ReLU

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data import hdf5
+from dpcnn.data.formats import hdf5
 from dpcnn.model import load
 from tests.launching import ROOT, run
 

@@ -20,7 +20,7 @@ import threadpoolctl
 
 import dpcnn
 from dpcnn import model, training
-from dpcnn.data import hdf5
+from dpcnn.data.formats import hdf5
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError, OptionError
 from dpcnn.nn import Dense, Flatten
 from dpcnn.system import blas

@@ -11,7 +11,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from dpcnn.data import hdf5, sampler
+from dpcnn.data import sampler
+from dpcnn.data.formats import hdf5
 from dpcnn.nn.models import tutorial
 from dpcnn.nn.network import Network
 from dpcnn.run import checkpoint

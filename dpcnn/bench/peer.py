@@ -77,9 +77,9 @@ def _data(dataroot: str) -> tuple[Any, Any, Any]:
     """Return training images (N, 1, 28, 28) and labels, and test images, as tensors."""
     import torch
 
-    from dpcnn.data import source
+    from dpcnn.data.sources import find
 
-    dataset = source.load(dataroot, (1, 28, 28), 10)
+    dataset = find.load(dataroot, (1, 28, 28), 10)
     sets = (dataset.train.images[:], dataset.test.images[:])
     images = [torch.from_numpy(each / 255).float() for each in sets]
     return images[0], torch.from_numpy(dataset.train.labels).long(), images[1]

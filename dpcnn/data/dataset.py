@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.data import sampler
+from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.sampler import Indices
-from dpcnn.data.stored import StoredArray
 from dpcnn.errors import DataError
 
 Array = NDArray[Any]

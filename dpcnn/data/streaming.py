@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Images
+from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.sampler import Indices
-from dpcnn.data.stored import StoredArray
 
 Array = NDArray[Any]
 

@@ -56,13 +56,13 @@ def message(comm: Communicator) -> list[Finding]:
 
 def step(comm: Communicator) -> list[Finding]:
     """Time the steps of the tutorial's network on the built-in digits; collective."""
-    from dpcnn.data import digits
     from dpcnn.data.dataset import Dataset, Images
     from dpcnn.data.sampler import AUTO_MICROBATCH
+    from dpcnn.data.sources import synthetic
 
     share = AUTO_MICROBATCH * comm.size  # so that every rank has as much to do
     minibatch = share * math.ceil(MINIBATCH / share)
-    images, labels = digits.draw(minibatch, seed=0)
+    images, labels = synthetic.draw(minibatch, seed=0)
     drawn = Images(images[:, None], labels)
     options = options_for(minibatch)
     figures = clock(make_trainer(options, Dataset(drawn, drawn, "digits"), comm), STEPS)

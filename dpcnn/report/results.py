@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.building import check_dataset
-from dpcnn.data import source
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.sources import find
 from dpcnn.errors import DataError, DpcnnError
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.model import Model, restore
@@ -117,9 +117,9 @@ def _newest_checkpoint(run: Run) -> Checkpoint | None:
 def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
     """Return the dataset of a run; raises DpcnnError where it is not to be had, or another one."""
     options = model.options if model else _options(run)
-    root = source.find(dataroot or options.dataroot)
+    root = find.find(dataroot or options.dataroot)
     if root is None and run.checkpoint is not None:
-        root = source.DIGITS  # which `auto` takes where it finds no MNIST
+        root = find.DIGITS  # which `auto` takes where it finds no MNIST
     if root is None:
         raise DataError("found no MNIST here, and nothing is downloaded")
     dataset = open_dataset(replace(options, dataroot=root), Communicator(), Console())

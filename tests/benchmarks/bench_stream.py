@@ -27,7 +27,7 @@ import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
 import h5py  # isort: skip
 import numpy as np
 
-from dpcnn.data import digits
+from dpcnn.data.sources import synthetic
 from tests.launching import ROOT, launcher
 
 IMAGES = 3_830_000  # of 784 bytes: 3.0 GB
@@ -41,8 +41,8 @@ PEAKS = ("memory.max_usage_in_bytes", "memory.peak")  # of version 1 and 2
 
 def write(path: Path) -> None:
     """Write the dataset, uint8 and contiguous."""
-    images, labels = digits.draw(BLOCK, seed=0)
-    test_images, test_labels = digits.draw(TEST, seed=1)
+    images, labels = synthetic.draw(BLOCK, seed=0)
+    test_images, test_labels = synthetic.draw(TEST, seed=1)
     with h5py.File(path, "w") as file:
         x = file.create_dataset("x_train", (IMAGES, 784), np.uint8)
         for first in range(0, IMAGES, BLOCK):

@@ -13,8 +13,8 @@ import pytest
 
 from dpcnn.data import streaming
 from dpcnn.data.dataset import Images
+from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.sampler import Indices
-from dpcnn.data.stored import StoredArray
 from dpcnn.data.streaming import StreamedImages
 from dpcnn.errors import ReadError
 

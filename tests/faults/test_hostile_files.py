@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data import hdf5
+from dpcnn.data.formats import hdf5
 from dpcnn.errors import DataError
 from dpcnn.nn.models import describe, tutorial
 from dpcnn.run import checkpoint as checkpoints

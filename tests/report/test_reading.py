@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from dpcnn.data import source
 from dpcnn.data.dataset import Images
+from dpcnn.data.sources import find
 from dpcnn.report import charts, pictures
 from dpcnn.report.facts import NEWEST, number, read
 from dpcnn.report.history import sessions
@@ -96,12 +96,12 @@ def test_the_results_are_those_that_were_recorded(whole):
 def test_a_dataset_is_never_downloaded(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPCNN_CACHE", str(tmp_path / "cache"))
-    assert source.find("auto") is None
-    assert source.find("mnist") is None
-    assert source.find("digits") == "digits"
+    assert find.find("auto") is None
+    assert find.find("mnist") is None
+    assert find.find("digits") == "digits"
     (tmp_path / "MNISTdata.hdf5").touch()
-    assert source.find("auto") == "MNISTdata.hdf5"
-    assert source.find("mnist") is None
+    assert find.find("auto") == "MNISTdata.hdf5"
+    assert find.find("mnist") is None
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dpcnn.data import hdf5
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.formats import hdf5
 from dpcnn.errors import DataError
 
 MIRRORS = (

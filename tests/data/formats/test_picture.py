@@ -7,13 +7,13 @@ import warnings
 import numpy as np
 import pytest
 
-from dpcnn.data import digits
+from dpcnn.data.sources import synthetic
 from dpcnn.errors import DataError
 
 pytest.importorskip("PIL", reason="Pillow is not installed (extra images)")
 from PIL import Image
 
-from dpcnn.data import picture
+from dpcnn.data.formats import picture
 
 SHAPE = (1, 28, 28)
 
@@ -21,7 +21,7 @@ SHAPE = (1, 28, 28)
 @pytest.fixture(scope="module")
 def scan():
     """A digit in black on white, (200, 240) uint8, off the middle."""
-    drawn, _ = digits.draw(1, seed=4)
+    drawn, _ = synthetic.draw(1, seed=4)
     page = Image.new("L", (240, 200))
     page.paste(Image.fromarray(drawn[0]).resize((150, 150), Image.Resampling.BICUBIC), (70, 20))
     return 255 - np.asarray(page)

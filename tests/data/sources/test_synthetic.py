@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dpcnn.data import digits
+from dpcnn.data.sources import synthetic
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -17,7 +17,7 @@ MNIST_INK = 0.13  # the mean of MNIST's training images
 
 @pytest.fixture(scope="module")
 def sample() -> Sample:
-    return digits.draw(2_000, seed=0)
+    return synthetic.draw(2_000, seed=0)
 
 
 def flat(images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -31,33 +31,33 @@ def nearest_mean(train: Sample, test: Sample) -> float:
     It is the plainest classifier of all, and shares no code with what the project trains.
     """
     x, labels = flat(train[0]), train[1]
-    means = np.stack([x[labels == c].mean(axis=0) for c in range(digits.CLASSES)])
+    means = np.stack([x[labels == c].mean(axis=0) for c in range(synthetic.CLASSES)])
     distances = ((flat(test[0])[:, None] - means) ** 2).sum(axis=2)
     return float(np.mean(distances.argmin(axis=1) == test[1]))
 
 
 def test_the_same_arguments_give_the_same_bytes(sample: Sample) -> None:
-    again = digits.draw(2_000, seed=0)
+    again = synthetic.draw(2_000, seed=0)
     for first, second in zip(sample, again, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
 def test_another_seed_gives_other_images_and_another_order(sample: Sample) -> None:
-    images, labels = digits.draw(2_000, seed=1)
+    images, labels = synthetic.draw(2_000, seed=1)
     assert not (labels == sample[1]).all()
     assert not {image.tobytes() for image in images} & {image.tobytes() for image in sample[0]}
 
 
-@pytest.mark.parametrize("count", [0, 1, digits.CHUNK, digits.CHUNK + 1])
+@pytest.mark.parametrize("count", [0, 1, synthetic.CHUNK, synthetic.CHUNK + 1])
 def test_any_count_can_be_drawn(count: int) -> None:
-    images, labels = digits.draw(count, seed=3)
+    images, labels = synthetic.draw(count, seed=3)
     assert images.shape == (count, 28, 28)
     assert labels.shape == (count,)
     assert images.dtype == labels.dtype == np.uint8
 
 
 def test_every_class_is_drawn_equally_often_give_or_take_one() -> None:
-    _, labels = digits.draw(1_234, seed=2)
+    _, labels = synthetic.draw(1_234, seed=2)
     assert set(np.bincount(labels, minlength=10)) == {123, 124}
 
 
@@ -80,7 +80,7 @@ def test_images_of_one_class_differ_in_shape_not_only_in_noise(sample: Sample, l
 def test_the_whole_digit_is_in_the_frame(sample: Sample) -> None:
     border = np.ones((28, 28), bool)
     border[1:-1, 1:-1] = False
-    assert sample[0][:, border].max() <= np.ceil(255 * digits.GRAIN)
+    assert sample[0][:, border].max() <= np.ceil(255 * synthetic.GRAIN)
 
 
 def test_ink_is_light_on_black_and_about_as_much_as_in_mnist(sample: Sample) -> None:
@@ -119,17 +119,17 @@ def pieces(mask: NDArray[np.bool_]) -> int:
 
 
 def test_the_classes_can_be_learned_but_are_not_trivial(sample: Sample) -> None:
-    accuracy = nearest_mean(sample, digits.draw(1_000, seed=1))
+    accuracy = nearest_mean(sample, synthetic.draw(1_000, seed=1))
     assert 0.6 < accuracy < 0.97
 
 
-@pytest.mark.parametrize(("label", "texts"), list(enumerate(digits.GLYPHS)))
+@pytest.mark.parametrize(("label", "texts"), list(enumerate(synthetic.GLYPHS)))
 def test_the_ways_of_writing_stay_in_their_box(label: int, texts: tuple[str, ...]) -> None:
     for text in texts:
-        points, weights = digits._way(text)
+        points, weights = synthetic._way(text)
         assert points.min() >= 0
-        assert points.max() <= digits.BOX
+        assert points.max() <= synthetic.BOX
         np.testing.assert_allclose(weights.sum(axis=1), 1)  # dots move with their points
         dots = weights @ points
         assert dots.min() > -1
-        assert dots.max() < digits.BOX + 1, f"way of writing {label}: {text}"
+        assert dots.max() < synthetic.BOX + 1, f"way of writing {label}: {text}"

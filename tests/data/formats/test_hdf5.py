@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data import hdf5
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.formats import hdf5
 from dpcnn.errors import DataError
 
 SHAPE = (2, 3, 5)  # (C, H, W)

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dpcnn.data import digits, hdf5, mnist
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.formats import hdf5
+from dpcnn.data.sources import mnist, synthetic
 from dpcnn.data.streaming import on_disk
 from dpcnn.errors import DataError
 
@@ -73,7 +74,7 @@ def load(
     """
     if root != DIGITS:
         return hdf5.read(Path(root), shape, num_class, folder)
-    sets = [digits.draw(DIGITS_TRAIN, seed=0), digits.draw(DIGITS_TEST, seed=1)]
+    sets = [synthetic.draw(DIGITS_TRAIN, seed=0), synthetic.draw(DIGITS_TEST, seed=1)]
     train, test = (Images(images[:, None], labels) for images, labels in sets)
     if folder is not None:
         train, test = on_disk(train, folder / "x_train"), on_disk(test, folder / "x_test")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.data import hdf5, picture
 from dpcnn.data.dataset import as_images, image_forms
+from dpcnn.data.formats import hdf5, picture
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
 

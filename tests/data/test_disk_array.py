@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpcnn.data import stored
-from dpcnn.data.stored import StoredArray
+from dpcnn.data import disk_array
+from dpcnn.data.disk_array import StoredArray
 from dpcnn.errors import ReadError
 
 ROWS = 50
@@ -53,8 +53,8 @@ def test_any_rows_in_any_order_are_those_of_the_array(
     array: Any, path: Path, rows: list[int], gap: int, span: int, first: int, last: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored, "GAP", gap)
-        patch.setattr(stored, "SPAN", span)
+        patch.setattr(disk_array, "GAP", gap)
+        patch.setattr(disk_array, "SPAN", span)
         whole = StoredArray(path, array.shape, array.dtype, PLACE)
         chosen = np.array(rows, np.int64)
         np.testing.assert_array_equal(whole[chosen], array[chosen], strict=True)
@@ -83,8 +83,8 @@ def test_rows_are_read_with_what_is_little_between_them_and_no_more(
         "_run",
         lambda self, first, last: reads.append((first, last)) or run(self, first, last),
     )
-    monkeypatch.setattr(stored, "GAP", 3 * whole.row_bytes)
-    monkeypatch.setattr(stored, "SPAN", 20 * whole.row_bytes)
+    monkeypatch.setattr(disk_array, "GAP", 3 * whole.row_bytes)
+    monkeypatch.setattr(disk_array, "SPAN", 20 * whole.row_bytes)
     whole[np.array([40, 3, 8, 11, 18, 19, 20, 5])]
     assert reads == [(3, 12), (18, 20), (20, 21), (40, 41)]
 

@@ -29,7 +29,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data import hdf5, mnist
+from dpcnn.data.formats import hdf5
+from dpcnn.data.sources import mnist
 from dpcnn.errors import DataError
 
 COUNTS = {"train": 6, "t10k": 4}
@@ -455,7 +456,7 @@ def test_a_malformed_mirror_is_one_line(rest: str) -> None:
 
 WORKER = """
 import json, sys
-from dpcnn.data import mnist
+from dpcnn.data.sources import mnist
 url, files = json.loads(sys.argv[1])
 mnist.FILES = tuple(mnist.IdxFile(name, tuple(shape), sha256) for name, shape, sha256 in files)
 print(mnist.fetch(url))

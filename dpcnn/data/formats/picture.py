@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.data import ink
+from dpcnn.data.formats import ink
 from dpcnn.errors import DataError, OptionError
 from dpcnn.system import safe_hdf5
 

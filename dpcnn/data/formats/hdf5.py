@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.data.dataset import Dataset, Images, image_forms
-from dpcnn.data.stored import StoredArray
+from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.streaming import StreamedImages
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dpcnn.data import hdf5, mnist, source
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.formats import hdf5
+from dpcnn.data.sources import find, mnist
 from dpcnn.errors import DataError
 
 
@@ -46,7 +47,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def resolve(dataroot: str, mirror: str | None = None) -> tuple[str, list[str]]:
     """Return what dataroot stands for, and the warnings."""
     warnings: list[str] = []
-    return source.resolve(dataroot, mirror, False, warnings.append), warnings
+    return find.resolve(dataroot, mirror, False, warnings.append), warnings
 
 
 @pytest.mark.parametrize("dataroot", ["x.hdf5", "/no/such/file", "digits"])
@@ -83,7 +84,7 @@ def test_mnist_is_fetched_from_the_cache_or_the_mirror(dataroot: str, fetch: Fet
 def test_auto_falls_back_to_the_digits_with_a_warning(fetch: Fetch) -> None:
     fetch.fails = True
     found, warnings = resolve("auto")
-    assert found == source.DIGITS
+    assert found == find.DIGITS
     assert len(warnings) == 1
     assert "BUILT-IN DIGITS" in warnings[0]
     assert "no network" in warnings[0]
@@ -97,7 +98,7 @@ def test_mnist_that_cannot_be_had_is_an_error(fetch: Fetch) -> None:
 
 
 def test_the_digits_are_12000_and_2000_in_balance() -> None:
-    dataset = source.load("digits", (1, 28, 28), 10)
+    dataset = find.load("digits", (1, 28, 28), 10)
     assert (len(dataset.train), len(dataset.test)) == (12_000, 2_000)
     assert dataset.train.shape == dataset.test.shape == (1, 28, 28)
     assert dataset.train.images.dtype == np.uint8
@@ -109,6 +110,6 @@ def test_a_file_is_loaded_and_named(tmp_path: Path) -> None:
     part = Images(np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1], np.uint8))
     path = tmp_path / "set.hdf5"
     hdf5.write(path, Dataset(part, part, ""))
-    dataset = source.load(str(path), (1, 3, 3), 2)
+    dataset = find.load(str(path), (1, 3, 3), 2)
     assert dataset.source == str(path)
     assert len(dataset.train) == 2

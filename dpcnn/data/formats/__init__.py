@@ -1,0 +1,1 @@
+"""Files of images: what each format holds, checked while it is read."""
