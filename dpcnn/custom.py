@@ -15,7 +15,7 @@ from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.nn.layers import Layer
 from dpcnn.nn.models import describe
 from dpcnn.options import NETWORK, Options
-from dpcnn.run import metadata
+from dpcnn.run import validation
 
 # Files on the way to an error that are not the user's.
 OURS = (f"{Path(__file__).parent}/", "<frozen", importlib.__file__)
@@ -101,7 +101,7 @@ def _unkept(layer: Layer) -> str:
     if not hasattr(layer, "parameter_shapes"):
         return f"a {kind} whose __init__ does not call super().__init__()"
     try:
-        metadata.check_network(describe([layer]))
+        validation.check_network(describe([layer]))
     except AttributeError as error:
         return f"a {kind} that does not keep what it was made with, each under its name ({error})"
     except ValueError as error:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from dpcnn import outcome
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import OPEN_MPI, detect
+from dpcnn.run import outcome
 from dpcnn.system import blas
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.recovery import enter
 from dpcnn.rescue import meet
 from dpcnn.run import checkpoint as checkpoints
-from dpcnn.run import tensorboard
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console, console, on_terminal
 from dpcnn.run.directory import RunDirectory
+from dpcnn.run.loggers import tensorboard
 from dpcnn.system.environment import describe
 from dpcnn.trainer import Trainer
 

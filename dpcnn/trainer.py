@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from dpcnn import outcome
 from dpcnn.building import (
     check_dataset,
     check_parameters,
@@ -37,10 +36,11 @@ from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
 from dpcnn.position import Position, restored
 from dpcnn.rescue import recover
-from dpcnn.run import events, metrics, tensorboard
+from dpcnn.run import events, outcome
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
+from dpcnn.run.loggers import jsonl, tensorboard
 from dpcnn.run.saver import Saver
 from dpcnn.run.signals import NAMES, StopRequests, requested
 from dpcnn.spending import Spending
@@ -69,7 +69,7 @@ class Trainer:
         own = dataset.fingerprint() if comm.node.rank == 0 else ""
         self.fingerprint = common_fingerprint(comm.allgather(own), comm.hosts, dataset.source)
         self.position, self.spending = Position(), Spending()
-        self.metrics: list[metrics.Metrics] = []
+        self.metrics: list[jsonl.Metrics] = []
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
         self.stop: signal.Signals | None = None
         self.tries: Counter[int] = Counter()  # at replacing lost ranks, by step
@@ -247,14 +247,14 @@ class Trainer:
         if due % self.interval == 0:
             self._save()
 
-    def _write_metrics(self, line: metrics.Metrics) -> None:
+    def _write_metrics(self, line: jsonl.Metrics) -> None:
         """Add the newest line to the files of metrics; a full disk costs it there, not the run."""
         try:
             self.directory.add_metrics(self.metrics)
             if self.options.tensorboard:
                 tensorboard.append(self.directory.path, line)
         except OSError as error:
-            self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
+            self.console.warn(f"epoch {line['epoch']} is not in jsonl.jsonl ({error.strerror})")
 
     def _evaluate_epoch(self) -> tuple[tuple[float, float], float]:
         """Return rank 0's evaluation of the test set and how many seconds it took there."""

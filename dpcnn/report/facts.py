@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn import outcome
 from dpcnn.errors import OptionError
 from dpcnn.options import TABLE
 from dpcnn.report.history import Session, sessions
-from dpcnn.run import events, metadata, metrics
+from dpcnn.run import events, outcome, validation
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import LOCK, OPTIONS, RunDirectory
+from dpcnn.run.loggers import jsonl
 from dpcnn.system.safe_hdf5 import UntrustedError, file_size, one_line
 
 Array = NDArray[Any]
@@ -117,7 +117,7 @@ def read(path: Path) -> Run:
     run = Run(path)
     run.options = _object(run, OPTIONS, "the options")
     run.environment = _object(run, "environment.json", "the environment")
-    run.metrics = _lines(run, metrics.NAME, _is_epoch)
+    run.metrics = _lines(run, jsonl.NAME, _is_epoch)
     if not run.metrics:
         run.missing.append("No epoch is finished: there are no curves yet.")
     run.sessions = sessions(_lines(run, events.NAME, lambda each: "event" in each))
@@ -143,7 +143,7 @@ def _bytes(run: Run, name: str) -> bytes:
 
 def _parsed(text: bytes) -> Any:
     """Return the value of a JSON text; raises ValueError or RecursionError for one not to show."""
-    value = metadata.parse(text)
+    value = validation.parse(text)
     if not _is_shallow(value, DEEPEST):
         raise ValueError("nested too deep")
     return value

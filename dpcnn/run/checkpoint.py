@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.errors import CheckpointError
-from dpcnn.run import metadata
+from dpcnn.run import validation
 from dpcnn.system import safe_hdf5
 
 Array = NDArray[Any]
@@ -157,8 +157,8 @@ def _parse(image: bytes) -> Checkpoint:
         optimizer = (
             arrays.read(safe_hdf5.group(file, "optimizer")) if "optimizer" in [*file] else {}
         )
-    values = {name: metadata.parse(text) for name, text in texts.items()}
-    metadata.check(**values)
+    values = {name: validation.parse(text) for name, text in texts.items()}
+    validation.check(**values)
     return Checkpoint(model=model, optimizer=optimizer, **values)
 
 

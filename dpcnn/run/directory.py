@@ -1,7 +1,7 @@
 """The run directory: what lies where, which checkpoints stay, which run is the newest.
 
 runs/NAME/
-  options.json  environment.json  metrics.jsonl  metrics.csv
+  options.json  environment.json  jsonl.jsonl  jsonl.csv
   events.jsonl  outcome.json  .lock
   checkpoints/step-00000938.h5
   errors/rank-N.txt
@@ -24,11 +24,11 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from dpcnn import outcome
 from dpcnn.errors import CheckpointError, DpcnnError, OptionError
 from dpcnn.run import checkpoint as checkpoints
-from dpcnn.run import metrics
+from dpcnn.run import outcome
 from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.loggers import jsonl
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
@@ -157,12 +157,12 @@ class RunDirectory:
         if behind:
             self._write_metrics(lines)
         else:
-            metrics.append(self.path, lines[-1])
+            jsonl.append(self.path, lines[-1])
         self._behind = False
 
     def _write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
-        self._write(metrics.NAME, metrics.text(lines))
-        self._write(metrics.TABLE, metrics.table(lines))
+        self._write(jsonl.NAME, jsonl.text(lines))
+        self._write(jsonl.TABLE, jsonl.table(lines))
 
     def release(self) -> None:
         """Let another process write here."""
@@ -226,7 +226,7 @@ class RunDirectory:
         now = checkpoint.position["step"]
         path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)
-        best = metrics.best_step(checkpoint.metrics)
+        best = jsonl.best_step(checkpoint.metrics)
         for step in [each for each in self.checkpoint_steps() if each <= now][keep:]:
             if step != best:
                 self.checkpoint_path(step).unlink(missing_ok=True)

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from dpcnn import outcome
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
-from dpcnn.run import metrics
+from dpcnn.run import outcome
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RUNS, RunDirectory, TakenOverError
+from dpcnn.run.loggers import jsonl
 from tests.launching import told
 from tests.run.states import state
 
@@ -156,11 +156,11 @@ def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirecto
     lines = [{"epoch": 1, "loss": 0.5}]
     thread = threading.Thread(target=successor.take_over, args=(lines,))
     thread.start()
-    assert (run.path / metrics.NAME).read_text() == ""
+    assert (run.path / jsonl.NAME).read_text() == ""
     run.release()
     thread.join()
-    assert (run.path / metrics.NAME).read_text() == metrics.text(lines)
-    assert (run.path / metrics.TABLE).read_bytes().decode() == metrics.table(lines)
+    assert (run.path / jsonl.NAME).read_text() == jsonl.text(lines)
+    assert (run.path / jsonl.TABLE).read_bytes().decode() == jsonl.table(lines)
 
 
 def test_a_successor_leaves_a_directory_alone_that_another_job_has_taken(
@@ -185,7 +185,7 @@ def test_a_successor_on_another_disk_begins_the_directory_there(tmp_path: Path) 
     successor.join(tmp_path / "runs/now")
     lines = [{"epoch": 1, "loss": 0.5}]
     successor.take_over(lines)
-    assert (tmp_path / "runs/now" / metrics.NAME).read_text() == metrics.text(lines)
+    assert (tmp_path / "runs/now" / jsonl.NAME).read_text() == jsonl.text(lines)
 
 
 def test_a_file_system_without_locks_is_used_without(
@@ -214,15 +214,15 @@ def test_a_new_start_forgets_how_the_last_one_ended(
 def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
     lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
     for line in lines:
-        metrics.append(run.path, line)
-    with (run.path / metrics.NAME).open("a") as file:
+        jsonl.append(run.path, line)
+    with (run.path / jsonl.NAME).open("a") as file:
         file.write('{"epoch": 6, "lo')
     run.release()
     run.create({}, {}, lines[:3])
-    text = (run.path / metrics.NAME).read_text()
+    text = (run.path / jsonl.NAME).read_text()
     assert [json.loads(line) for line in text.splitlines()] == lines[:3]
-    metrics.append(run.path, lines[3])
-    assert (run.path / metrics.NAME).read_text() == metrics.text(lines[:4])
+    jsonl.append(run.path, lines[3])
+    assert (run.path / jsonl.NAME).read_text() == jsonl.text(lines[:4])
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "x" * 300])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpcnn.run.tensorboard import CURVES, FOLDER
+from dpcnn.run.loggers.tensorboard import CURVES, FOLDER
 from tests.launching import run
 
 READER = "tensorboard.backend.event_processing.event_accumulator"

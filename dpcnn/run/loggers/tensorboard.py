@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dpcnn.errors import OptionError
-from dpcnn.run.metrics import Metrics
+from dpcnn.run.loggers.jsonl import Metrics
 
 FOLDER = "tensorboard"
 CURVES = {
