@@ -144,7 +144,7 @@ def _raise(error: BaseException) -> NoReturn:
 def _work(job: Job, work: Callable[[], int]) -> End:
     """Do the work; turn whatever ends it into an End, told on standard error."""
     from dpcnn.parallel.communicator import RankLostError
-    from dpcnn.parallel.recovery import EndedError
+    from dpcnn.parallel.membership import EndedError
 
     try:
         return End(work())
@@ -174,7 +174,7 @@ def _leave(job: Job, end: End) -> int:
     if end.final and (comm.rank == 0 or not end.known):
         job.record(end.code)
     if not end.known and comm.elastic:
-        from dpcnn.parallel.recovery import leave
+        from dpcnn.parallel.membership import leave
 
         if not end.final:
             os.kill(os.getpid(), signal.SIGKILL)  # the others notice this, and go on

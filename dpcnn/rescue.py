@@ -25,7 +25,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dpcnn.parallel.communicator import Member, RankLostError
-from dpcnn.parallel.recovery import missing, recovering, respawn, survivors
+from dpcnn.parallel.membership import missing, recovering, respawn, survivors
 from dpcnn.run.console import console
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from dpcnn.nn.models import describe as describe_layers
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
-from dpcnn.parallel.recovery import enter
+from dpcnn.parallel.membership import enter
 from dpcnn.rescue import meet
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint

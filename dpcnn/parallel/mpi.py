@@ -42,7 +42,7 @@ with warnings.catch_warnings():
 
 from dpcnn.errors import DpcnnError  # noqa: E402
 from dpcnn.parallel.communicator import Communicator, Member  # noqa: E402
-from dpcnn.parallel.shared import SharedVectors  # noqa: E402
+from dpcnn.parallel.shared_memory import SharedVectors  # noqa: E402
 
 T = TypeVar("T")
 Array = NDArray[Any]
