@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dpcnn import __version__
-from dpcnn.building import image_shape, weights_sha256
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.model import Model
+from dpcnn.models.build import image_shape, weights_sha256
 from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
 from dpcnn.nn.pooling import AveragePooling, MaxPooling
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpcnn import evaluation
-from dpcnn.building import build, check_parameters, image_shape
 from dpcnn.data.dataset import Images, as_images
 from dpcnn.errors import CheckpointError
+from dpcnn.models.build import build, check_parameters, image_shape
 from dpcnn.nn.layers import Layer
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored

@@ -83,9 +83,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _predict(job: Job, arguments: argparse.Namespace) -> int:
     """Answer for each image of each file in turn; return 1 if one could not be read."""
-    from dpcnn.custom import import_layers
     from dpcnn.data.formats.image_files import walk
     from dpcnn.model import load
+    from dpcnn.models.user import import_layers
 
     job.alone()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
@@ -114,8 +114,8 @@ def _answer(
 
 
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
-    from dpcnn.building import image_shape
     from dpcnn.data.formats.image_files import is_array, read
+    from dpcnn.models.build import image_shape
 
     shape, index = image_shape(model.options), 0
     digit = {"auto": shape[0] == 1, "digit": True, "none": False}[arguments.prepare]

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpcnn import __version__
-from dpcnn.building import build, check_memory, image_shape
-from dpcnn.custom import import_layers, own_layers
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.data.sources import find
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.models.build import build, check_memory, image_shape
+from dpcnn.models.user import import_layers, own_layers
+from dpcnn.nn.config import describe as describe_layers
 from dpcnn.nn.layers import Layer
-from dpcnn.nn.models import describe as describe_layers
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from dpcnn.building import (
+from dpcnn.data import sampler
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.errors import DivergenceError, DpcnnError
+from dpcnn.evaluation import COUNTS, evaluate
+from dpcnn.models.build import (
     check_dataset,
     check_parameters,
     common_fingerprint,
     weights_sha256,
 )
-from dpcnn.data import sampler
-from dpcnn.data.dataset import Dataset, Images
-from dpcnn.errors import DivergenceError, DpcnnError
-from dpcnn.evaluation import COUNTS, evaluate
+from dpcnn.nn.config import describe, own_kinds
 from dpcnn.nn.losses import softmax_cross_entropy
-from dpcnn.nn.models import describe, own_kinds
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options

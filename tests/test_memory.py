@@ -16,7 +16,7 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
-from dpcnn.building import build
+from dpcnn.models.build import build
 from dpcnn.start import open_dataset
 from dpcnn.trainer import Trainer
 

@@ -13,7 +13,7 @@ import pytest
 
 from dpcnn.data import sampler
 from dpcnn.data.formats import hdf5
-from dpcnn.nn.models import tutorial
+from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
 from dpcnn.run import checkpoint
 from tests.launching import ROOT, launcher, run

@@ -67,7 +67,7 @@ def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact")
 
 def make_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
     """Return a trainer of the tutorial's network that prints and keeps nothing; collective."""
-    from dpcnn.building import build
+    from dpcnn.models.build import build
     from dpcnn.run.console import Console
     from dpcnn.run.directory import RunDirectory
     from dpcnn.trainer import Trainer

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.building import check_dataset
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sources import find
 from dpcnn.errors import DataError, DpcnnError
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.model import Model, restore
+from dpcnn.models.build import check_dataset
 from dpcnn.options import TABLE, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.facts import Run

@@ -45,7 +45,7 @@ class Checkpoint:
 
     model: layer -> parameter -> array; optimizer: slot -> vector; position: the step, epoch and
     running sums; options: as they were given; metrics: the lines so far; dataset: its fingerprint
-    and source; network: a description of its layers (nn/models.py).
+    and source; network: a description of its layers (nn/config.py).
     """
 
     model: dict[str, dict[str, Array]]

@@ -9,7 +9,7 @@ import pytest
 
 from dpcnn.bench.__main__ import main
 from dpcnn.bench.worker import flop_per_image
-from dpcnn.nn.models import tutorial
+from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
 from tests.launching import launcher, run
 

@@ -55,7 +55,7 @@ URL = "expected an http:// or https:// URL"
 DIRECTORY = "expected a directory to write to"
 MEMORY = ("training on 2 ranks takes about ", " GiB of memory, expected at most the ")
 LONG = "n" * 300
-TUTORIAL = "--model dpcnn.nn.models:tutorial"
+TUTORIAL = "--model dpcnn.models.zoo:tutorial"
 
 # The words of the command line, and what the line must say.
 OPTIONS: dict[str, tuple[str, Words]] = {
@@ -108,8 +108,8 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "model: empty": ("--model=", ("--model is '', expected text or none",)),
     "model: no colon": ("--model net", ("--model is 'net', expected MODULE:FUNCTION such as",)),
     "model: missing": ("--model gone:build", ("--model gone:build: no module gone in ",)),
-    "model: no function": (f"{TUTORIAL}s", ("models.py has nothing of the name tutorials",)),
-    "model: no layers": ("--model dpcnn.files:stat", ("has a module of the name stat",)),
+    "model: no function": (f"{TUTORIAL}s", ("zoo.py has nothing of the name tutorials",)),
+    "model: no layers": ("--model dpcnn.system.files:stat", ("has a module of the name stat",)),
     "model: other classes": (f"{TUTORIAL} --num_class 12", ("output is (10,), expected (12,)",)),
     "model: other images": (
         f"{TUTORIAL} --img_height 4",

@@ -21,7 +21,8 @@ import pytest
 
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import DataError
-from dpcnn.nn.models import describe, tutorial
+from dpcnn.models.zoo import tutorial
+from dpcnn.nn.config import describe
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import MAGIC
 from dpcnn.training import main

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from dpcnn.errors import OptionError
+from dpcnn.models.zoo import tutorial
 from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
-from dpcnn.nn.models import tutorial
 from dpcnn.nn.network import Network
 from tests import reference
 from tests.gradients import check_gradient

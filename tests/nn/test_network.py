@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dpcnn.models.zoo import tutorial
 from dpcnn.nn.layers import Convolution, Dense, Flatten, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
-from dpcnn.nn.models import tutorial
 from dpcnn.nn.network import Network, bytes_needed
 from tests.gradients import check_gradient
 from tests.reference import Array

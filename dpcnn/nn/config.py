@@ -1,4 +1,4 @@
-"""Networks as lists of layers: the tutorial's, and any that is described by plain data."""
+"""Layers as plain data, for checkpoints, and layers made from it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,6 @@ KINDS: dict[str, Callable[..., Layer]] = {
 }
 OWN = "own."  # before the class of a layer that is the user's own
 MOST = 1000  # layers in a description
-
-
-def tutorial(
-    n_filter: int = 32,
-    filter_size: tuple[int, int] = (7, 7),
-    stride: int = 1,
-    padding: int = 1,
-    num_class: int = 10,
-) -> list[Layer]:
-    """Return convolution -> ReLU -> flatten -> dense: the tutorial's network."""
-    return [
-        Convolution(n_filter, filter_size, stride, padding, scale="filters"),
-        ReLU(),
-        Flatten(),
-        Dense(num_class),
-    ]
 
 
 def describe(layers: Sequence[Layer]) -> Description:

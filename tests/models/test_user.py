@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from dpcnn.building import build
-from dpcnn.custom import checked, import_layers
 from dpcnn.errors import OptionError
+from dpcnn.models.build import build
+from dpcnn.models.user import checked, import_layers
 from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
-from dpcnn.nn.models import describe
+from dpcnn.nn.config import describe
 from dpcnn.options import Options
 from tests.networks import Swish, two_convolutions
 
