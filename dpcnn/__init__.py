@@ -22,7 +22,7 @@ from dpcnn.training import Run, train
 
 if TYPE_CHECKING:
     from dpcnn import nn
-    from dpcnn.model import Model, load
+    from dpcnn.inference.model import Model, load
 
 __all__ = ["DpcnnError", "Model", "Run", "load", "nn", "train"]
 __version__ = "0.1.0"

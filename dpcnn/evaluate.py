@@ -74,8 +74,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
-    from dpcnn.evaluation import evaluate
-    from dpcnn.model import read, restore
+    from dpcnn.inference.evaluation import evaluate
+    from dpcnn.inference.model import read, restore
     from dpcnn.models.build import weights_sha256
     from dpcnn.models.user import import_layers
     from dpcnn.run.console import console

@@ -44,8 +44,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _export(job: Job, arguments: argparse.Namespace) -> int:
     """Write the file whole, or leave what is there."""
-    from dpcnn.exchange import npz, onnx
-    from dpcnn.model import load
+    from dpcnn.inference.model import load
+    from dpcnn.inference.onnx import npz, onnx
     from dpcnn.models.user import import_layers
     from dpcnn.run.checkpoint import write_atomically
 

@@ -26,7 +26,7 @@ from dpcnn.job import Job, run
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dpcnn.model import Model
+    from dpcnn.inference.model import Model
 
     Array = NDArray[Any]
 
@@ -84,7 +84,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _predict(job: Job, arguments: argparse.Namespace) -> int:
     """Answer for each image of each file in turn; return 1 if one could not be read."""
     from dpcnn.data.formats.image_files import walk
-    from dpcnn.model import load
+    from dpcnn.inference.model import load
     from dpcnn.models.user import import_layers
 
     job.alone()

@@ -19,7 +19,7 @@ import numpy as np
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import DivergenceError, DpcnnError
-from dpcnn.evaluation import COUNTS, evaluate
+from dpcnn.inference.evaluation import COUNTS, evaluate
 from dpcnn.models.build import (
     check_dataset,
     check_parameters,

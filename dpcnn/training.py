@@ -12,7 +12,7 @@ from dpcnn.commandline import Given, keywords, parse
 from dpcnn.job import Job, call, run
 
 if TYPE_CHECKING:
-    from dpcnn.model import Model
+    from dpcnn.inference.model import Model
     from dpcnn.nn.layers import Layer
     from dpcnn.trainer import Trainer
 
@@ -108,7 +108,7 @@ def _command(job: Job, given: Given) -> int:
 
 
 def _call(job: Job, given: Given, network: Sequence[Layer] | None) -> Run:
-    from dpcnn.model import Model
+    from dpcnn.inference.model import Model
 
     trainer = _prepare(job, given, network)
     if job.comm.size == 1:

@@ -10,9 +10,9 @@ import pytest
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import synthetic
+from dpcnn.inference.model import load
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import COLUMNS, class_table, confusion_table, mistake_table
-from dpcnn.model import load
 from tests.launching import run
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import synthetic
-from dpcnn.model import load
+from dpcnn.inference.model import load
 from tests import networks
 from tests.launching import ROOT, run
 

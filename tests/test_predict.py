@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dpcnn.data.formats import hdf5
-from dpcnn.model import load
+from dpcnn.inference.model import load
 from tests.launching import ROOT, run
 
 pytest.importorskip("PIL", reason="Pillow is not installed (extra images)")

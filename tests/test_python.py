@@ -19,9 +19,10 @@ import pytest
 import threadpoolctl
 
 import dpcnn
-from dpcnn import model, training
+from dpcnn import training
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError, OptionError
+from dpcnn.inference import model
 from dpcnn.nn import Dense, Flatten
 from dpcnn.system import blas
 from dpcnn.trainer import Trainer
@@ -301,7 +302,7 @@ def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
     told = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     assert 'Revealed type is "' in told[0]
     assert "float" in told[0]
-    assert "dpcnn.model.Model" in told[1]
+    assert "dpcnn.inference.model.Model" in told[1]
     assert "ndarray" in told[2]
     assert 'Argument 1 to "train"' in told[3]
     assert len(told) == 5

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sources import find
 from dpcnn.errors import DataError, DpcnnError
+from dpcnn.inference.model import Model, restore
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
-from dpcnn.model import Model, restore
 from dpcnn.models.build import check_dataset
 from dpcnn.options import TABLE, Options
 from dpcnn.parallel.communicator import Communicator

@@ -13,7 +13,7 @@ import pytest
 from dpcnn import nn
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import CheckpointError, DataError, DpcnnError
-from dpcnn.model import load, restore
+from dpcnn.inference.model import load, restore
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, MaxPooling, ReLU
 from dpcnn.nn.config import describe, described

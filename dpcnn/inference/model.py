@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dpcnn import evaluation
 from dpcnn.data.dataset import Images, as_images
 from dpcnn.errors import CheckpointError
+from dpcnn.inference import evaluation
 from dpcnn.models.build import build, check_parameters, image_shape
 from dpcnn.nn.layers import Layer
 from dpcnn.nn.network import Network

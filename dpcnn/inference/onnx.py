@@ -12,7 +12,7 @@ import numpy as np
 
 from dpcnn import __version__
 from dpcnn.errors import DpcnnError, OptionError
-from dpcnn.model import Model
+from dpcnn.inference.model import Model
 from dpcnn.models.build import image_shape, weights_sha256
 from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
 from dpcnn.nn.pooling import AveragePooling, MaxPooling

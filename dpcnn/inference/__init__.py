@@ -1,0 +1,1 @@
+"""A trained network in use: evaluated, asked for predictions, written for other programs."""
