@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import CommandLine, add_model, option_value
-from dpcnn.job import Job, run
+from dpcnn.cli.arguments import CommandLine, add_model, option_value
+from dpcnn.cli.job import Job, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpcnn.commandline import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
-from dpcnn.job import Job, run
 
 SUFFIXES = (".onnx", ".npz")
 

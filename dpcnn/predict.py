@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.job import Job, run
 from dpcnn.errors import DataError
-from dpcnn.job import Job, run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

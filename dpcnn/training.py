@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import Given, keywords, parse
-from dpcnn.job import Job, call, run
+from dpcnn.cli.arguments import Given, keywords, parse
+from dpcnn.cli.job import Job, call, run
 
 if TYPE_CHECKING:
     from dpcnn.inference.model import Model

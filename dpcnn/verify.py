@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.commandline import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.job import Job, run
 from dpcnn.errors import CheckpointError, DpcnnError
-from dpcnn.job import Job, run
 
 if TYPE_CHECKING:
     from dpcnn.trainer import Trainer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dpcnn.commandline import parse
+from dpcnn.cli.arguments import parse
 from dpcnn.errors import OptionError
 from dpcnn.options import ALIASES, TABLE, Options, kind, restored
 

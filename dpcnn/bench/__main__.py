@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dpcnn.bench import comparison, prediction
 from dpcnn.bench.rounds import measure, write_json
-from dpcnn.commandline import CommandLine
+from dpcnn.cli.arguments import CommandLine
 from dpcnn.errors import DpcnnError, OptionError
 
 

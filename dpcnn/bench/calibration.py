@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dpcnn.bench.messages import allreduce_seconds
 from dpcnn.bench.worker import clock, make_trainer, options_for
-from dpcnn.job import Job, run
+from dpcnn.cli.job import Job, run
 
 if TYPE_CHECKING:
     from dpcnn.parallel.communicator import Communicator

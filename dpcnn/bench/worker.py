@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.job import Job, run
+from dpcnn.cli.job import Job, run
 from dpcnn.options import Options
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dpcnn.commandline import CommandLine
+from dpcnn.cli.arguments import CommandLine
+from dpcnn.cli.job import Job, run
 from dpcnn.doctor import checks, directory, launch, speed
 from dpcnn.doctor.facts import facts
 from dpcnn.doctor.finding import FAILURE, WARNING, Finding
 from dpcnn.errors import LaunchError, OptionError
-from dpcnn.job import Job, run
 
 Section = tuple[str, list[Finding]]
 

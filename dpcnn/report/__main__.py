@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpcnn.commandline import CommandLine
+from dpcnn.cli.arguments import CommandLine
+from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
-from dpcnn.job import Job, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""What all commands share: how options are given, and how ranks end together."""
