@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpcnn.errors import DpcnnError
 from dpcnn.system import blas
-from dpcnn.training import Run, train
+from dpcnn.training.api import Run, train
 
 if TYPE_CHECKING:
     from dpcnn import nn

@@ -78,8 +78,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     from dpcnn.inference.model import read, restore
     from dpcnn.models.build import weights_sha256
     from dpcnn.models.user import import_layers
-    from dpcnn.run.console import console
-    from dpcnn.start import open_dataset
+    from dpcnn.training.console import console
+    from dpcnn.training.setup import open_dataset
 
     comm, out = job.comm, console("none", job.comm.rank)
     checkpoint = comm.bcast(comm.together(lambda: read(arguments.path), only=comm.rank == 0))

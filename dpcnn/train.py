@@ -10,7 +10,7 @@
 import sys
 
 import dpcnn
-from dpcnn.training import main
+from dpcnn.training.api import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,7 +23,7 @@ from dpcnn.cli.job import Job, run
 from dpcnn.errors import CheckpointError, DpcnnError
 
 if TYPE_CHECKING:
-    from dpcnn.trainer import Trainer
+    from dpcnn.training.trainer import Trainer
 
 Parameters = dict[str, dict[str, Any]]  # layer -> parameter -> array
 
@@ -53,8 +53,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _verify(job: Job, arguments: argparse.Namespace) -> int:
     """Replay from the newest checkpoint before the first epoch in question; compare, tell."""
-    from dpcnn.run.console import console
-    from dpcnn.start import reopen
+    from dpcnn.training.console import console
+    from dpcnn.training.setup import reopen
 
     job.comm.together(lambda: _check_files(arguments.run), only=job.comm.rank == 0)
     first = 1 if arguments.all else arguments.epoch

@@ -19,13 +19,13 @@ import pytest
 import threadpoolctl
 
 import dpcnn
-from dpcnn import training
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError, OptionError
 from dpcnn.inference import model
 from dpcnn.nn import Dense, Flatten
 from dpcnn.system import blas
-from dpcnn.trainer import Trainer
+from dpcnn.training import api
+from dpcnn.training.trainer import Trainer
 from tests.launching import ROOT, metrics, run
 from tests.networks import two_convolutions, with_swish
 
@@ -58,7 +58,7 @@ def python(code: str, *arguments: Any, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", [training, model])
+@pytest.mark.parametrize("module", [api, model])
 def test_the_examples_in_docstrings_are_right(module: Any, here: Path) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 3
@@ -244,7 +244,7 @@ import dpcnn, threadpoolctl
 def threads():
     return [each["num_threads"] for each in threadpoolctl.threadpool_info()]
 seen = []
-from dpcnn.trainer import Trainer
+from dpcnn.training.trainer import Trainer
 step = Trainer.step
 Trainer.step = lambda self, order: (seen.append(threads()), step(self, order))[1]
 before = threads()

@@ -37,8 +37,8 @@ def _calibrate(job: Job, arguments: argparse.Namespace) -> int:
     """Measure work, then messages where there are two ranks; print the figures of the slowest."""
     from dpcnn.data.sampler import AUTO_MICROBATCH
     from dpcnn.parallel.communicator import Communicator
-    from dpcnn.run.console import Console
-    from dpcnn.start import open_dataset
+    from dpcnn.training.console import Console
+    from dpcnn.training.setup import open_dataset
 
     comm, clocks = job.comm, []
     for microbatches, steps in zip((FEW, MANY), arguments.steps, strict=True):

@@ -20,7 +20,7 @@ from dpcnn.options import Options
 if TYPE_CHECKING:
     from dpcnn.data.dataset import Dataset
     from dpcnn.parallel.communicator import Communicator
-    from dpcnn.trainer import Trainer
+    from dpcnn.training.trainer import Trainer
 
 WARM_UP = 10  # steps that are not counted
 SGEMM = 1024  # rows of the matrices that show what the BLAS can do at best
@@ -38,8 +38,8 @@ def main() -> int:
 
 def _measure(job: Job, arguments: argparse.Namespace) -> int:
     """Train some steps, evaluate on one rank, multiply large matrices; print the figures."""
-    from dpcnn.run.console import Console
-    from dpcnn.start import open_dataset
+    from dpcnn.training.console import Console
+    from dpcnn.training.setup import open_dataset
 
     options = options_for(arguments.minibatch, arguments.dataroot, arguments.reduce)
     dataset = open_dataset(options, job.comm, Console())
@@ -68,9 +68,9 @@ def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact")
 def make_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
     """Return a trainer of the tutorial's network that prints and keeps nothing; collective."""
     from dpcnn.models.build import build
-    from dpcnn.run.console import Console
     from dpcnn.run.directory import RunDirectory
-    from dpcnn.trainer import Trainer
+    from dpcnn.training.console import Console
+    from dpcnn.training.trainer import Trainer
 
     network = build(options)
     network.initialize(options.seed)
@@ -82,7 +82,7 @@ def clock(trainer: Trainer, steps: int) -> dict[str, float]:
 
     step_seconds and compute_seconds, a rank's own work, are medians; the shares are of all steps.
     """
-    from dpcnn.position import Position
+    from dpcnn.training.state import Position
 
     order = trainer.epoch_order()
     seconds, computing = [], []

@@ -18,10 +18,10 @@ from dpcnn.options import TABLE, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.facts import Run
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
-from dpcnn.start import open_dataset
 from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.training.console import Console
+from dpcnn.training.setup import open_dataset
 
 Array = NDArray[Any]
 

@@ -95,8 +95,8 @@ def train(path: Path, ranks: int, group: Path | None) -> float:
 
 def worker() -> None:
     """Train as dpcnn.train does; rank 0 prints the images a second of all steps."""
-    from dpcnn import training
-    from dpcnn.trainer import Trainer
+    from dpcnn.training import api
+    from dpcnn.training.trainer import Trainer
 
     run = Trainer.run
 
@@ -107,7 +107,7 @@ def worker() -> None:
         return code
 
     Trainer.run = timed  # type: ignore[method-assign]
-    sys.exit(training.main(sys.argv[2:]))
+    sys.exit(api.main(sys.argv[2:]))
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dpcnn import rescue, start, trainer, training
 from dpcnn.parallel.elastic import ElasticCommunicator
 from dpcnn.parallel.mpi import MPICommunicator
 from dpcnn.run import checkpoint
+from dpcnn.training import api, recovery, setup, trainer
 
 RUN = Path("run")
 RANK = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or "0"
@@ -151,7 +151,7 @@ ElasticCommunicator.shrink = at("recovery", ElasticCommunicator.shrink)
 ElasticCommunicator.spawn = at("spawning", ElasticCommunicator.spawn)
 ElasticCommunicator.grow = at("growing", ElasticCommunicator.grow)
 ElasticCommunicator.join = at("joining", ElasticCommunicator.join)
-start.open_dataset = at("loading", start.open_dataset)
-start.meet = rescue.meet = at("meeting", rescue.meet)
-rescue.COMMAND = (sys.executable, "-P", "-m", "tests.faults.dying")
-sys.exit(at("starting", training.main)())
+setup.open_dataset = at("loading", setup.open_dataset)
+setup.meet = recovery.meet = at("meeting", recovery.meet)
+recovery.COMMAND = (sys.executable, "-P", "-m", "tests.faults.dying")
+sys.exit(at("starting", api.main)())

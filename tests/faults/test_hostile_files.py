@@ -25,7 +25,7 @@ from dpcnn.models.zoo import tutorial
 from dpcnn.nn.config import describe
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import MAGIC
-from dpcnn.training import main
+from dpcnn.training.api import main
 from tests.faults import hostile
 from tests.faults.hostile import EDITS, Edit, canary, forge
 from tests.launching import ROOT

@@ -47,8 +47,8 @@ def test_the_seconds_of_every_rank_add_up(small, tmp_path):
 
 SLOW = """
 import sys, time
-from dpcnn import trainer
-from dpcnn.training import main
+from dpcnn.training import trainer
+from dpcnn.training.api import main
 evaluate = trainer.evaluate
 def slow(*arguments):
     time.sleep(1)

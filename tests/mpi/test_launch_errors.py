@@ -150,15 +150,15 @@ def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpi, error, sm
     (tmp_path / "buggy.py").write_text(
         textwrap.dedent(f"""
         import sys
-        from dpcnn import training
-        from dpcnn.trainer import Trainer
+        from dpcnn.training import api
+        from dpcnn.training.trainer import Trainer
         step = Trainer.step
         def buggy(self, order):
             if self.comm.rank == 1 and self.position.step == 5:
                 raise {error}
             return step(self, order)
         Trainer.step = buggy
-        sys.exit(training.main())
+        sys.exit(api.main())
         """)
     )
     path = {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}

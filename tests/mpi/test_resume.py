@@ -39,15 +39,15 @@ def test_stops_at_random_steps_and_other_ranks_change_nothing(small, undisturbed
 
 STOPS_ITSELF = """
 import os, signal, sys
-from dpcnn import training
-from dpcnn.trainer import Trainer
+from dpcnn.training import api
+from dpcnn.training.trainer import Trainer
 step = Trainer.step
 def stopped(self, order):
     if f"{self.position.step} {self.comm.rank}" == os.environ["STOP_AT"]:
         os.kill(os.getpid(), signal.SIGTERM)
     return step(self, order)
 Trainer.step = stopped
-sys.exit(training.main())
+sys.exit(api.main())
 """
 
 

@@ -14,7 +14,7 @@ from dpcnn.cli.job import Job, call, run
 if TYPE_CHECKING:
     from dpcnn.inference.model import Model
     from dpcnn.nn.layers import Layer
-    from dpcnn.trainer import Trainer
+    from dpcnn.training.trainer import Trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +92,7 @@ def _threads(given: Given) -> tuple[int | None, bool]:
 
 def _prepare(job: Job, given: Given, network: Sequence[Layer] | None = None) -> Trainer:
     """Return the trainer; from now on the run directory keeps errors and the end."""
-    from dpcnn.start import prepare, stand_in
+    from dpcnn.training.setup import prepare, stand_in
 
     if job.comm.newcomer:
         trainer = stand_in(job.comm)

@@ -34,16 +34,16 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
-from dpcnn.position import Position, restored
-from dpcnn.rescue import recover
 from dpcnn.run import events, outcome
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.console import Console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.loggers import jsonl, tensorboard
 from dpcnn.run.saver import Saver
-from dpcnn.run.signals import NAMES, StopRequests, requested
-from dpcnn.spending import Spending
+from dpcnn.training.console import Console
+from dpcnn.training.recovery import recover
+from dpcnn.training.signals import NAMES, StopRequests, requested
+from dpcnn.training.state import Position, restored
+from dpcnn.training.timing import Spending
 
 
 class Trainer:

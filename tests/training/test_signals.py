@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from dpcnn.run.signals import NAMES, STOPS, StopRequests, requested
+from dpcnn.training.signals import NAMES, STOPS, StopRequests, requested
 
 HEAD = "import os, signal; from dpcnn.run.signals import StopRequests\n"
 

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING
 
 from dpcnn.parallel.communicator import Member, RankLostError
 from dpcnn.parallel.membership import missing, recovering, respawn, survivors
-from dpcnn.run.console import console
+from dpcnn.training.console import console
 
 if TYPE_CHECKING:
-    from dpcnn.trainer import Trainer
+    from dpcnn.training.trainer import Trainer
 
 # A newcomer is told its options: it needs the modules that this process has, not its arguments.
 COMMAND = (sys.executable, "-P", "-m", "dpcnn.train")

@@ -25,14 +25,14 @@ from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.membership import enter
-from dpcnn.rescue import meet
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.console import Console, console, on_terminal
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.loggers import tensorboard
 from dpcnn.system.environment import describe
-from dpcnn.trainer import Trainer
+from dpcnn.training.console import Console, console, on_terminal
+from dpcnn.training.recovery import meet
+from dpcnn.training.trainer import Trainer
 
 
 def prepare(

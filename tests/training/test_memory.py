@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
-from dpcnn.run.console import Console
+from dpcnn.training.console import Console
 from dpcnn.run.directory import RunDirectory
 from dpcnn.models.build import build
-from dpcnn.start import open_dataset
-from dpcnn.trainer import Trainer
+from dpcnn.training.setup import open_dataset
+from dpcnn.training.trainer import Trainer
 
 def resident():
     lines = Path("/proc/self/status").read_text().splitlines()
