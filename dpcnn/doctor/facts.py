@@ -25,8 +25,8 @@ def facts(comm: Communicator, threads: int) -> Facts:
     cores it may run on), host_cores, quota (of cores, for its container; None: no limit) and
     shared_memory (bytes in all, None where there is none).
     """
-    from dpcnn import __version__
     from dpcnn.system.environment import describe
+    from dpcnn.version import __version__
 
     host = comm.hosts[comm.rank]
     return describe(__version__, [host], comm.library, threads) | {

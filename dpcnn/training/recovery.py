@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # A newcomer is told its options: it needs the modules that this process has, not its arguments.
 COMMAND = (sys.executable, "-P", "-m", "dpcnn.train")
-# What it prints goes where what this process prints goes (launch/ranks.sh).
+# What it prints goes where what this process prints goes (launch/lib/ranks.sh).
 BESIDE_THE_BAR = ("sh", "-c", 'exec "$@" >&2', "sh")
 # And these of its variables, which mpirun may not pass on to another host.
 VARIABLES = ("DPCNN_", "OPENBLAS_", "MKL_", "OMP_", "PYTHON", "EVENT_NOEPOLL", "LINES", "COLUMNS")

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpcnn import __version__
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.data.sources import find
@@ -33,6 +32,7 @@ from dpcnn.system.environment import describe
 from dpcnn.training.console import Console, console, on_terminal
 from dpcnn.training.recovery import meet
 from dpcnn.training.trainer import Trainer
+from dpcnn.version import __version__
 
 
 def prepare(

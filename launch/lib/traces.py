@@ -2,7 +2,7 @@
 
 supervise.py asks it of its own host, and of others over ssh:
 
-    python launch/traces.py ACTION TOLD [SIGNAL]
+    python launch/lib/traces.py ACTION TOLD [SIGNAL]
 
 TOLD is the file in which the ranks tell their supervisor how the run ends (dpcnn/run/outcome.py).
 Every process of the run carries its name in its environment.

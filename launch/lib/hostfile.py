@@ -1,8 +1,8 @@
 """Reads a HOSTFILE, and has each of its hosts made ready and checked over ssh.
 
-    python launch/hostfile.py HOSTFILE RANKS ENVIRONMENT EXTRA
+    python launch/lib/hostfile.py HOSTFILE RANKS ENVIRONMENT EXTRA
 
-RANKS is a number, or `all`; the environment is that of launch/environment.sh. Prints three
+RANKS is a number, or `all`; the environment is that of launch/lib/environment.sh. Prints three
 lines: HOST:RANKS,... for mpirun, the number of ranks, and the hosts other than this one. What is
 wrong is one line, and exit code 2.
 """
@@ -18,15 +18,16 @@ from typing import Any
 import facts
 import ssh
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)(?::([0-9]+))?((?:\s+[a-z_-]+=\S+)*)")
 MOST = 100_000  # slots of a host
 # Run by bash on every host but this one, with the arguments PROJECT DIRECTORY ENVIRONMENT EXTRA.
 READY = """
 set -eu
-[[ -r $1/launch/environment.sh ]] || { echo "no $1, expected a copy of the project" >&2; exit 1; }
+[[ -r $1/launch/lib/environment.sh ]] ||
+  { echo "no $1, expected a copy of the project" >&2; exit 1; }
 exec 3<&0 </dev/null
-source "$1/launch/environment.sh"
+source "$1/launch/lib/environment.sh"
 environment "$3" "$4"
 exec "$1/$3/bin/python" - "$1" "$2" <&3
 """

@@ -1,11 +1,11 @@
 """Runs mpirun, and again from the newest checkpoint when a run ends without saying how.
 
-    python launch/supervise.py MAX_RESTARTS mpirun ... python -m dpcnn.train ...
+    python launch/lib/supervise.py MAX_RESTARTS mpirun ... python -m dpcnn.train ...
 
 mpirun's exit code is not trusted: under ULFM it is 0 even where every rank was killed. A run that
 ends by itself records its exit code (dpcnn/run/outcome.py), and that is the exit code here. One
-that was killed records nothing; it is started again with --resume auto, up to MAX_RESTARTS times, but
-not twice from the same checkpoint. A signal to this process goes to the ranks, which save and
+that was killed records nothing; it is started again with --resume auto, up to MAX_RESTARTS times,
+but not twice from the same checkpoint. A signal to this process goes to the ranks, which save and
 stop; a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked
 over ssh. Uses the standard library only, so that nothing that breaks a run breaks this.
 """

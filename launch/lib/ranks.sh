@@ -67,5 +67,5 @@ start() {
   if [[ -n ${DPCNN_TERMINAL:-} && -t 1 ]]; then
     train=(sh -c 'exec "$@" >&2' sh "${train[@]}")
   fi
-  exec "$python" "$project/launch/supervise.py" "$max_restarts" "${@:2}" "${train[@]}" </dev/null
+  exec "$python" "$project/launch/lib/supervise.py" "$max_restarts" "${@:2}" "${train[@]}" </dev/null
 }

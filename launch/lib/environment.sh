@@ -7,7 +7,7 @@
 # thrown away by the next start. A directory without a stamp was made by hand: it is installed
 # into, and never removed.
 
-project=$(CDPATH='' cd -- "$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
+project=$(CDPATH='' cd -- "$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 script=${0##*/}
 
 # pip turns Ctrl-C into an ordinary failure; without this, launch/test would go on after it.
@@ -27,9 +27,9 @@ environment() {
   find_python
   # Two first starts at once take turns. The lock is on this file, so that none is left behind.
   {
-    flock 9 || fail 1 "could not lock launch/environment.sh, expected a file system with flock"
+    flock 9 || fail 1 "could not lock launch/lib/environment.sh, expected a file system with flock"
     is_ready "$directory" "$@" || set_up "$directory" "$@"
-  } 9<>"$project/launch/environment.sh"
+  } 9<>"$project/launch/lib/environment.sh"
 }
 
 # is_ready DIRECTORY EXTRA...: tells whether the stamp names all that is wanted.
