@@ -161,8 +161,8 @@ def on_another_host(commands: str) -> str:
 def test_another_version_on_another_host_is_named(mpi, tmp_path):
     copy = tmp_path / "copy/dpcnn"
     shutil.copytree(ROOT / "dpcnn", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    init = copy / "__init__.py"
-    init.write_text(re.sub(r'__version__ = ".*"', '__version__ = "9.9"', init.read_text()))
+    version = copy / "version.py"
+    version.write_text(re.sub(r'__version__ = ".*"', '__version__ = "9.9"', version.read_text()))
     script = on_another_host(f"export PYTHONPATH={copy.parent}")
     result = wrapped(tmp_path, script, 2, mpi)
     named = failures(result)

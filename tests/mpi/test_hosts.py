@@ -101,9 +101,9 @@ def copy(aside):
 
 def test_a_host_with_another_version_is_named_and_refused(hosts, here, copy):
     own = f'__version__ = "{dpcnn.__version__}"'
-    text = (copy / "__init__.py").read_text()
+    text = (copy / "version.py").read_text()
     assert own in text
-    (copy / "__init__.py").write_text(text.replace(own, '__version__ = "0.0.9"'))
+    (copy / "version.py").write_text(text.replace(own, '__version__ = "0.0.9"'))
     hosts["beta"].mount(copy, ROOT / "dpcnn")
     line = refusal(train(hosts, "alpha\nbeta", cwd=here))
     assert f"error: beta has dpcnn 0.0.9, expected {dpcnn.__version__} as here: copy " in line
