@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from dpcnn.options import Options
 
 if TYPE_CHECKING:
     from dpcnn.data.dataset import Dataset
+    from dpcnn.data.loader import Minibatch
     from dpcnn.parallel.communicator import Communicator
     from dpcnn.training.trainer import Trainer
 
@@ -84,15 +86,13 @@ def clock(trainer: Trainer, steps: int) -> dict[str, float]:
     """
     from dpcnn.training.state import Position
 
-    order = trainer.epoch_order()
+    minibatches = _endless(trainer)
     seconds, computing = [], []
     for number in range(WARM_UP + steps):
         if number == WARM_UP:
             trainer.position = Position()
-        if trainer.position.epoch_step == trainer.steps_in_epoch:
-            trainer.position.epoch_step = 0
         computed, started = trainer.position.compute_seconds, time.perf_counter()
-        trainer.step(order)
+        trainer.step(next(minibatches))
         seconds.append(time.perf_counter() - started)
         computing.append(trainer.position.compute_seconds - computed)
     position = trainer.position
@@ -102,6 +102,12 @@ def clock(trainer: Trainer, steps: int) -> dict[str, float]:
         "compute_share": position.compute_seconds / position.seconds,
         "waiting_share": position.waiting_seconds / position.seconds,
     }
+
+
+def _endless(trainer: Trainer) -> Iterator[Minibatch]:
+    """Yield the minibatches of the first epoch over and over."""
+    while True:
+        yield from trainer.loader.minibatches(1, 0, trainer.comm.rank, trainer.comm.size)
 
 
 def flop_per_image(network: Any) -> int:

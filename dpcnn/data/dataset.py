@@ -7,7 +7,6 @@ uint8 k, a quarter of the memory, and divided when they are loaded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dpcnn.data import sampler
 from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.sampler import Indices
 from dpcnn.errors import DataError
@@ -27,9 +25,9 @@ BLOCK = 1 << 24  # bytes of a stored array that are in memory while it is gone t
 
 @dataclass(frozen=True)
 class Images:
-    """One set of images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,) uint8 or more.
+    """A set of images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,), uint8 or wider.
 
-    All of them are in memory; streaming.py has others.
+    The labels are in memory. The images are too, or stay on a disk and are read when asked for.
     """
 
     images: Array | StoredArray
@@ -44,31 +42,37 @@ class Images:
         _, channels, height, width = self.images.shape
         return channels, height, width
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images stay on a disk."""
+        return isinstance(self.images, StoredArray)
+
     def first(self, count: int | None) -> Images:
-        """Return the first `count` images, all of them for None."""
+        """Return the first `count` images, or all of them for None."""
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
-    def order(self, seed: int, epoch: int, shuffle: str) -> sampler.Order:
-        """Return the order in which an epoch visits the images."""
-        return sampler.epoch_order(len(self), seed, epoch, shuffle)
-
-    def read_ahead(self, pieces: Iterator[Indices]) -> None:
-        """Be told what `load` will be asked for, in its order, micro-batches joined to pieces."""
-
     def rows(self, indices: Indices) -> Array:
-        """Return the chosen images as they are kept (n, C, H, W)."""
+        """Return the chosen images as they are kept, (n, C, H, W)."""
         rows: Array = self.images[indices]
         return rows
 
     def load(self, indices: Indices, dtype: DTypeLike = np.float32) -> Array:
-        """Return the chosen images as (C, H, W, N) in [0, 1]: the batch becomes innermost."""
-        chosen = self.rows(indices)
-        x = np.empty((*self.shape, len(indices)), dtype)
-        if chosen.dtype == np.uint8:
-            np.divide(chosen.transpose(1, 2, 3, 0), x.dtype.type(255), out=x)
-        else:
-            np.copyto(x, chosen.transpose(1, 2, 3, 0))
-        return x
+        """Return the chosen images as a batch (C, H, W, N) in [0, 1]."""
+        return as_batch(self.rows(indices), dtype)
+
+
+def as_batch(images: Array, dtype: DTypeLike) -> Array:
+    """Return images (N, C, H, W), uint8 or float, as a batch (C, H, W, N) in [0, 1].
+
+    The batch becomes innermost, contiguous.
+    """
+    count, channels, height, width = images.shape
+    x = np.empty((channels, height, width, count), dtype)
+    if images.dtype == np.uint8:
+        np.divide(images.transpose(1, 2, 3, 0), x.dtype.type(255), out=x)
+    else:
+        np.copyto(x, images.transpose(1, 2, 3, 0))
+    return x
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,13 @@ class StoredArray:
             ) from error
         return cls(path, shape, dtype)
 
+    @classmethod
+    def of(cls, array: Array, path: Path) -> StoredArray:
+        """Return a copy of an array in a new file; raises DataError."""
+        stored = cls.create(path, array.shape, array.dtype)
+        stored[:] = array
+        return stored
+
     def __len__(self) -> int:
         return self.shape[0]
 

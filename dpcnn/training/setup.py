@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, check, write_mapped
+from dpcnn.data.loader import Loader
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.data.sources import find
 from dpcnn.errors import CheckpointError, OptionError
@@ -323,7 +324,7 @@ def header(trainer: Trainer, threads: int) -> dict[str, str]:
     facts = {
         "dataset": data.source,
         "images": f"{len(data.train):,} to train on, {len(data.test):,} to test on, {shape}",
-        **_streaming(options, data),
+        **_streaming(trainer.loader),
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
         "MPI": comm.library,
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
@@ -339,9 +340,9 @@ def header(trainer: Trainer, threads: int) -> dict[str, str]:
     return facts
 
 
-def _streaming(options: Options, dataset: Dataset) -> dict[str, str]:
+def _streaming(loader: Loader) -> dict[str, str]:
     """Return a line for the header if the images stay on the disk: what the order depends on."""
-    order = dataset.train.order(options.seed, 1, options.shuffle)
+    order = loader.order(1)
     if not isinstance(order, StreamOrder):
         return {}
     return {

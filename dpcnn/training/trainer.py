@@ -11,6 +11,7 @@ import shlex
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from dpcnn.data import sampler
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.loader import Loader, Minibatch
 from dpcnn.errors import DivergenceError, DpcnnError
 from dpcnn.inference.evaluation import COUNTS, evaluate
 from dpcnn.models.build import (
@@ -63,8 +65,9 @@ class Trainer:
         self.optimizer = SGD()
         self.requests = StopRequests()
         self.reduction = self.new_reduction()
-        self.steps_in_epoch = sampler.steps_in_epoch(len(dataset.train), options.minibatch_size)
-        self.microbatch_size = options.microbatch_size or sampler.AUTO_MICROBATCH
+        sizes = options.minibatch_size, options.microbatch_size or sampler.AUTO_MICROBATCH
+        self.loader = Loader(dataset.train, *sizes, options.seed, options.shuffle)
+        self.steps_in_epoch = self.loader.steps
         self.interval, self.unit = options.checkpoint_interval()
         own = dataset.fingerprint() if comm.node.rank == 0 else ""
         self.fingerprint = common_fingerprint(comm.allgather(own), comm.hosts, dataset.source)
@@ -142,48 +145,43 @@ class Trainer:
     def _train_epoch(self) -> None:
         """Make the rest of the epoch's steps; if none is left over, evaluate and go to the next."""
         options, position = self.options, self.position
-        order = self.epoch_order()
         self.console.start_epoch(
             position.epoch, options.epochs, self.steps_in_epoch, position.epoch_step
         )
-        while position.epoch_step < self.steps_in_epoch and not self._done():
-            sums = self.step(order)
+        for minibatch in self.minibatches():
+            sums = self.step(minibatch)
             self.stop = requested(sums)
             self.console.step(sums["loss"] / sums["images"], int(sums["images"]))
             self.saver.poll()
             if self.unit == "st" and position.step % self.interval == 0:
                 self._save_unless_epoch_ends()
+            if self._done():
+                break
         self.console.end_epoch()
         if position.epoch_step == self.steps_in_epoch and self.stop is None:
             self._finish_epoch()
 
-    def epoch_order(self) -> sampler.Order:
-        """Return the order of the images in the epoch in progress, which may be read ahead."""
-        options, position, train = self.options, self.position, self.dataset.train
-        order = train.order(options.seed, position.epoch, options.shuffle)
-        shard = options.minibatch_size, self.microbatch_size, self.comm.rank, self.comm.size
-        train.read_ahead(sampler.coming(order, position.epoch_step, *shard))
-        return order
+    def minibatches(self) -> Iterator[Minibatch]:
+        """Return the minibatches that are left of the epoch in progress."""
+        at, comm = self.position, self.comm
+        return self.loader.minibatches(at.epoch, at.epoch_step, comm.rank, comm.size)
 
     def replay_epoch(self) -> None:
         """Make the rest of the epoch's steps and go to the next: no evaluation, nothing is kept."""
-        order = self.epoch_order()
-        while self.position.epoch_step < self.steps_in_epoch:
-            self.step(order)
+        for minibatch in self.minibatches():
+            self.step(minibatch)
         self.position = self.position.next_epoch()
 
-    def step(self, order: sampler.Order) -> Sums:
-        """Make one step of the epoch with this order; return the minibatch's sums."""
+    def step(self, minibatch: Minibatch) -> Sums:
+        """Make one step; return the minibatch's sums."""
         started = time.perf_counter()
         options, network, position, comm = self.options, self.network, self.position, self.comm
-        minibatch = sampler.minibatch(order, position.epoch_step, options.minibatch_size)
-        for indices in sampler.shard(minibatch, self.microbatch_size, comm.rank, comm.size):
-            logits = network.forward(self.dataset.train.load(indices))
-            labels = self.dataset.train.labels[indices]
+        for x, labels in minibatch.microbatches:
+            logits = network.forward(x)
             loss = softmax_cross_entropy(logits, labels, minibatch.size)
             network.backward(loss.dlogits)
             self.reduction.add(
-                network.gradient, loss=loss.loss, correct=loss.correct, images=indices.size
+                network.gradient, loss=loss.loss, correct=loss.correct, images=labels.size
             )
         self.reduction.add_scalars(**self.requests.flags())
         computed, waited = time.perf_counter(), comm.waited

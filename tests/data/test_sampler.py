@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from dpcnn.data.sampler import (
     SHUFFLES,
     StreamOrder,
     auto_microbatch_size,
-    coming,
     epoch_order,
     minibatch,
     shard,
@@ -24,7 +23,7 @@ from dpcnn.data.sampler import (
 )
 
 sweep = settings(derandomize=True, deadline=None, max_examples=100)
-sizes = st.integers(1, 9)
+sizes = st.integers(1, 9)  # numbers of ranks
 
 
 @sweep
@@ -199,31 +198,3 @@ def test_chunks_and_windows_follow_from_the_size_of_an_image(
 ) -> None:
     """Other sizes would be other bits."""
     assert stream_order(1000, values, 0, 1) == StreamOrder(1000, chunk, window, (0, 1))
-
-
-@sweep
-@given(orders, st.integers(1, 80), st.integers(1, 20), sizes, st.data())
-def test_what_is_read_ahead_is_what_the_steps_load(
-    order: StreamOrder, minibatch_size: int, microbatch: int, size: int, data: st.DataObject
-) -> None:
-    steps = steps_in_epoch(len(order), minibatch_size)
-    first = data.draw(st.integers(0, steps))
-    rank = data.draw(st.integers(0, size - 1))
-    loaded = [
-        micro.tolist()
-        for step in range(first, steps)
-        for micro in shard(minibatch(order, step, minibatch_size), microbatch, rank, size)
-    ]
-    pieces = [
-        piece.tolist() for piece in coming(order, first, minibatch_size, microbatch, rank, size)
-    ]
-    assert [*chain(*pieces)] == [*chain(*loaded)]
-    ends = set(np.cumsum([len(micro) for micro in loaded]))
-    assert ends >= set(np.cumsum([len(piece) for piece in pieces]))
-    assert len(pieces) <= len(order.bounds) - 1
-
-
-def test_an_order_in_memory_comes_in_one_piece() -> None:
-    order = epoch_order(100, seed=0, epoch=1)
-    [piece] = coming(order, 1, 30, 10, rank=1, size=3)
-    assert piece.tolist() == [*order[40:50], *order[70:80]]

@@ -31,11 +31,10 @@ imported = resident()
 network = build(options)
 network.initialize(options.seed)
 trainer = Trainer(options, network, dataset, comm, silent, RunDirectory(Path("unused")))
-order, read = trainer.epoch_order(), []
+read = []
 for steps in (10, 40):
     for _ in range(steps):
-        trainer.position.epoch_step = 0
-        trainer.step(order)
+        trainer.step(next(trainer.loader.minibatches(1)))
     trainer.evaluate(dataset.test)
     read.append(resident() - imported)
 print(*read)

@@ -19,7 +19,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.data.dataset import Dataset, Images, image_forms
 from dpcnn.data.disk_array import StoredArray
-from dpcnn.data.streaming import StreamedImages
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
 
@@ -108,8 +107,6 @@ def _images(
             f"{file}{len(images)} images in {x}, {len(labels)} labels in {y},"
             " expected a label for each image"
         )
-    if isinstance(images, StoredArray):
-        return StreamedImages(images, labels)
     return Images(images, labels)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import mnist, synthetic
-from dpcnn.data.streaming import on_disk
 from dpcnn.errors import DataError
 
 DIGITS = "digits"
@@ -74,8 +74,15 @@ def load(
     """
     if root != DIGITS:
         return hdf5.read(Path(root), shape, num_class, folder)
-    sets = [synthetic.draw(DIGITS_TRAIN, seed=0), synthetic.draw(DIGITS_TEST, seed=1)]
-    train, test = (Images(images[:, None], labels) for images, labels in sets)
-    if folder is not None:
-        train, test = on_disk(train, folder / "x_train"), on_disk(test, folder / "x_test")
+    train, test = (
+        _digits(count, seed, folder and folder / name)
+        for count, seed, name in ((DIGITS_TRAIN, 0, "x_train"), (DIGITS_TEST, 1, "x_test"))
+    )
     return Dataset(train, test, "built-in digits, drawn by the program")
+
+
+def _digits(count: int, seed: int, path: Path | None) -> Images:
+    """Return so many digits, in memory or in a new file; raises DataError if the disk is full."""
+    drawn, labels = synthetic.draw(count, seed)
+    images = drawn[:, None]  # (N, C=1, H, W)
+    return Images(images if path is None else StoredArray.of(images, path), labels)

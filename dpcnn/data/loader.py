@@ -1,0 +1,98 @@
+"""The loader: an epoch's minibatches, as micro-batches ready for the network.
+
+The place for whatever happens to an image between the dataset and the network.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, starmap, tee
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpcnn.data import sampler
+from dpcnn.data.dataset import Images, as_batch
+from dpcnn.data.sampler import Indices, Order, StreamOrder
+from dpcnn.data.streaming import read_ahead
+
+Array = NDArray[Any]
+
+
+class Minibatch(NamedTuple):
+    """The images of one step.
+
+    size: how many there are on all ranks together. microbatches: those of this rank, each x
+    (C, H, W, N) float32 in [0, 1] and labels (N,), loaded when it is asked for. They end when the
+    next minibatch is asked for.
+    """
+
+    size: int
+    microbatches: Iterator[tuple[Array, Array]]
+
+
+class Loader:
+    """Yields the minibatches of any epoch, from any step on, for any rank.
+
+    Images in memory are loaded one micro-batch at a time. Streamed images are read ahead in a
+    thread (streaming.py), in an order of their own (sampler.StreamOrder).
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        minibatch_size: int,
+        microbatch_size: int,
+        seed: int = 0,
+        shuffle: str = "epoch",
+    ) -> None:
+        self.images = images
+        self.minibatch_size, self.microbatch_size = minibatch_size, microbatch_size
+        self.seed, self.shuffle = seed, shuffle
+        self.steps = sampler.steps_in_epoch(len(images), minibatch_size)
+        self._pool = ThreadPoolExecutor(1, "reader")  # has no thread until it is given work
+
+    def order(self, epoch: int) -> Order:
+        """Return the order in which an epoch, counted from 1, visits the images."""
+        count, key = len(self.images), (self.seed, epoch, self.shuffle)
+        if self.images.streamed:
+            return sampler.stream_order(count, prod(self.images.shape), *key)
+        return sampler.epoch_order(count, *key)
+
+    def minibatches(
+        self, epoch: int, first: int = 0, rank: int = 0, size: int = 1
+    ) -> Iterator[Minibatch]:
+        """Yield an epoch's minibatches from step `first` on, with the rank's micro-batches of each.
+
+        An iterator may be abandoned at any point: others are independent of it. Raises ReadError
+        where streamed images cannot be read.
+        """
+        shards, ahead = tee(self._shards(first, rank, size))
+        positions = chain.from_iterable(shard for _, shard in ahead)
+        loaded = starmap(self._load, self._read(self.order(epoch), positions))
+        for minibatch_size, shard in shards:
+            microbatches = (next(loaded) for _ in shard)
+            yield Minibatch(minibatch_size, microbatches)
+            deque(microbatches, maxlen=0)  # skip those that were not asked for
+
+    def _shards(self, first: int, rank: int, size: int) -> Iterator[tuple[int, list[range]]]:
+        """Yield each step's size and the positions, in the order, of the rank's micro-batches."""
+        epoch = range(len(self.images))
+        for step in range(first, self.steps):
+            minibatch = sampler.minibatch(epoch, step, self.minibatch_size)
+            yield len(minibatch), sampler.shard(minibatch, self.microbatch_size, rank, size)
+
+    def _read(self, order: Order, positions: Iterator[range]) -> Iterator[tuple[Indices, Array]]:
+        """Return an iterator over the indices and images (n, C, H, W) at these positions."""
+        if isinstance(order, StreamOrder):
+            return read_ahead(self._pool, self.images, order, positions)
+        chosen = (order[microbatch.start : microbatch.stop] for microbatch in positions)
+        return ((indices, self.images.rows(indices)) for indices in chosen)
+
+    def _load(self, indices: Indices, rows: Array) -> tuple[Array, Array]:
+        """Return x (C, H, W, N) and labels (N,) of images (N, C, H, W) as they are kept."""
+        return as_batch(rows, np.float32), self.images.labels[indices]

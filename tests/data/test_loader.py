@@ -1,0 +1,205 @@
+"""The loader: micro-batches are those of the order, whoever shards it, wherever it begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dpcnn.data import sampler
+from dpcnn.data.dataset import Images
+from dpcnn.data.disk_array import StoredArray
+from dpcnn.data.loader import Loader, Minibatch
+from dpcnn.data.sampler import StreamOrder
+from dpcnn.errors import ReadError
+
+COUNT = 90
+SHAPE = (2, 3, 5)
+
+sweep = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+minibatch_sizes = st.integers(1, 100)
+microbatch_sizes = st.integers(1, 20)
+world_sizes = st.integers(1, 8)
+lengths = st.integers(1, COUNT)  # of the training set
+windows = st.tuples(st.integers(1, 12), st.integers(1, 5))  # images a chunk, chunks a window
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, *SHAPE), np.uint8)
+    return Images(pixels, np.arange(COUNT, dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def streamed(in_memory: Images, tmp_path_factory: pytest.TempPathFactory) -> Images:
+    path = tmp_path_factory.mktemp("streamed") / "images"
+    return Images(StoredArray.of(in_memory.images, path), in_memory.labels)
+
+
+@pytest.fixture(params=["in memory", "streamed"])
+def images(request: pytest.FixtureRequest, in_memory: Images, streamed: Images) -> Images:
+    return in_memory if request.param == "in memory" else streamed
+
+
+def loader(images: Images, length: int, window: tuple[int, int], *sizes: int, **more: Any) -> Any:
+    """Return a loader of the first images that streams in windows of this size."""
+
+    class SmallWindows(Loader):
+        def order(self, epoch: int) -> sampler.Order:
+            order = super().order(epoch)
+            if isinstance(order, StreamOrder):
+                return replace(order, chunk=window[0], window=window[1])
+            return order
+
+    return SmallWindows(images.first(length), *sizes, **more)
+
+
+def contents(minibatches: Iterator[Minibatch]) -> list[Any]:
+    """Return the size of each minibatch and its micro-batches as bytes and labels."""
+    return [
+        (size, [(x.tobytes(), labels.tolist()) for x, labels in microbatches])
+        for size, microbatches in minibatches
+    ]
+
+
+@sweep
+@given(lengths, windows, minibatch_sizes, microbatch_sizes, st.sampled_from(sampler.SHUFFLES))
+def test_micro_batches_are_the_order_s_images_batch_innermost(
+    images: Images, length: int, window: Any, minibatch: int, microbatch: int, shuffle: str
+) -> None:
+    made = loader(images, length, window, minibatch, microbatch, seed=3, shuffle=shuffle)
+    order = made.order(2)
+    position = 0
+    for size, microbatches in made.minibatches(2):
+        assert size == min(minibatch, length - position)
+        end = position + size
+        for x, labels in microbatches:
+            indices = order[position : min(position + microbatch, end)]
+            np.testing.assert_array_equal(x, images.load(indices), strict=True)
+            np.testing.assert_array_equal(labels, images.labels[indices], strict=True)
+            assert (x.shape, x.dtype) == ((*SHAPE, len(indices)), np.float32)
+            assert x.flags.c_contiguous
+            position += len(indices)
+        assert position == end
+    assert position == length
+
+
+@sweep
+@given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes)
+def test_the_ranks_micro_batches_together_are_those_of_one_rank(
+    images: Images, length: int, window: Any, minibatch: int, microbatch: int, world: int
+) -> None:
+    made = loader(images, length, window, minibatch, microbatch)
+    ranks = [contents(made.minibatches(1, 0, rank, world)) for rank in range(world)]
+    steps = zip(*ranks, strict=True)
+    together = [(step[0][0], [micro for _, micros in step for micro in micros]) for step in steps]
+    assert together == contents(made.minibatches(1))
+    sizes = [size for rank in ranks for size, _ in rank]
+    assert sizes == [size for size, _ in ranks[0]] * world
+    assert len(together) == made.steps
+
+
+@sweep
+@given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes, st.data())
+def test_from_any_step_on_it_is_the_rest_of_the_epoch(
+    images: Images,
+    length: int,
+    window: Any,
+    minibatch: int,
+    microbatch: int,
+    world: int,
+    data: st.DataObject,
+) -> None:
+    made = loader(images, length, window, minibatch, microbatch)
+    first = data.draw(st.integers(0, made.steps))
+    rank = data.draw(st.integers(0, world - 1))
+    whole = contents(made.minibatches(1, 0, rank, world))
+    assert contents(made.minibatches(1, first, rank, world)) == whole[first:]
+
+
+@sweep
+@given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes, st.data())
+def test_one_that_is_abandoned_changes_nothing_for_the_next(
+    images: Images,
+    length: int,
+    window: Any,
+    minibatch: int,
+    microbatch: int,
+    world: int,
+    data: st.DataObject,
+) -> None:
+    """As after a death, when the ranks left shard the steps that are left anew."""
+    made = loader(images, length, window, minibatch, microbatch)
+    step = data.draw(st.integers(0, made.steps - 1))
+    abandoned = made.minibatches(1, 0, world - 1, world)
+    broken_off = next(islice(abandoned, step, None))
+    next(broken_off.microbatches, None)
+    rest = made.minibatches(1, step)
+    begun = contents(islice(rest, 1))
+    assert begun + contents(rest) == contents(made.minibatches(1))[step:]
+    del abandoned, broken_off
+    assert contents(made.minibatches(2)) == contents(
+        loader(images, length, window, minibatch, microbatch).minibatches(2)
+    )
+
+
+def test_micro_batches_that_are_not_asked_for_are_skipped(images: Images) -> None:
+    made = loader(images, COUNT, (7, 3), 20, 4)
+    taken = [next(microbatches)[1].tolist() for _, microbatches in made.minibatches(1)]
+    order = made.order(1)
+    assert taken == [order[first : first + 4].tolist() for first in range(0, COUNT, 20)]
+
+
+def test_after_an_error_no_minibatch_is_silently_smaller(in_memory: Images, tmp_path: Path) -> None:
+    on_disk = Images(StoredArray.of(in_memory.images, tmp_path / "images"), in_memory.labels)
+    made = loader(on_disk, COUNT, (15, 1), 15, 5, shuffle="none")
+    os.truncate(tmp_path / "images", 25 * 30)
+    minibatches = made.minibatches(1)
+    assert len(contents(islice(minibatches, 1))[0][1]) == 3
+    with pytest.raises(ReadError):
+        next(next(minibatches).microbatches)
+    with pytest.raises(RuntimeError):
+        contents(minibatches)
+
+
+class Recorded(Images):
+    """Images that count the rows which are read."""
+
+    def rows(self, indices: Any) -> Any:
+        counted.append(len(indices))
+        return super().rows(indices)
+
+
+counted: list[int] = []
+
+
+def test_images_in_memory_are_loaded_a_micro_batch_at_a_time(in_memory: Images) -> None:
+    counted.clear()
+    made = Loader(Recorded(in_memory.images, in_memory.labels), 20, 8)
+    for step, (_, microbatches) in enumerate(islice(made.minibatches(1), 3)):
+        assert sum(counted) == 20 * step
+        for number, (_, labels) in enumerate(microbatches):
+            assert sum(counted) == 20 * step + 8 * number + len(labels)
+
+
+def test_an_order_depends_on_seed_epoch_and_shuffle(images: Images) -> None:
+    def order(epoch: int, **how: Any) -> list[int]:
+        return Loader(images, 10, 5, **how).order(epoch)[:].tolist()
+
+    orders = [order(1), order(2), order(1, seed=1), order(1, shuffle="none")]
+    assert len({tuple(each) for each in orders}) == 4
+    assert order(1, shuffle="once") == order(2, shuffle="once")
+    assert all(sorted(each) == list(range(COUNT)) for each in orders)
