@@ -1,9 +1,10 @@
-"""Datasets as HDF5 files, in the form of the tutorial's MNISTdata.hdf5.
+"""Datasets as HDF5 files, laid out like the tutorial's MNISTdata.hdf5.
 
 `x_train` and `x_test`: (N, C*H*W), (N, H, W) or (N, C, H, W), float in [0, 1] or uint8;
-`y_train` and `y_test`: (N,) or (N, 1) integers. Files are read a block at a time, read-only,
-and nothing else in them is looked at. The images are read into memory, or stay on the disk: in the
-file where they lie there as they would in memory, else in one that they are unpacked into.
+`y_train` and `y_test`: (N,) or (N, 1) integers. Files are opened read-only and read a block at a
+time; anything else in them is ignored. Images are kept in one of three places: in memory; in the
+file itself, where they lie there as they would in memory; or in a new file that they are unpacked
+into.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dpcnn.system import safe_hdf5
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 24  # bytes read at a time, a little more where the file is in chunks
+BLOCK = 1 << 24  # bytes read at a time, somewhat more where the array is chunked
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -33,9 +34,9 @@ def read(
 ) -> Dataset:
     """Return the dataset of an HDF5 file, its images as (N, C, H, W) with shape (C, H, W).
 
-    With a folder they stay on the disk: in the file, or unpacked into the folder, from which they
-    may be deleted once they are open. Raises DataError, naming the file and the array, for anything
-    that cannot be trained on.
+    With a folder the images stay on the disk: in the file, or unpacked into new files in the
+    folder, which may be deleted once the dataset is open. Raises DataError, naming the file and the
+    array, for anything that cannot be trained on.
     """
     try:
         limit = safe_hdf5.RATIO * safe_hdf5.file_size(path)
@@ -46,9 +47,9 @@ def read(
             names = sorted(file)
             missing = [key for key in KEYS if key not in names]
             if missing:
-                found = safe_hdf5.one_line(", ".join(names) or "nothing")
+                listed = safe_hdf5.one_line(", ".join(names) or "nothing")
                 raise DataError(
-                    f"{path}: no array {', '.join(missing)}; found {found},"
+                    f"{path}: no array {', '.join(missing)}; found {listed},"
                     f" expected {', '.join(KEYS)}"
                 )
             arrays = {key: safe_hdf5.array(file, key, limit) for key in KEYS}
@@ -67,16 +68,15 @@ def read(
 
 
 def blocks(path: Path, name: str) -> Iterator[Array]:
-    """Yield the rows of one array of an HDF5 file, some at a time; raises DataError."""
+    """Yield the rows of one array of an HDF5 file, a block at a time; raises DataError."""
     try:
         limit = safe_hdf5.RATIO * safe_hdf5.file_size(path)
         with h5py.File(path, "r") as file:
             array = safe_hdf5.array(file, name, limit)
             if array.size == 0:
                 raise DataError(f"{path}: {name} is empty, expected at least one image")
-            size = _rows_at_a_time(array)
-            for start in range(0, len(array), size):
-                yield array[start : start + size]
+            for rows in _blocks(array):
+                yield array[rows]
     except safe_hdf5.UNREADABLE as error:
         reason = safe_hdf5.one_line(error)
         raise DataError(
@@ -93,25 +93,26 @@ def write(path: Path, dataset: Dataset) -> None:
 
 def _images(
     arrays: dict[str, h5py.Dataset],
-    file: str,
+    prefix: str,
     part: str,
     shape: tuple[int, int, int],
     num_class: int,
     folder: Path | None,
 ) -> Images:
+    """Return the `train` or `test` part; prefix: how errors begin."""
     x, y = f"x_{part}", f"y_{part}"
-    labels = _labels(arrays[y], file + y, num_class)
-    images = _pixels(arrays[x], file + x, shape, None if folder is None else folder / x)
+    labels = _labels(arrays[y], prefix + y, num_class)
+    images = _pixels(arrays[x], prefix + x, shape, folder and folder / x)
     if len(images) != len(labels):
         raise DataError(
-            f"{file}{len(images)} images in {x}, {len(labels)} labels in {y},"
+            f"{prefix}{len(images)} images in {x}, {len(labels)} labels in {y},"
             " expected a label for each image"
         )
     return Images(images, labels)
 
 
 def _labels(y: h5py.Dataset, where: str, num_class: int) -> Array:
-    """Return the labels (N,) as the smallest unsigned integers that hold every class."""
+    """Return the labels (N,) as the narrowest unsigned integers that hold every class."""
     if y.dtype.kind not in "iu":
         raise DataError(f"{where} holds {y.dtype}, expected integers")
     if y.ndim not in (1, 2) or y.shape[1:] not in ((), (1,)):
@@ -131,8 +132,20 @@ def _pixels(
 ) -> Array | StoredArray:
     """Return the images (N, C, H, W): uint8 where every value is k/255, else float32.
 
-    They are in memory, or with the path of a copy, which is written if it is needed, on the disk.
+    copy: the file to unpack them into, if the array does not lie in its file as it would in memory;
+    None: they are read into memory.
     """
+    _check_form(x, where, shape)
+    _check_form(x, where, shape)
+    images = _kept_as(np.uint8, x, where, shape, copy)
+    if images is None:
+        images = _kept_as(np.float32, x, where, shape, copy)
+    assert images is not None, "float32 takes every value"
+    return images
+
+
+def _check_form(x: h5py.Dataset, where: str, shape: tuple[int, int, int]) -> None:
+    """Raise DataError unless this is an array of such images, by its shape and type."""
     forms = image_forms(shape)
     if x.ndim == 0 or x.shape[1:] not in forms:
         expected = " or ".join(str(("N", *form)).replace("'", "") for form in forms)
@@ -141,76 +154,81 @@ def _pixels(
         raise DataError(f"{where} is empty, expected at least one image")
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise DataError(f"{where} holds {x.dtype}, expected uint8 or floats in [0, 1]")
+
+
+def _kept_as(
+    dtype: DTypeLike, x: h5py.Dataset, where: str, shape: tuple[int, int, int], copy: Path | None
+) -> Array | StoredArray | None:
+    """Return the images (N, C, H, W) as uint8 or float32; None if uint8 cannot hold a value.
+
+    Wherever they are kept, every value is checked on the way; bytes that stay in the file need not
+    be read.
+    """
     size = (len(x), *shape)
-    in_place = None if copy is None else _in_place(x, where, size)
-    if x.dtype == np.uint8 and in_place is not None:
-        return in_place
-    images: Array | StoredArray = _room(size, np.uint8, where, copy)
-    if _as_bytes(x, where, images):
-        return images
-    if in_place is not None:
-        for _ in _blocks(x, where):
-            pass  # each is checked
-        return in_place
-    images = _room(size, np.float32, where, copy)
-    for rows, block in _blocks(x, where):
-        images[rows] = block.reshape(-1, *shape)
+    in_file = None if copy is None or x.dtype != dtype else _in_file(x, where, size)
+    if in_file is not None and dtype == np.uint8:
+        return in_file
+    images = _new(size, dtype, where, copy) if in_file is None else in_file
+    for rows in _blocks(x):
+        values = _values(x[rows], dtype, where)
+        if values is None:
+            return None
+        if in_file is None:
+            images[rows] = values.reshape(-1, *shape)
     return images
 
 
-def _in_place(x: h5py.Dataset, where: str, size: tuple[int, ...]) -> StoredArray | None:
-    """Return the images as they lie in the file, None if not as they would in memory."""
-    place = x.id.get_offset()  # None for chunks
-    if place is None or x.dtype not in (np.uint8, np.float32):
+def _in_file(x: h5py.Dataset, where: str, size: tuple[int, ...]) -> StoredArray | None:
+    """Return the images in the file itself; None if they do not lie there as they would in memory.
+
+    Raises DataError for a file that is cut off.
+    """
+    offset = x.id.get_offset()  # None for a chunked array
+    if offset is None:
         return None
     path = Path(x.file.filename)
-    if place + x.nbytes > safe_hdf5.file_size(path):
+    if offset + x.nbytes > safe_hdf5.file_size(path):
         raise DataError(f"{where} ends past the end of the file, expected a whole file")
-    return StoredArray(path, size, x.dtype, place)
+    return StoredArray(path, size, x.dtype, offset)
 
 
-def _room(size: tuple[int, ...], dtype: DTypeLike, where: str, copy: Path | None) -> Any:
-    """Return where to put the images: in memory, or in a new file; raises DataError."""
+def _new(
+    size: tuple[int, ...], dtype: DTypeLike, where: str, copy: Path | None
+) -> Array | StoredArray:
+    """Return a new array for the images, in memory or in the file `copy`; raises DataError."""
     try:
         return np.empty(size, dtype) if copy is None else StoredArray.create(copy, size, dtype)
     except MemoryError as error:
-        raise DataError(
-            f"{where} does not fit into the memory ({error}): train with --stream"
-        ) from error
+        raise DataError(f"{where} does not fit in memory ({error}): train with --stream") from error
 
 
-def _blocks(x: h5py.Dataset, where: str) -> Iterator[tuple[slice, Array]]:
-    """Yield (slice, uint8 or float32 block), floats checked to lie in [0, 1]."""
-    count = _rows_at_a_time(x)
-    for start in range(0, len(x), count):
-        rows = slice(start, min(start + count, len(x)))
-        block = x[rows]
-        if block.dtype != np.uint8:
-            low, high = block.min(), block.max()
-            if not (low >= 0 and high <= 1):
-                found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
-                raise DataError(f"{where} holds {found}, expected floats in [0, 1] or uint8")
-            block = block.astype(np.float32, copy=False)
-        yield rows, block
+def _blocks(x: h5py.Dataset) -> Iterator[slice]:
+    """Yield the rows of one block after the other.
 
-
-def _rows_at_a_time(x: h5py.Dataset) -> int:
-    """Return how many rows make a block: of a file in chunks whole ones, so that each is read once.
-
-    Not where that takes more than a few blocks of memory.
+    Blocks are made of whole chunks, so that each is read once, unless that takes more memory than a
+    few blocks.
     """
     count: int = max(1, BLOCK * len(x) // x.nbytes)
     chunk: int = x.chunks[0] if x.chunks else 1
-    return math.ceil(count / chunk) * chunk if chunk <= 4 * count else count
+    if chunk <= 4 * count:
+        count = math.ceil(count / chunk) * chunk
+    for start in range(0, len(x), count):
+        yield slice(start, min(start + count, len(x)))
 
 
-def _as_bytes(x: h5py.Dataset, where: str, images: Any) -> bool:
-    """Write every value as the k of k/255 to images; stop at the first that is none, and say so."""
-    for rows, block in _blocks(x, where):
-        if block.dtype != np.uint8:
-            scaled = np.rint(block * np.float32(255))
-            if not np.array_equal(scaled / np.float32(255), block):
-                return False
-            block = scaled
-        images[rows] = block.reshape(-1, *images.shape[1:])
-    return True
+def _values(block: Array, dtype: DTypeLike, where: str) -> Array | None:
+    """Return the values of a block as dtype holds them; None if uint8, k for k/255, cannot.
+
+    Raises DataError for floats outside [0, 1].
+    """
+    if block.dtype == np.uint8:
+        return block
+    low, high = block.min(), block.max()
+    if not (low >= 0 and high <= 1):
+        outside = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
+        raise DataError(f"{where} holds {outside}, expected floats in [0, 1] or uint8")
+    values = block.astype(np.float32, copy=False)
+    if dtype == np.float32:
+        return values
+    scaled = np.rint(values * np.float32(255))
+    return scaled if np.array_equal(scaled / np.float32(255), values) else None

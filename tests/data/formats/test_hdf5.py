@@ -173,7 +173,7 @@ def test_every_chunk_of_a_file_is_read_once(
     monkeypatch.setattr(hdf5, "BLOCK", 2 * 30)  # bytes, of two images
     with h5py.File(path, "w") as file:
         x = file.create_dataset("x_train", data=X, chunks=chunks)
-        starts = [rows.start for rows, _ in hdf5._blocks(x, "")]
+        starts = [rows.start for rows in hdf5._blocks(x)]
     assert all(start % chunks[0] == 0 for start in starts)
 
 
