@@ -1,7 +1,7 @@
-"""Labelled images: uint8 or float32, loaded as (C, H, W, N) micro-batches.
+"""Labelled images: kept as uint8 or float32, loaded as batches (C, H, W, N) of float32.
 
-Images are kept (N, C, H, W), as files have them. Where every value is k/255 they are kept as the
-uint8 k, a quarter of the memory, and divided when they are loaded.
+Images are kept as (N, C, H, W), the layout of files. If every value is k/255 they are kept as the
+uint8 k, which takes a quarter of the memory, and divided when they are loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dpcnn.errors import DataError
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 24  # bytes of a stored array that are in memory while it is gone through
+BLOCK = 1 << 24  # bytes of a stored array to have in memory at a time
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ def as_batch(images: Array, dtype: DTypeLike) -> Array:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set, and where they came from (a line for people)."""
+    """A training and a test set, and a line for people about where they came from."""
 
     train: Images
     test: Images
     source: str
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
-        """Return the same with only the first images of each set."""
+        """Return a dataset of the first images of each set only; None: all of them."""
         return replace(self, train=self.train.first(train), test=self.test.first(test))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over types, shapes and contents of all four arrays."""
+        """Return a SHA-256 over the types, shapes and contents of all four arrays."""
         digest = hashlib.sha256()
         for array in self.arrays():
             digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -98,53 +98,53 @@ class Dataset:
         return digest.hexdigest()
 
     def arrays(self) -> tuple[Array | StoredArray, Array, Array | StoredArray, Array]:
-        """Return training images and labels, test images and labels."""
+        """Return training images and labels, then test images and labels."""
         return self.train.images, self.train.labels, self.test.images, self.test.labels
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Where a process finds the arrays of a dataset on its own node: a file to map, read-only."""
+    """The arrays of a dataset in one file, which the processes of a node map read-only."""
 
     path: str
-    places: tuple[tuple[int, tuple[int, ...], str], ...]  # offset, shape, dtype of each array
+    arrays: tuple[tuple[int, tuple[int, ...], str], ...]  # offset, shape, dtype of each
     source: str
 
     def open(self) -> Dataset:
-        """Map the arrays: all processes of the node share the same pages."""
+        """Return the dataset, its arrays mapped: processes that do share the same pages."""
         arrays = [
             np.memmap(self.path, np.dtype(dtype), "r", offset, shape)
-            for offset, shape, dtype in self.places
+            for offset, shape, dtype in self.arrays
         ]
         return Dataset(Images(*arrays[:2]), Images(*arrays[2:]), self.source)
 
 
 def write_mapped(dataset: Dataset, path: Path) -> Mapped:
-    """Write the arrays one behind the other into the file `path`, to be opened by other ranks.
+    """Write the arrays one after another into the file `path`, for other ranks to open.
 
-    A file rather than an MPI window: it outlives the death of a rank, needs nothing of the MPI
+    A file rather than an MPI window: it outlives the death of a rank, needs nothing from the MPI
     library and does not count against a container's small /dev/shm. Once every rank has it open
-    it can be unlinked; the pages go with the last process.
+    it may be unlinked; the pages are freed when the last process ends.
     """
-    places = []
+    arrays = []
     with path.open("wb") as file:
         for array in dataset.arrays():
             file.seek(-file.tell() % array.dtype.itemsize, 1)
-            places.append((file.tell(), array.shape, array.dtype.str))
+            arrays.append((file.tell(), array.shape, array.dtype.str))
             np.ascontiguousarray(array).tofile(file)
-    return Mapped(str(path), tuple(places), dataset.source)
+    return Mapped(str(path), tuple(arrays), dataset.source)
 
 
 def image_forms(shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    """Return the shapes in which an image (C, H, W) may be given."""
+    """Return the shapes that one image (C, H, W) may have in an array."""
     channels, height, width = shape
     return [(channels * height * width,), shape, *([(height, width)] if channels == 1 else [])]
 
 
 def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
-    """Return an array of images, in any of the forms, as (N, C, H, W), uint8 or float32.
+    """Return an array of images in any of the forms as (N, C, H, W), uint8 or float32.
 
-    Raises DataError for other shapes and types, and for floats outside [0, 1].
+    shape: (C, H, W). Raises DataError for other shapes and types, and for floats outside [0, 1].
     """
     forms = image_forms(shape)
     if array.ndim == 0 or array.shape[1:] not in forms:
@@ -167,10 +167,10 @@ def check(dataset: Dataset, shape: tuple[int, int, int], num_class: int, world_s
     for name, part in (("train", dataset.train), ("test", dataset.test)):
         if len(part) == 0:
             raise DataError(f"{dataset.source}: x_{name} is empty, expected at least one image")
-        top = int(part.labels.max())
-        if top >= num_class:
+        largest = int(part.labels.max())
+        if largest >= num_class:
             raise DataError(
-                f"{dataset.source}: y_{name} holds label {top}, expected 0..{num_class - 1}"
+                f"{dataset.source}: y_{name} holds label {largest}, expected 0..{num_class - 1}"
                 f" (--num_class {num_class})"
             )
         if part.shape != shape:
@@ -181,7 +181,7 @@ def check(dataset: Dataset, shape: tuple[int, int, int], num_class: int, world_s
     if len(dataset.train) < world_size:
         raise DataError(
             f"{dataset.source}: {len(dataset.train)} training images for {world_size} ranks,"
-            " expected at least one for each: start fewer ranks"
+            " expected at least one for each rank: start fewer ranks"
         )
 
 

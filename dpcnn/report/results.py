@@ -117,7 +117,7 @@ def _newest_checkpoint(run: Run) -> Checkpoint | None:
 def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
     """Return the dataset of a run; raises DpcnnError where it is not to be had, or another one."""
     options = model.options if model else _options(run)
-    root = find.find(dataroot or options.dataroot)
+    root = find.locate(dataroot or options.dataroot)
     if root is None and run.checkpoint is not None:
         root = find.DIGITS  # which `auto` takes where it finds no MNIST
     if root is None:

@@ -77,10 +77,10 @@ def test_rows_are_read_with_what_is_little_between_them_and_no_more(
 ) -> None:
     whole = StoredArray(path, array.shape, array.dtype, PLACE)
     reads: list[tuple[int, int]] = []
-    run = StoredArray._run
+    run = StoredArray._read_run
     monkeypatch.setattr(
         StoredArray,
-        "_run",
+        "_read_run",
         lambda self, first, last: reads.append((first, last)) or run(self, first, last),
     )
     monkeypatch.setattr(disk_array, "GAP", 3 * whole.row_bytes)

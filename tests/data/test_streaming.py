@@ -62,13 +62,13 @@ def same(pairs: Any, images: Images, ranges: Iterator[range]) -> None:
 @pytest.fixture
 def in_the_thread_alone(on_disk: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading by this thread fails."""
-    main, read = threading.get_ident(), StoredArray._chosen
+    main, read = threading.get_ident(), StoredArray._read_rows
 
     def chosen(self: StoredArray, rows: Any) -> Any:
         assert threading.get_ident() != main
         return read(self, rows)
 
-    monkeypatch.setattr(StoredArray, "_chosen", chosen)
+    monkeypatch.setattr(StoredArray, "_read_rows", chosen)
 
 
 @pytest.mark.usefixtures("in_the_thread_alone")

@@ -103,7 +103,7 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "mirror: of nothing": ("--dataroot auto --mirror http://", ("--mirror is 'http://'", URL)),
     "mirror: nobody there": (
         "--dataroot mnist --mirror http://127.0.0.1:1/",
-        ("http://127.0.0.1:1/", "refused", "name a file with --dataroot FILE"),
+        ("http://127.0.0.1:1/", "refused", "give --dataroot FILE"),
     ),
     "model: empty": ("--model=", ("--model is '', expected text or none",)),
     "model: no colon": ("--model net", ("--model is 'net', expected MODULE:FUNCTION such as",)),

@@ -172,7 +172,7 @@ def test_a_file_larger_than_the_memory_is_trained_on_with_stream_alone(tmp_path)
     options = ("--dataroot", path, "--max_steps", 3)
     plain = run(2, *options, cwd=tmp_path, under=under)
     assert plain.returncode == 2
-    assert "x_train does not fit into the memory" in plain.stderr
+    assert "x_train does not fit in memory" in plain.stderr
     assert "train with --stream" in plain.stderr
     assert plain.stderr.count("\n") == 1
     streamed = run(2, *options, "--stream", "--run_dir", "run", cwd=tmp_path, under=under)

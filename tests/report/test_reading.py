@@ -96,12 +96,12 @@ def test_the_results_are_those_that_were_recorded(whole):
 def test_a_dataset_is_never_downloaded(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPCNN_CACHE", str(tmp_path / "cache"))
-    assert find.find("auto") is None
-    assert find.find("mnist") is None
-    assert find.find("digits") == "digits"
+    assert find.locate("auto") is None
+    assert find.locate("mnist") is None
+    assert find.locate("digits") == "digits"
     (tmp_path / "MNISTdata.hdf5").touch()
-    assert find.find("auto") == "MNISTdata.hdf5"
-    assert find.find("mnist") is None
+    assert find.locate("auto") == "MNISTdata.hdf5"
+    assert find.locate("mnist") is None
 
 
 @pytest.mark.parametrize(

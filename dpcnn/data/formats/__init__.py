@@ -1,1 +1,1 @@
-"""Files of images: what each format holds, checked while it is read."""
+"""Image files, one module a format; whatever is read is checked."""

@@ -1,4 +1,4 @@
-"""Images without labels in files of any kind: pictures, .npy, HDF5, and folders of these."""
+"""Unlabelled images in files of any format: pictures, .npy, HDF5, and folders of them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SUFFIXES = (*picture.SUFFIXES, *NUMPY, *HDF5)
 
 
 def walk(path: Path) -> Iterator[Path]:
-    """Yield the file, or those of a folder and its folders that can hold images, sorted.
+    """Yield the file, or all files of a folder and its subfolders that can hold images, sorted.
 
-    A folder's names are in memory, no more. Raises DataError for a folder without any.
+    Only one folder's names are in memory at a time. Raises DataError if there is no such file.
     """
     if not path.is_dir():
         yield path
@@ -38,19 +38,19 @@ def walk(path: Path) -> Iterator[Path]:
                 empty = False
                 yield Path(folder, name)
     if empty:
-        raise DataError(f"{path}: no images in it, expected {', '.join(SUFFIXES)}")
+        raise DataError(f"{path}: no images in this folder, expected {', '.join(SUFFIXES)}")
 
 
 def is_array(path: Path) -> bool:
-    """Tell whether a file holds an array of images, not one picture."""
+    """Tell by its suffix whether a file holds an array of images rather than a picture."""
     return path.suffix.lower() in (*NUMPY, *HDF5)
 
 
 def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Iterator[Array]:
     """Yield a file's images as (N, C, H, W) uint8 or float32, a block at a time.
 
-    shape: (C, H, W). name: of the array in an HDF5 file. digit: as for picture.read. Raises
-    DataError for a file that holds no such images.
+    shape: (C, H, W). name: the array to read in an HDF5 file. digit: as for picture.read. Raises
+    DataError for a file that does not hold such images.
     """
     suffix = path.suffix.lower()
     if suffix in NUMPY:
@@ -67,7 +67,7 @@ def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Ite
 
 
 def _npy(path: Path, shape: tuple[int, int, int]) -> Iterator[Array]:
-    """Yield blocks of the array in an .npy file, which may be one image; runs no pickle."""
+    """Yield blocks of the images, or the one image, in an .npy file; never unpickles anything."""
     try:
         safe_hdf5.file_size(path)
         array = np.lib.format.open_memmap(path, mode="r")

@@ -1,7 +1,7 @@
-"""A digit on paper, brought to the form of MNIST's images: light on dark, in the middle, in a box.
+"""Finding a digit on paper: its ink, drawn light on dark and centred as in MNIST's images.
 
-Arrays are (height, width) floats from 0 to 1. Written for one digit a picture, in any ink on any
-plain ground, under light that may be uneven.
+Arrays are (height, width) floats from 0 to 1. Meant for pictures of one digit, in any ink on any
+plain ground (paper, board, screen), under light that may be uneven.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dpcnn.errors import DataError
 
 Array = NDArray[Any]
 
-RING = 0.05  # of the picture's shorter side, along its edges: taken to be ground
+RING = 0.05  # of the shorter side: a margin of this width is taken to be ground
 STROKE = 0.35  # of the shorter side: strokes are narrower than this, shadows are wider
-FAINT = 0.08  # ink that takes less of the ground's light is none
-CELLS = 80  # along the longer side, in which the parts of a digit are told apart
-SPECK = 0.1  # of the heaviest part's ink: parts that have less are not the digit's
-CONTACT = 1.5  # of the square root of a part's area: it comes from outside if it meets more edge
-BOX = 20 / 28  # of the image's sides: the box that MNIST scales digits into
+FAINT = 0.08  # anything that takes less of the ground's light is not ink
+CELLS = 80  # along the longer side: the grid on which the parts of a digit are separated
+SPECK = 0.1  # of the heaviest part's ink: a part with less is not of the digit
+CONTACT = 1.5  # of the root of a part's area: with more on the edge it comes from outside
+BOX = 20 / 28  # of the image's sides: MNIST scales digits to fit this box
 
 
 def find(grey: Array) -> Array:
-    """Return the ink of the digit in a picture, cropped to it: 0 is ground, 1 is ink.
+    """Return the ink of the digit in a grey picture, cropped to the digit: 0 is ground, 1 is ink.
 
-    Raises DataError where there is no ink.
+    Raises DataError if there is no ink.
     """
     lightness = 1 - grey if _is_light(grey) else grey
     ground = closing(lightness, max(3, round(STROKE * min(grey.shape))))
@@ -39,30 +39,30 @@ def find(grey: Array) -> Array:
     mask = _parts(ink > (threshold - paper) / (full - paper))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    found: Array = ink[box] * spread(mask, 5)[box]
-    return found
+    digit: Array = ink[box] * spread(mask, 5)[box]
+    return digit
 
 
 def centred(digit: Array, shape: tuple[int, int]) -> Array:
     """Return an image of this shape with the digit's centre of mass in its middle pixel.
 
-    In MNIST's images of 28 x 28 that is the pixel with 14 others before it.
+    In MNIST's images of 28 x 28 that is pixel 14, counted from 0.
     """
     image = np.zeros(shape, digit.dtype)
-    place = []
+    box = []
     for axis, (side, size) in enumerate(zip(shape, digit.shape, strict=True)):
         centre = np.average(np.arange(size), weights=digit.sum(axis=1 - axis))
         start = min(max(round(side // 2 - centre), 0), side - size)
-        place.append(slice(start, start + size))
-    image[tuple(place)] = digit
+        box.append(slice(start, start + size))
+    image[tuple(box)] = digit
     return image
 
 
 def _is_light(grey: Array) -> bool:
     """Tell whether the ink is lighter than the ground.
 
-    Ink stands out of the ground near it, and of the ground at all four edges, which the inside
-    of a loop and a shadow do not.
+    Ink differs both from the ground near it and from the ground at all four edges; the inside of a
+    loop, or a shadow, does not.
     """
     size = round(STROKE * min(grey.shape))
     margin = max(1, round(RING * min(grey.shape)))
@@ -78,9 +78,9 @@ def _is_light(grey: Array) -> bool:
 
 
 def closing(values: Array, size: int) -> Array:
-    """Return the values with what is darker and narrower than `size` filled from around it.
+    """Return the values with everything darker and narrower than `size` filled from around it.
 
-    What slopes towards an edge is taken to go on beyond it.
+    A slope towards an edge is assumed to continue beyond it.
     """
     size += 1 - size % 2
     wide = np.pad(values, size, mode="reflect", reflect_type="odd")
@@ -88,10 +88,10 @@ def closing(values: Array, size: int) -> Array:
 
 
 def spread(values: Array, size: int) -> Array:
-    """Return the largest value in the square of so many pixels (odd) around each pixel."""
+    """Return the largest value in the square of `size` x `size` (odd) pixels around each pixel."""
     for _ in ("rows", "columns"):
         grown = np.pad(values, [(size // 2, size // 2), (0, 0)], mode="edge")
-        reach = 1  # of rows that each value is the largest of; twice as many each time
+        reach = 1  # the number of rows that each value is the maximum of; doubles each time
         while reach < size:
             step = min(reach, size - reach)
             grown = np.maximum(grown[:-step], grown[step:])
@@ -101,10 +101,10 @@ def spread(values: Array, size: int) -> Array:
 
 
 def otsu(values: Array, bins: int = 128) -> tuple[float, float, float]:
-    """Return the threshold that parts the values best in two, and the mean of either part.
+    """Return the threshold that best splits the values in two, and the mean of each part.
 
-    N. Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on
-    Systems, Man, and Cybernetics 9(1), 1979: the variance between the parts is largest.
+    The one with the largest variance between the parts: N. Otsu, "A threshold selection method from
+    gray-level histograms", IEEE Transactions on Systems, Man, and Cybernetics 9(1), 1979.
     """
     counts, edges = np.histogram(values, bins)
     middles = (edges[1:] + edges[:-1]) / 2
@@ -117,7 +117,7 @@ def otsu(values: Array, bins: int = 128) -> tuple[float, float, float]:
 
 
 def _parts(mask: Array) -> Array:
-    """Return the mask without specks, and without what reaches in from outside the picture."""
+    """Return the mask without specks, and without parts that reach in from outside the picture."""
     step = -(-max(mask.shape) // CELLS)
     margins = [(0, -side % step) for side in mask.shape]
     padded = np.pad(mask, margins)
@@ -138,7 +138,7 @@ def _parts(mask: Array) -> Array:
 
 
 def _connected(mask: Array) -> Array:
-    """Return a number from 1 for each pixel of the mask, the same for those that touch; else 0."""
+    """Return a number from 1 on for each pixel of the mask, the same for all that touch; else 0."""
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:
         grown = np.where(mask, spread(labels, 3), 0)

@@ -1,4 +1,4 @@
-"""Where the images come from: a file, MNIST, or the built-in digits."""
+"""From a word of --dataroot to a dataset: a file, MNIST, or the built-in digits."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ from dpcnn.errors import DataError
 DIGITS = "digits"
 MNIST = "mnist"
 AUTO = "auto"
-NEAR = (Path("MNISTdata.hdf5"), Path("../MNISTdata.hdf5"))
+NEARBY = (Path("MNISTdata.hdf5"), Path("../MNISTdata.hdf5"))
 DIGITS_TRAIN, DIGITS_TEST = 12_000, 2_000
 
 
-def find(dataroot: str) -> str | None:
-    """Return `digits` or the path of a file, None where MNIST would have to be downloaded."""
-    near = (path for path in NEAR if dataroot == AUTO and path.is_file())
-    if found := next(near, None):
-        return str(found)
+def locate(dataroot: str) -> str | None:
+    """Return `digits` or the path of a file; None if MNIST would have to be downloaded."""
     if dataroot not in (AUTO, MNIST):
         return dataroot
+    nearby = (path for path in NEARBY if dataroot == AUTO and path.is_file())
+    if (path := next(nearby, None)) is not None:
+        return str(path)
     try:
         cached = mnist.cached()
-    except DataError:  # no cache directory: `fetch` says so
-        cached = None
+    except DataError:  # no cache directory: `fetch` reports that
+        return None
     return None if cached is None else str(cached)
 
 
 def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None]) -> str:
-    """Return `digits` or the path of a file, downloading MNIST where that is asked for.
+    """Return `digits` or the path of a file, downloading MNIST if need be.
 
-    For one rank of the job alone. Raises DataError if MNIST was asked for and cannot be had; with
-    `auto` the built-in digits take its place and `warn` is told.
+    Only one rank of a job may call this. mirror, progress: as for mnist.fetch. If there is no MNIST
+    to be had, `mnist` raises DataError; `auto` calls `warn` and takes the built-in digits.
     """
-    if (found := find(dataroot)) is not None:
-        return found
+    if (root := locate(dataroot)) is not None:
+        return root
     try:
         return str(mnist.fetch(mirror, progress))
     except DataError as error:
         if dataroot == MNIST:
             raise
-        warn(f"no MNIST here: training on the BUILT-IN DIGITS, which are not MNIST ({error})")
+        warn(f"no MNIST found: training on the BUILT-IN DIGITS, which are not MNIST ({error})")
         return DIGITS
 
 
 @contextlib.contextmanager
 def scratch(large: bool) -> Iterator[Path]:
-    """Have a directory for temporary files, in TMPDIR or where the system has them.
+    """Provide a temporary directory, in TMPDIR or where the system keeps temporary files.
 
-    Large ones are kept out of /tmp, which may be memory.
+    large: for files that do not fit in memory, and so must not go to /tmp, which may be memory.
     """
     disk = "/var/tmp"
-    elsewhere = large and "TMPDIR" not in os.environ and os.access(disk, os.W_OK)
-    with tempfile.TemporaryDirectory(prefix="dpcnn-", dir=disk if elsewhere else None) as name:
+    on_disk = large and "TMPDIR" not in os.environ and os.access(disk, os.W_OK)
+    with tempfile.TemporaryDirectory(prefix="dpcnn-", dir=disk if on_disk else None) as name:
         yield Path(name)
 
 
 def load(
     root: str, shape: tuple[int, int, int], num_class: int, folder: Path | None = None
 ) -> Dataset:
-    """Return the dataset of what `resolve` returned, for images (C, H, W) of num_class classes.
+    """Return the dataset of a root that `resolve` returned.
 
-    With a folder its images stay on the disk (see hdf5.read). Raises DataError for a file that
-    cannot be trained on.
+    shape: (C, H, W) of an image. With a folder the images stay on the disk, as in hdf5.read. Raises
+    DataError for a file that cannot be trained on.
     """
     if root != DIGITS:
         return hdf5.read(Path(root), shape, num_class, folder)
@@ -82,7 +82,7 @@ def load(
 
 
 def _digits(count: int, seed: int, path: Path | None) -> Images:
-    """Return so many digits, in memory or in a new file; raises DataError if the disk is full."""
+    """Return `count` digits, in memory or in a new file; raises DataError if the disk is full."""
     drawn, labels = synthetic.draw(count, seed)
     images = drawn[:, None]  # (N, C=1, H, W)
     return Images(images if path is None else StoredArray.of(images, path), labels)

@@ -1,8 +1,8 @@
-"""MNIST: downloaded once from a mirror, checked, and kept as one HDF5 file in the user's cache.
+"""MNIST: downloaded once from a mirror, verified, and kept as one HDF5 file in the user's cache.
 
 The four IDX files (http://yann.lecun.com/exdb/mnist describes the format: a big-endian magic
-number 0x00000800 + dimensions, the size of each dimension, the bytes) are checked by the SHA-256
-of their decompressed content, whichever mirror they came from.
+number 0x00000800 + dimensions, the size of each dimension, the bytes) are verified by the SHA-256
+of their decompressed content, whichever mirror they come from.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-CONNECT_SECONDS = 4.5  # until an answer begins, shared by the mirrors: no network shows within 5 s
-STALL_SECONDS = 10.0  # without a byte
-CHUNK = 1 << 16  # bytes; also the most by which a gzip file may be larger than its content
+CONNECT_SECONDS = 4.5  # to get a response, over all mirrors: that there is no network shows in 5 s
+STALL_SECONDS = 10.0  # without receiving a byte
+CHUNK = 1 << 16  # bytes; also the most that a gzip file may exceed its content by
 
 
 @dataclass(frozen=True)
 class IdxFile:
-    """One of the four files: its name on the mirrors, the shape of its bytes, their SHA-256."""
+    """One of the four files: its name on the mirrors, the shape of its array, its SHA-256."""
 
     name: str
     shape: tuple[int, ...]
     sha256: str
 
     def header(self) -> bytes:
-        """Return the bytes before the data."""
+        """Return the bytes that precede the data."""
         sizes = (0x800 + len(self.shape), *self.shape)
         return b"".join(size.to_bytes(4, "big") for size in sizes)
 
@@ -70,37 +70,39 @@ FILES = (
 def cache_directory() -> Path:
     """Return $DPCNN_CACHE, or dpcnn in $XDG_CACHE_HOME or ~/.cache.
 
-    Raises DataError where a user without a home names none of them.
+    Raises DataError if none of the variables is set and the user has no home.
     """
-    if own := os.environ.get("DPCNN_CACHE"):
-        return Path(own)
+    if directory := os.environ.get("DPCNN_CACHE"):
+        return Path(directory)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpcnn"
     except RuntimeError as error:
-        raise DataError(f"no cache directory: {error} (set DPCNN_CACHE to one)") from error
+        raise DataError(f"no cache directory: {error} (set DPCNN_CACHE)") from error
 
 
 def cached() -> Path | None:
-    """Return the converted MNIST in the cache, or None; raises DataError as cache_directory."""
+    """Return the file in the cache, None if there is none; raises DataError as cache_directory."""
     path = cache_directory() / "mnist.hdf5"
-    return path if os.path.isfile(path) else None  # Path.is_file raises where it may not look
+    return path if os.path.isfile(path) else None  # Path.is_file raises PermissionError
 
 
 def fetch(mirror: str | None = None, progress: bool = False) -> Path:
     """Return MNIST as an HDF5 file in the cache, downloading it if it is not there.
 
-    mirror: a URL to take the place of MIRRORS. progress: show a bar on standard error. Raises
-    DataError that says what was wrong with each mirror, or with the cache directory.
+    mirror: a URL to use instead of MIRRORS. progress: show a bar on standard error. Raises
+    DataError, which says what was wrong with each mirror, or with the cache directory.
     """
     if (path := cached()) is not None:
         return path
     path = cache_directory() / "mnist.hdf5"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()  # else the download would be in vain
+        tempfile.TemporaryFile(dir=path.parent).close()  # fails now rather than after the download
         _write(path, _download_all((mirror,) if mirror else MIRRORS, progress))
-    except (OSError, RuntimeError) as error:  # h5py raises both for a full disk
-        raise DataError(f"{path}: {_reason(error)}; set DPCNN_CACHE to another place") from error
+    except (OSError, RuntimeError) as error:  # h5py raises either for a full disk
+        raise DataError(
+            f"{path}: {_reason(error)}; set DPCNN_CACHE to another directory"
+        ) from error
     return path
 
 
@@ -114,13 +116,13 @@ def _download_all(mirrors: tuple[str, ...], progress: bool) -> list[NDArray[np.u
         except DataError as error:
             failures.append(str(error))
     raise DataError(
-        f"MNIST cannot be downloaded ({'; '.join(failures)}): name a file with --dataroot FILE,"
-        " a --mirror URL, or take --dataroot digits"
+        f"MNIST cannot be downloaded ({'; '.join(failures)}): give --dataroot FILE, --mirror URL,"
+        " or --dataroot digits"
     )
 
 
 def _download(mirror: str, file: IdxFile, patience: float, progress: bool) -> NDArray[np.uint8]:
-    """Return the data of one file in its shape; raises DataError: URL and reason."""
+    """Return the array in one file; raises DataError, which names the URL and the reason."""
     url = f"{mirror.rstrip('/')}/{file.name}"
     try:
         with _open(url, patience) as response:
@@ -128,9 +130,9 @@ def _download(mirror: str, file: IdxFile, patience: float, progress: bool) -> ND
         header = content[: len(file.header())]
         if header != file.header():
             raise ValueError(f"begins with {header.hex()}, expected {file.header().hex()}")
-        found = hashlib.sha256(content).hexdigest()
-        if found != file.sha256:
-            raise ValueError(f"has SHA-256 {found}, expected {file.sha256}")
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != file.sha256:
+            raise ValueError(f"has SHA-256 {sha256}, expected {file.sha256}")
     except (OSError, http.client.HTTPException, ValueError, OverflowError, zlib.error) as error:
         raise DataError(f"{url}: {_reason(error)}") from error
     return np.frombuffer(content, np.uint8, offset=len(header)).reshape(file.shape)
@@ -139,28 +141,28 @@ def _download(mirror: str, file: IdxFile, patience: float, progress: bool) -> ND
 def _open(url: str, patience: float) -> Any:
     """Return the response; raises TimeoutError if there is none after `patience` seconds.
 
-    In a thread, since looking up a host name knows no time limit. Raises what urlopen raises.
+    Connects in a thread, since host name lookup has no timeout. Raises whatever urlopen raises.
     """
-    answer: Future[Any] = Future()
+    response: Future[Any] = Future()
 
     def connect() -> None:
         try:
-            answer.set_result(urllib.request.urlopen(url, timeout=STALL_SECONDS))
+            response.set_result(urllib.request.urlopen(url, timeout=STALL_SECONDS))
         except Exception as error:
-            answer.set_exception(error)
+            response.set_exception(error)
 
     threading.Thread(target=connect, daemon=True).start()
     try:
-        return answer.result(patience)
+        return response.result(patience)
     except TimeoutError:
-        raise TimeoutError(f"no answer in {patience:g} s") from None
+        raise TimeoutError(f"no response within {patience:g} s") from None
 
 
 def _inflate(response: Any, file: IdxFile, progress: bool) -> bytearray:
-    """Return the decompressed body, never holding much more than the file's known size.
+    """Return the decompressed body, in memory for not much more than the file's known size.
 
     Raises ValueError for too many or too few bytes, zlib.error for bad gzip, TimeoutError if no
-    byte comes for STALL_SECONDS, other OSError or HTTPException if the connection breaks.
+    byte arrives for STALL_SECONDS, other OSErrors or HTTPException if the connection breaks.
     """
     length = response.headers.get("Content-Length")
     total = int(length) if length else None
@@ -170,7 +172,7 @@ def _inflate(response: Any, file: IdxFile, progress: bool) -> bytearray:
         while chunk := response.read(CHUNK):
             received += len(chunk)
             bar.update(len(chunk))
-            # One byte more than there should be is enough to know that a file is too long.
+            # One byte more than expected is enough to tell that a file is too long.
             content += inflater.decompress(chunk, file.size() + 1 - len(content))
             if len(content) > file.size() or received > file.size() + CHUNK:
                 raise ValueError(f"longer than the {file.size()} bytes expected")
@@ -180,13 +182,13 @@ def _inflate(response: Any, file: IdxFile, progress: bool) -> bytearray:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error's text in one line."""
-    inner = error.reason if type(error) is urllib.error.URLError else error
-    return " ".join((getattr(inner, "strerror", None) or str(inner) or repr(inner)).split())
+    """Return an error's message as one line."""
+    cause = error.reason if type(error) is urllib.error.URLError else error
+    return " ".join((getattr(cause, "strerror", None) or str(cause) or repr(cause)).split())
 
 
 def _write(path: Path, arrays: list[NDArray[np.uint8]]) -> None:
-    """Write the HDF5 file, whole or not at all; a second process replaces it by an equal one."""
+    """Write the HDF5 file atomically; a second process would replace it with an equal one."""
     train, test = Images(arrays[0][:, None], arrays[1]), Images(arrays[2][:, None], arrays[3])
     with tempfile.TemporaryDirectory(prefix=".mnist-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name

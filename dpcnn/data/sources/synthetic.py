@@ -1,13 +1,13 @@
-"""The built-in digits: 28x28 handwriting drawn by the program, for where there is no MNIST.
+"""The built-in digits: 28x28 handwriting drawn by the program, for when there is no MNIST.
 
-A digit is a few pen strokes. Every image takes one of the ways its class is written, moves the
-points it is drawn through, bends, slants, scales and shifts the whole, and inks what lies near.
+A digit is a few pen strokes. Each image takes one of its class's glyphs, moves the points that the
+strokes pass through, bends, slants, scales and shifts the whole, and inks the pixels nearby.
 
 Only + - * / and square roots are used, which IEEE 754 rounds alike on every machine: no BLAS, no
-exp, no sin. So two machines that train together draw the same bytes.
+exp, no sin. So machines that train together draw the same bytes.
 
-Axes: V ways of writing, P points a way is drawn through, K dots along its strokes, N images; the
-batch N is innermost. Coordinates are pixels, x to the right and y down.
+Axes: V glyphs (variants of writing a digit), P points that a glyph passes through, K dots along its
+strokes, N images; the batch N is innermost. Coordinates are pixels, x to the right and y down.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 CLASSES = 10
-SIDE = 28  # of the image; the digit lies about a 20x20 box in the middle, as in MNIST
+SIDE = 28  # of an image; the digit about fills a 20x20 box in the middle, as in MNIST
 BOX = 20
-DOTS = 72  # K: under a pixel apart on the longest digit, so that they merge into a stroke
-STEPS = 24  # samples of a curve between two points, of which the dots are chosen
+DOTS = 72  # K: less than a pixel apart on the longest digit, so that they merge into a stroke
+STEPS = 24  # samples of a curve between two points, from which the dots are chosen
 CHUNK = 128  # images drawn at a time: the (28, 28, N) float32 buffers stay in the L2 cache
 
-# How far an image strays, each way and evenly: about what people do, and enough that one epoch of
-# training leaves something to learn for the next.
-JITTER = 1.1  # pixels, of each point
+# How much images vary, uniformly: about as much as people's writing, and enough for one epoch of
+# training to leave something to learn in the next.
+JITTER = 1.1  # pixels either way, for each point
 BEND = 1.2  # pixels, at the edges of the box, of each term of a smooth warp
-TURN = 0.11  # tangent of half the angle: 12.5 degrees
+TURN = 0.11  # tangent of half the angle: up to 12.5 degrees
 SLANT = (-0.2, 0.5)  # most people lean to the right
-SIZE = (0.75, 0.95)  # of the box, for the longer side; the pen's width comes on top
-STRETCH = 0.18  # of the width against the height
-SHIFT = 1.2  # pixels; with half of 19 and a pen's 2.75 it stays off the frame, 13.5 from the middle
+SIZE = (0.75, 0.95)  # of the box, for the longer side, without the width of the pen
+STRETCH = 0.18  # of the width, either way
+SHIFT = 1.2  # pixels; plus half of 19 and a pen's 2.75 that is less than 13.5, the image's edge
 PEN = (0.8, 1.75)  # radius in pixels
-PRESSURE = 0.35  # of the squared radius, by which it drifts from start to end
-SOFT = (1.0, 1.6)  # pixels over which the ink's edge fades: antialiasing and blur
+PRESSURE = 0.35  # drift of the squared radius from start to end, as a share of it
+SOFT = (1.0, 1.6)  # pixels over which the edge of the ink fades: antialiasing and blur
 INK = (0.8, 1.0)
-GRAIN = 0.04  # of full ink: the strongest background noise
+GRAIN = 0.04  # of full ink: the strongest noise
 
-# The ways to write each digit: "x,y" points in the 20x20 box, `|` between strokes. A stroke is a
-# smooth curve through its points, closed if it ends where it starts. Equal points are one point,
-# and move together: strokes that meet stay joined.
+# The glyphs of each digit: "x,y" points in the 20x20 box, `|` between strokes. A stroke is a smooth
+# curve through its points, closed if it ends where it starts. Equal points are one point and move
+# together, so that strokes which meet stay joined.
 GLYPHS: tuple[tuple[str, ...], ...] = (
     (  # 0: round, slim, with its ends crossing at the top
         "7,1 3,10 7,19 13,19 17,10 13,1 7,1",
@@ -102,11 +102,11 @@ GLYPHS: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True)
 class Font:
-    """All ways of writing, each a linear map from its points to the dots of its strokes.
+    """All glyphs, each a linear map from its points to the dots of its strokes.
 
-    points (2, P, V): where the points are, unused ones 0. weights (P, K, V): dot k lies at the
-    sum over p of weights[p, k] * points[:, p]. first (11,): class c owns the ways first[c] to
-    first[c + 1].
+    points (2, P, V): where the points are; unused ones are 0. weights (P, K, V): dot k lies at the
+    sum over p of weights[p, k] * points[:, p]. first (11,): class c has the glyphs from first[c] to
+    before first[c + 1].
     """
 
     points: Floats
@@ -115,10 +115,10 @@ class Font:
 
 
 def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return images (count, 28, 28) and labels (count,), uint8, the same for the same arguments.
+    """Return images (count, 28, 28) and labels (count,), uint8; a pure function of its arguments.
 
-    0 is background, 255 full ink. The labels come in random order, every class as often as the
-    others, give or take one.
+    0 is background, 255 full ink. The labels are in random order; every class occurs equally often,
+    give or take one.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     labels = rng.permutation(np.arange(count) % CLASSES).astype(np.uint8)
@@ -131,13 +131,13 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _write(labels: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
-    """Return the dots (2, K, N) of one way to write each label, about the origin, box -1 to 1."""
+    """Return the dots (2, K, N) of a glyph for each label, about the origin, box -1 to 1."""
     font = _font()
-    ways = font.first[labels + 1] - font.first[labels]
-    way = font.first[labels] + (rng.random(labels.size) * ways).astype(np.int64)
-    points = font.points[:, :, way]
+    variants = font.first[labels + 1] - font.first[labels]
+    glyph = font.first[labels] + (rng.random(labels.size) * variants).astype(np.int64)
+    points = font.points[:, :, glyph]
     points += _between(-JITTER, JITTER, points.shape, rng)
-    weights = font.weights[:, :, way]
+    weights = font.weights[:, :, glyph]
     dots = np.zeros((2, DOTS, labels.size))
     for p in range(len(weights)):
         dots += weights[p] * points[:, None, p]
@@ -145,7 +145,7 @@ def _write(labels: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
 
 
 def _bend(dots: Floats, rng: np.random.Generator) -> Floats:
-    """Return the dots (2, K, N) moved by a random smooth field: all terms of degree 2 and 3."""
+    """Return the dots (2, K, N) moved by a random smooth field of all terms of degree 2 and 3."""
     x, y = dots
     terms = (x * x, x * y, y * y, x * x * x, x * x * y, x * y * y, y * y * y)
     limit = BEND / (BOX / 2)
@@ -157,7 +157,7 @@ def _bend(dots: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _place(dots: Floats, rng: np.random.Generator) -> Floats:
-    """Return the dots (2, K, N) slanted, stretched, turned, and put near the image's middle."""
+    """Return the dots (2, K, N) slanted, stretched, turned and moved to the image's middle."""
     count = dots.shape[-1]
     x, y = dots
     x = x - y * _between(*SLANT, count, rng)
@@ -174,7 +174,7 @@ def _place(dots: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _ink(dots: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the images (28, 28, N) of strokes along the dots (2, K, N)."""
+    """Return images (28, 28, N) of strokes along the dots (2, K, N)."""
     count = dots.shape[-1]
     pen, soft = _between(*PEN, count, rng), _between(*SOFT, count, rng).astype(np.float32)
     drift = _between(-PRESSURE, PRESSURE, count, rng) * pen * pen
@@ -190,14 +190,14 @@ def _ink(dots: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
 def _squared_distance(dots: Floats, drift: Floats) -> NDArray[np.float32]:
     """Return min over k of |pixel - dot k|^2 + drift k, at least 0, as (28, 28, N) float32.
 
-    dots (2, K, N), drift (K, N). This is where the time goes: two passes over the images a dot.
+    dots (2, K, N), drift (K, N). Nearly all time is spent here: two passes over the images a dot.
     """
     pixel = np.arange(SIDE, dtype=np.float32)[:, None]
     nearest = np.full((SIDE, SIDE, dots.shape[-1]), np.inf, np.float32)
     here = np.empty_like(nearest)
-    for x, y, more in zip(*dots.astype(np.float32), drift.astype(np.float32), strict=True):
+    for x, y, offset in zip(*dots.astype(np.float32), drift.astype(np.float32), strict=True):
         across, down = pixel - x, pixel - y
-        np.add((down * down + more)[:, None], across * across, out=here)
+        np.add((down * down + offset)[:, None], across * across, out=here)
         np.minimum(nearest, here, out=nearest)
     return np.maximum(nearest, 0)
 
@@ -205,33 +205,33 @@ def _squared_distance(dots: Floats, drift: Floats) -> NDArray[np.float32]:
 def _between(
     low: float, high: float, size: int | tuple[int, ...], rng: np.random.Generator
 ) -> Floats:
-    """Return evenly distributed numbers; Generator.uniform may round differently by machine."""
+    """Return uniform numbers. Generator.uniform may round differently on another machine."""
     return low + (high - low) * rng.random(size)
 
 
 @cache
 def _font() -> Font:
     """Return GLYPHS as arrays."""
-    ways = [_way(text) for texts in GLYPHS for text in texts]
-    most = max(len(points) for points, _ in ways)
+    glyphs = [_glyph(text) for texts in GLYPHS for text in texts]
+    most = max(len(points) for points, _ in glyphs)
     font = Font(
-        points=np.zeros((2, most, len(ways))),
-        weights=np.zeros((most, DOTS, len(ways))),
+        points=np.zeros((2, most, len(glyphs))),
+        weights=np.zeros((most, DOTS, len(glyphs))),
         first=np.cumsum([0, *(len(texts) for texts in GLYPHS)]),
     )
-    for v, (points, weights) in enumerate(ways):
+    for v, (points, weights) in enumerate(glyphs):
         font.points[:, : len(points), v] = points.T
         font.weights[: len(points), :, v] = weights.T
     return font
 
 
-def _way(text: str) -> tuple[Floats, Floats]:
-    """Return the points (P, 2) of one way of writing, and the weights (K, P) of its dots."""
+def _glyph(text: str) -> tuple[Floats, Floats]:
+    """Return the points (P, 2) of one glyph, and the weights (K, P) of its dots."""
     strokes = [stroke.split() for stroke in text.split("|")]
     names = list(dict.fromkeys(name for stroke in strokes for name in stroke))
     points = np.array([[float(number) for number in name.split(",")] for name in names])
     curves = [_curve([names.index(name) for name in stroke], len(names)) for stroke in strokes]
-    # Dots lie evenly along the strokes; the pen's way from one stroke to the next has length 0.
+    # Dots are spread evenly along the strokes; the jump from one stroke to the next has length 0.
     lengths = [0.0]
     for curve in curves:
         samples = (curve[:, :, None] * points).sum(axis=1)  # as curve @ points, without BLAS
@@ -243,14 +243,14 @@ def _way(text: str) -> tuple[Floats, Floats]:
 
 
 def _curve(stroke: list[int], count: int) -> Floats:
-    """Return the weights (samples, count) of the points along a Catmull-Rom spline.
+    """Return the weights (samples, count) of a glyph's points along a Catmull-Rom spline.
 
-    stroke: the numbers of the points it passes through, of `count` there are.
+    stroke: the numbers of the points that it passes through, out of `count`.
     """
     through = np.eye(count)[stroke]
     if stroke[0] == stroke[-1]:
         before, after = through[-2], through[1]
-    else:  # as if the curve went straight on
+    else:  # as if the curve continued straight on
         before, after = 2 * through[0] - through[1], 2 * through[-1] - through[-2]
     a = np.stack([before, *through[:-2]])[:, None]
     b, c = through[:-1, None], through[1:, None]

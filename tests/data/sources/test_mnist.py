@@ -417,9 +417,9 @@ def slow_lookup() -> Iterator[str]:
 
 UNREACHABLE: dict[str, tuple[Any, str]] = {
     "refused": (refusing, "refused"),
-    "silent": (silent, "no answer in 0.3 s"),
-    "hanging": (lambda: silent(full=True), "no answer in 0.3 s"),
-    "slow lookup": (slow_lookup, "no answer in 0.3 s"),
+    "silent": (silent, "no response within 0.3 s"),
+    "hanging": (lambda: silent(full=True), "no response within 0.3 s"),
+    "slow lookup": (slow_lookup, "no response within 0.3 s"),
     "unknown host": (lambda: nullcontext("http://unknown.invalid"), "no such host"),
 }
 

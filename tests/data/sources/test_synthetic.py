@@ -124,9 +124,9 @@ def test_the_classes_can_be_learned_but_are_not_trivial(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize(("label", "texts"), list(enumerate(synthetic.GLYPHS)))
-def test_the_ways_of_writing_stay_in_their_box(label: int, texts: tuple[str, ...]) -> None:
+def test_every_glyph_stays_in_its_box(label: int, texts: tuple[str, ...]) -> None:
     for text in texts:
-        points, weights = synthetic._way(text)
+        points, weights = synthetic._glyph(text)
         assert points.min() >= 0
         assert points.max() <= synthetic.BOX
         np.testing.assert_allclose(weights.sum(axis=1), 1)  # dots move with their points
