@@ -1,12 +1,12 @@
-"""Streaming from a file several times the memory against training on it in memory, interleaved.
+"""Streaming from a file five times larger than the memory, against training on it in memory.
 
     python -m tests.benchmarks.bench_stream --rounds 5 --ranks 2
 
-Writes a file of 3 GB (images of the built-in digits, over and over) into a directory of its own in
-/var/tmp. --stream trains in a memory cgroup of 600 MB, which counts everything: all ranks, the
-page cache, mpirun; that takes root. Before each run the file is dropped from the page cache, so
-that the streamed run reads the disk; the one in memory has read it all when its first step begins.
-Both train on as many images. Prints images a second of each run, and the ratio of the medians.
+Writes a file of 3 GB (the built-in digits, repeated) into a new directory in /var/tmp. The streamed
+run is in a memory cgroup of 600 MB, which covers all ranks, the page cache and mpirun; this needs
+root. Before each run the file is dropped from the page cache, so that the streamed run reads from
+the disk; the run in memory has read everything before its first step. Both train on the same number
+of images, alternately. Prints the images a second of each run and the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BLOCK = 10_000
 LIMIT = 600_000_000  # bytes
 STEPS = 3_000  # of 64 images: four and a half windows
 CGROUPS = Path("/sys/fs/cgroup")
-PEAKS = ("memory.max_usage_in_bytes", "memory.peak")  # of version 1 and 2
+PEAKS = ("memory.max_usage_in_bytes", "memory.peak")  # cgroup versions 1 and 2
 
 
 def write(path: Path) -> None:
@@ -52,7 +52,7 @@ def write(path: Path) -> None:
 
 
 def drop(path: Path) -> None:
-    """Take the file out of the page cache."""
+    """Drop the file from the page cache."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -60,7 +60,7 @@ def drop(path: Path) -> None:
 
 @contextmanager
 def memory_limit() -> Iterator[Path]:
-    """A memory cgroup of LIMIT bytes, of version 1 or 2."""
+    """Provide a memory cgroup of LIMIT bytes, version 1 or 2."""
     version_1 = (CGROUPS / "memory").is_dir()
     group = CGROUPS / ("memory/dpcnn-stream" if version_1 else "dpcnn-stream")
     group.mkdir()
@@ -73,7 +73,7 @@ def memory_limit() -> Iterator[Path]:
 
 
 def train(path: Path, ranks: int, group: Path | None) -> float:
-    """Return the training images a second of a run, streamed in the cgroup if there is one."""
+    """Return the training images a second of one run; with a cgroup it is streamed in that."""
     drop(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as cwd:
         options = ["--dataroot", path, "--max_steps", STEPS, "--run_dir", "run"]
@@ -94,7 +94,7 @@ def train(path: Path, ranks: int, group: Path | None) -> float:
 
 
 def worker() -> None:
-    """Train as dpcnn.train does; rank 0 prints the images a second of all steps."""
+    """Train as dpcnn.train does; rank 0 prints the images a second over all steps."""
     from dpcnn.training import api
     from dpcnn.training.trainer import Trainer
 
@@ -126,8 +126,8 @@ def main() -> None:
                 for name, where in (("in memory", None), ("streamed", group)):
                     figures[name].append(train(path, arguments.ranks, where))
                     print(f"{name}: {figures[name][-1]:,.0f} images/s", flush=True)
-            most = next(group / name for name in PEAKS if (group / name).exists())
-            print(f"most memory of the streamed runs: {int(most.read_text()):,} bytes")
+            peak = next(group / name for name in PEAKS if (group / name).exists())
+            print(f"peak memory of the streamed runs: {int(peak.read_text()):,} bytes")
     ratio = statistics.median(figures["streamed"]) / statistics.median(figures["in memory"])
     print(f"streamed / in memory: {ratio:.3f}")
 

@@ -1,4 +1,4 @@
-"""Images in memory: what is loaded, what a fingerprint covers, what the ranks of a node share."""
+"""Datasets: how images load, what a fingerprint covers, what the ranks of a node share."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def test_mapped_arrays_are_the_arrays(
     path.unlink()
     assert mapped.source == dataset.source
     assert mapped.fingerprint() == dataset.fingerprint()
-    for found, expected in zip(mapped.arrays(), dataset.arrays(), strict=True):
-        np.testing.assert_array_equal(found, expected)
-        assert found.dtype == expected.dtype
-        assert found.flags.aligned
-        assert not found.flags.writeable
+    for array, expected in zip(mapped.arrays(), dataset.arrays(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == expected.dtype
+        assert array.flags.aligned
+        assert not array.flags.writeable
     every = np.arange(counts[0])
     np.testing.assert_array_equal(mapped.train.load(every), dataset.train.load(every))
 

@@ -1,4 +1,4 @@
-"""Arrays in files: what is read is what is there, and what cannot be read is one line."""
+"""Arrays in files: the rows read are the rows stored, and a read that fails is one clear line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dpcnn.data.disk_array import StoredArray
 from dpcnn.errors import ReadError
 
 ROWS = 50
-PLACE = 13  # of the first row in the file
+OFFSET = 13  # of the first row in the file
 
 
 @pytest.fixture(scope="module", params=["u1", "<f4"])
@@ -30,15 +30,15 @@ def array(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="module")
 def path(array: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stored") / "array"
-    path.write_bytes(b"\1" * PLACE + array.tobytes() + b"\2")
+    path.write_bytes(b"\1" * OFFSET + array.tobytes() + b"\2")
     return path
 
 
 def test_it_looks_like_the_array(array: Any, path: Path) -> None:
-    found = StoredArray(path, array.shape, array.dtype, PLACE)
-    assert (found.shape, found.dtype, len(found)) == (array.shape, array.dtype, len(array))
-    assert found.nbytes == array.nbytes
-    np.testing.assert_array_equal(np.asarray(found), array, strict=True)
+    stored = StoredArray(path, array.shape, array.dtype, OFFSET)
+    assert (stored.shape, stored.dtype, len(stored)) == (array.shape, array.dtype, len(array))
+    assert stored.nbytes == array.nbytes
+    np.testing.assert_array_equal(np.asarray(stored), array, strict=True)
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -55,7 +55,7 @@ def test_any_rows_in_any_order_are_those_of_the_array(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disk_array, "GAP", gap)
         patch.setattr(disk_array, "SPAN", span)
-        whole = StoredArray(path, array.shape, array.dtype, PLACE)
+        whole = StoredArray(path, array.shape, array.dtype, OFFSET)
         chosen = np.array(rows, np.int64)
         np.testing.assert_array_equal(whole[chosen], array[chosen], strict=True)
         part = whole[first:last]
@@ -67,15 +67,15 @@ def test_any_rows_in_any_order_are_those_of_the_array(
 
 
 @pytest.mark.parametrize("rows", [[ROWS], [-1], [0, 3, ROWS]])
-def test_rows_that_are_not_there_are_none(rows: list[int], array: Any, path: Path) -> None:
+def test_rows_past_the_end_are_an_index_error(rows: list[int], array: Any, path: Path) -> None:
     with pytest.raises(IndexError):
-        StoredArray(path, array.shape, array.dtype, PLACE)[np.array(rows)]
+        StoredArray(path, array.shape, array.dtype, OFFSET)[np.array(rows)]
 
 
-def test_rows_are_read_with_what_is_little_between_them_and_no_more(
+def test_rows_are_read_together_across_small_gaps_only(
     array: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = StoredArray(path, array.shape, array.dtype, PLACE)
+    whole = StoredArray(path, array.shape, array.dtype, OFFSET)
     reads: list[tuple[int, int]] = []
     run = StoredArray._read_run
     monkeypatch.setattr(
@@ -89,9 +89,7 @@ def test_rows_are_read_with_what_is_little_between_them_and_no_more(
     assert reads == [(3, 12), (18, 20), (20, 21), (40, 41)]
 
 
-def test_it_can_be_filled_and_goes_to_another_process_while_the_file_is_there(
-    array: Any, tmp_path: Path
-) -> None:
+def test_it_can_be_filled_and_pickled_while_the_file_exists(array: Any, tmp_path: Path) -> None:
     new = StoredArray.create(tmp_path / "new", array.shape, array.dtype)
     assert not np.asarray(new).any()
     for first in range(0, ROWS, 7):
@@ -105,8 +103,8 @@ def test_it_can_be_filled_and_goes_to_another_process_while_the_file_is_there(
 def test_a_file_that_was_cut_off_is_named(array: Any, path: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     cut.write_bytes(path.read_bytes())
-    whole = StoredArray(cut, array.shape, array.dtype, PLACE)
-    os.truncate(cut, PLACE + 30 * whole.row_bytes + 1)
+    whole = StoredArray(cut, array.shape, array.dtype, OFFSET)
+    os.truncate(cut, OFFSET + 30 * whole.row_bytes + 1)
     np.testing.assert_array_equal(whole[np.arange(30)], array[:30])
     with pytest.raises(ReadError) as caught:
         whole[np.array([29, 30])]
@@ -117,16 +115,14 @@ def test_a_broken_disk_is_named(array: Any, path: Path, monkeypatch: pytest.Monk
     def broken(*arguments: Any) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    whole = StoredArray(path, array.shape, array.dtype, PLACE)
+    whole = StoredArray(path, array.shape, array.dtype, OFFSET)
     monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(ReadError, match=r"cannot be read \(Input/output error\)"):
         whole[np.array([0])]
 
 
-def test_a_disk_that_gives_little_at_a_time_is_asked_again(
-    array: Any, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_reads_are_continued(array: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.preadv
     monkeypatch.setattr(os, "preadv", lambda file, room, place: real(file, [room[0][:5]], place))
-    whole = StoredArray(path, array.shape, array.dtype, PLACE)
+    whole = StoredArray(path, array.shape, array.dtype, OFFSET)
     np.testing.assert_array_equal(np.asarray(whole), array)

@@ -1,4 +1,4 @@
-"""The loader: micro-batches are those of the order, whoever shards it, wherever it begins."""
+"""The loader: the same micro-batches in the same order for any ranks, first step and storage."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_ranks_micro_batches_together_are_those_of_one_rank(
 
 @sweep
 @given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes, st.data())
-def test_from_any_step_on_it_is_the_rest_of_the_epoch(
+def test_from_any_step_on_it_yields_the_rest_of_the_epoch(
     images: Images,
     length: int,
     window: Any,
@@ -132,7 +132,7 @@ def test_from_any_step_on_it_is_the_rest_of_the_epoch(
 
 @sweep
 @given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes, st.data())
-def test_one_that_is_abandoned_changes_nothing_for_the_next(
+def test_an_abandoned_iterator_changes_nothing_for_the_next(
     images: Images,
     length: int,
     window: Any,
@@ -141,7 +141,7 @@ def test_one_that_is_abandoned_changes_nothing_for_the_next(
     world: int,
     data: st.DataObject,
 ) -> None:
-    """As after a death, when the ranks left shard the steps that are left anew."""
+    """As after a death, when the survivors shard the rest of the epoch anew."""
     made = loader(images, length, window, minibatch, microbatch)
     step = data.draw(st.integers(0, made.steps - 1))
     abandoned = made.minibatches(1, 0, world - 1, world)
@@ -176,7 +176,7 @@ def test_after_an_error_no_minibatch_is_silently_smaller(in_memory: Images, tmp_
 
 
 class Recorded(Images):
-    """Images that count the rows which are read."""
+    """Images that count the rows read from them."""
 
     def rows(self, indices: Any) -> Any:
         counted.append(len(indices))
@@ -200,6 +200,6 @@ def test_an_order_depends_on_seed_epoch_and_shuffle(images: Images) -> None:
         return Loader(images, 10, 5, **how).order(epoch)[:].tolist()
 
     orders = [order(1), order(2), order(1, seed=1), order(1, shuffle="none")]
-    assert len({tuple(each) for each in orders}) == 4
+    assert len({tuple(images) for images in orders}) == 4
     assert order(1, shuffle="once") == order(2, shuffle="once")
-    assert all(sorted(each) == list(range(COUNT)) for each in orders)
+    assert all(sorted(images) == list(range(COUNT)) for images in orders)

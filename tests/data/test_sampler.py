@@ -1,4 +1,4 @@
-"""Orders, minibatches and shards."""
+"""Orders are permutations, and steps and shards partition them, for any sizes and ranks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dpcnn.data.sampler import (
 )
 
 sweep = settings(derandomize=True, deadline=None, max_examples=100)
-sizes = st.integers(1, 9)  # numbers of ranks
+sizes = st.integers(1, 9)  # world sizes
 
 
 @sweep
@@ -46,7 +46,7 @@ def test_an_order_depends_on_seed_and_epoch_only() -> None:
     assert not np.array_equal(epoch_order(100, seed=2, epoch=1), first)
 
 
-def test_shuffled_once_every_epoch_has_the_order_of_the_seed() -> None:
+def test_shuffled_once_the_order_depends_on_the_seed_alone() -> None:
     first = epoch_order(100, seed=1, epoch=1, shuffle="once")
     np.testing.assert_array_equal(epoch_order(100, seed=1, epoch=2, shuffle="once"), first)
     assert not np.array_equal(epoch_order(100, seed=2, epoch=1, shuffle="once"), first)
@@ -76,6 +76,23 @@ def test_shards_partition_the_minibatch_in_order(count: int, microbatch: int, si
     assert [image for micro in on_all_ranks for image in micro] == images.tolist()
     assert all(len(micro) == microbatch for micro in on_all_ranks[:-1])
     assert all(on_all_ranks)
+
+
+@sweep
+@given(st.integers(0, 130), st.integers(1, 60), st.integers(1, 20), sizes)
+def test_positions_are_sharded_as_the_images_at_them(
+    count: int, minibatch_size: int, microbatch: int, size: int
+) -> None:
+    order = epoch_order(count, seed=0, epoch=1)
+    for step in range(steps_in_epoch(count, minibatch_size)):
+        positions = minibatch(range(count), step, minibatch_size)
+        images = minibatch(order, step, minibatch_size)
+        for rank in range(size):
+            at_positions = [
+                order[p.start : p.stop] for p in shard(positions, microbatch, rank, size)
+            ]
+            by_images = shard(images, microbatch, rank, size)
+            assert [*map(np.ndarray.tolist, at_positions)] == [*map(np.ndarray.tolist, by_images)]
 
 
 @sweep
@@ -111,7 +128,7 @@ def test_auto_microbatch_size(minibatch_size: int, size: int, expected: int) -> 
 
 @sweep
 @given(sizes, st.integers(0, 200))
-def test_every_rank_has_work_when_there_are_images_enough(size: int, more: int) -> None:
+def test_every_rank_has_work_if_there_are_enough_images(size: int, more: int) -> None:
     images = np.arange(size + more)
     microbatch = auto_microbatch_size(images.size, size)
     assert 1 <= microbatch <= 16
@@ -147,8 +164,8 @@ def test_any_slice_of_a_stream_order_is_that_of_the_whole(
 def test_no_two_windows_of_a_stream_order_share_a_chunk(order: StreamOrder) -> None:
     windows = [order[first:last] // order.chunk for first, last in pairwise(order.bounds)]
     chunks = [np.unique(window) for window in windows]
-    assert all(0 < each.size <= order.window for each in chunks)
-    assert sum(each.size for each in chunks) == math.ceil(order.images / order.chunk)
+    assert all(0 < window.size <= order.window for window in chunks)
+    assert sum(window.size for window in chunks) == math.ceil(order.images / order.chunk)
 
 
 @sweep
@@ -196,5 +213,5 @@ def test_seed_epoch_and_window_each_change_a_stream_order() -> None:
 def test_chunks_and_windows_follow_from_the_size_of_an_image(
     values: int, chunk: int, window: int
 ) -> None:
-    """Other sizes would be other bits."""
+    """Other sizes would give other bits."""
     assert stream_order(1000, values, 0, 1) == StreamOrder(1000, chunk, window, (0, 1))

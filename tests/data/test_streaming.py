@@ -1,4 +1,4 @@
-"""Images that stay on a disk are those in memory, read ahead by a thread, two pieces at most."""
+"""Streaming: the images are the ones in memory; a thread reads ahead, two pieces at most."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dpcnn.errors import ReadError
 
 COUNT = 60
 SHAPE = (2, 3, 5)
-WAIT = 30  # seconds; a thread that does not come is an error
+WAIT = 30  # seconds, for the thread to begin a piece
 ORDER = StreamOrder(COUNT, chunk=5, window=3, key=(0, 1))  # windows of 15 images
 
 
@@ -61,7 +61,7 @@ def same(pairs: Any, images: Images, ranges: Iterator[range]) -> None:
 
 @pytest.fixture
 def in_the_thread_alone(on_disk: Images, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading by this thread fails."""
+    """Reading in this thread fails."""
     main, read = threading.get_ident(), StoredArray._read_rows
 
     def chosen(self: StoredArray, rows: Any) -> Any:
@@ -102,7 +102,7 @@ def test_other_images_can_be_loaded_before_between_and_after(
 def test_reading_can_begin_anew_at_any_time(
     taken: int, on_disk: Images, in_memory: Images, thread: ThreadPoolExecutor
 ) -> None:
-    """As after a death, when a rank's shard of the steps has changed."""
+    """As after a death, when the ranks' shards have changed."""
     before = read_ahead(thread, on_disk, ORDER, positions())
     same([next(before) for _ in range(taken)], in_memory, iter([*positions()][:taken]))
     same(read_ahead(thread, on_disk, ORDER, positions(11, 6)), in_memory, positions(11, 6))
@@ -111,7 +111,7 @@ def test_reading_can_begin_anew_at_any_time(
 
 @dataclass(frozen=True)
 class Watched(Images):
-    """Images that tell when a piece is begun, and which pieces are in memory then."""
+    """Images that record when a piece is begun and how many pieces are in memory then."""
 
     begun: list[threading.Event] = field(
         default_factory=lambda: [threading.Event() for _ in "abcd"]
@@ -137,18 +137,18 @@ def test_two_pieces_are_in_memory_and_no_more(on_disk: Images, thread: ThreadPoo
             assert all(event.wait(WAIT) for event in watched.begun[: number + 2])
             assert not any(event.is_set() for event in watched.begun[number + 2 :])
     assert next(pairs, None) is None
-    assert watched.alive == [0, 1, 1, 1]  # before one is read, that before it is there alone
+    assert watched.alive == [0, 1, 1, 1]  # at the start of each read, only the piece before it
     assert not any(piece() is not None for piece in watched.pieces)
 
 
-def test_what_the_thread_meets_is_raised_where_its_piece_is_needed(
+def test_an_error_in_the_thread_is_raised_where_its_piece_is_needed(
     on_disk: Images, in_memory: Images, tmp_path: Path, thread: ThreadPoolExecutor
 ) -> None:
     in_order = StreamOrder(COUNT, chunk=5, window=3, key=None)
     with (tmp_path / "images").open("r+b") as file:
         file.truncate(40 * 30)
     pairs = read_ahead(thread, on_disk, in_order, positions(0, 5))
-    for first in range(0, 30, 5):  # the two windows that are whole
+    for first in range(0, 30, 5):  # the two windows before the cut
         np.testing.assert_array_equal(next(pairs)[1], in_memory.images[first : first + 5])
     with pytest.raises(ReadError, match="ends at byte"):
         next(pairs)

@@ -1,4 +1,4 @@
-"""HDF5 datasets: every form that is promised loads, everything else is one clear line."""
+"""HDF5 datasets: every documented form loads, anything else is refused in one clear line."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from dpcnn.errors import DataError
 SHAPE = (2, 3, 5)  # (C, H, W)
 COUNT = {"train": 7, "test": 4}
 CLASSES = 10
-EVERY_BYTE = np.arange(COUNT["train"] * 30) % 256  # 210 values and the rest in the test set
 
 
 def bytes_of(part: str, shape: tuple[int, ...]) -> Any:
-    """Return images (N, *shape) uint8; both sets together hold every byte."""
+    """Return images (N, *shape) uint8; the two sets together hold every byte."""
     start = 0 if part == "train" else 150
     count = COUNT[part] * int(np.prod(shape))
     return ((np.arange(count) + start) % 256).astype(np.uint8).reshape(-1, *shape)
@@ -36,7 +35,7 @@ def labels_of(part: str) -> Any:
 
 
 def contents(shape: tuple[int, ...] = SHAPE, dtype: str = "u1", **replaced: Any) -> dict[str, Any]:
-    """Return what a good file holds, some arrays replaced; None leaves one out."""
+    """Return the arrays of a good file, some of them replaced; None leaves one out."""
     arrays: dict[str, Any] = {}
     for part in COUNT:
         x = bytes_of(part, shape)
@@ -70,13 +69,13 @@ def batch(images: Images) -> Any:
 
 
 def streamed(path: Path, shape: tuple[int, int, int] = SHAPE, num_class: int = CLASSES) -> Dataset:
-    """Return the dataset with its images on the disk; what they are unpacked into is deleted."""
+    """Return the dataset with its images on the disk; the folder they may be in is deleted."""
     with tempfile.TemporaryDirectory() as folder:
         return hdf5.read(path, shape, num_class, Path(folder))
 
 
 def refused(path: Path, *parts: str, num_class: int = CLASSES) -> None:
-    """Hold that the file is refused in one line that names it and has these parts."""
+    """Assert that the file is refused in one line that names it and has these parts."""
     for read in (load, streamed):
         with pytest.raises(DataError) as caught:
             read(path, num_class=num_class)
@@ -138,16 +137,16 @@ def test_on_the_disk_every_form_is_the_same_as_in_memory(
         (contents(dtype="f4"), {}, ["x_test", "x_train"]),
     ],
 )
-def test_on_the_disk_only_what_lies_otherwise_there_is_unpacked(
+def test_on_the_disk_only_arrays_laid_out_differently_are_unpacked(
     arrays: Any, how: Any, unpacked: list[str], path: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     hdf5.read(store(path, arrays, **how), SHAPE, CLASSES, folder)
-    assert sorted(each.name for each in folder.iterdir()) == unpacked
+    assert sorted(file.name for file in folder.iterdir()) == unpacked
 
 
-def test_floats_on_the_disk_are_read_where_they_lie_if_they_are_not_k_255(path: Path) -> None:
+def test_floats_other_than_k_255_stay_in_the_file(path: Path) -> None:
     x = np.random.default_rng(0).random((COUNT["train"], *SHAPE), np.float32)
     train = streamed(store(path, contents(x_train=x))).train
     with h5py.File(path, "r+") as file:
@@ -155,7 +154,7 @@ def test_floats_on_the_disk_are_read_where_they_lie_if_they_are_not_k_255(path: 
     assert (train.load(np.array([2])) == 0.5).all()
 
 
-def test_no_room_to_unpack_is_one_line_with_the_cure(path: Path, tmp_path: Path) -> None:
+def test_a_disk_too_full_to_unpack_is_one_line_with_the_cure(path: Path, tmp_path: Path) -> None:
     store(path, contents(), chunks=True)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
@@ -195,7 +194,7 @@ def test_other_floats_are_kept_as_float32(dtype: str, path: Path) -> None:
     np.testing.assert_array_equal(batch(images), x.astype(np.float32).transpose(1, 2, 3, 0))
 
 
-def test_a_value_that_is_not_k_255_in_a_later_block_counts(
+def test_one_value_other_than_k_255_in_a_later_block_counts(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdf5, "BLOCK", 3)

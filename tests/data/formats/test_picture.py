@@ -1,4 +1,4 @@
-"""Pictures: what kind of file a digit comes in makes no difference to the image of it."""
+"""Pictures: a digit gives the same image whatever kind of file it comes in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPE = (1, 28, 28)
 
 @pytest.fixture(scope="module")
 def scan():
-    """A digit in black on white, (200, 240) uint8, off the middle."""
+    """A digit in black on white, (200, 240) uint8, off centre."""
     drawn, _ = synthetic.draw(1, seed=4)
     page = Image.new("L", (240, 200))
     page.paste(Image.fromarray(drawn[0]).resize((150, 150), Image.Resampling.BICUBIC), (70, 20))
@@ -38,7 +38,7 @@ def plain(scan, tmp_path):
 
 
 def transparent(scan, lightness):
-    """The digit in one shade on nothing."""
+    """The digit in one shade on a transparent background."""
     pixels = np.full((*scan.shape, 4), lightness, np.uint8)
     pixels[..., 3] = 255 - scan
     return Image.fromarray(pixels)
@@ -49,8 +49,8 @@ KINDS = {
     "16 bits": lambda scan: Image.fromarray(scan.astype(np.uint16) * 257),
     "16 bits, faint": lambda scan: Image.fromarray(40_000 + scan.astype(np.uint16) * 60),
     "palette": lambda scan: Image.fromarray(scan).quantize(64),
-    "black on nothing": lambda scan: transparent(scan, 0),
-    "white on nothing": lambda scan: transparent(scan, 255),
+    "black on transparent": lambda scan: transparent(scan, 0),
+    "white on transparent": lambda scan: transparent(scan, 255),
     "grey with alpha": lambda scan: Image.fromarray(scan).convert("LA"),
     "colours": lambda scan: Image.fromarray(np.stack([scan, scan // 2 + 127, scan], -1)),
 }
@@ -58,30 +58,30 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_kind_of_png_gives_the_same_image(scan, plain, tmp_path, kind):
-    found = prepared(KINDS[kind](scan), tmp_path / "other.png")
-    assert np.abs(found - plain).mean() < 0.01
+    image = prepared(KINDS[kind](scan), tmp_path / "other.png")
+    assert np.abs(image - plain).mean() < 0.01
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_a_jpeg_is_turned_as_its_camera_says(scan, plain, tmp_path, mode):
+def test_a_jpeg_is_rotated_as_its_camera_recorded(scan, plain, tmp_path, mode):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     lying = Image.fromarray(scan).rotate(90, expand=True).convert(mode)
-    found = prepared(lying, tmp_path / "lying.jpg", exif=exif, quality=90)
-    assert np.abs(found - plain).mean() < 0.01
+    image = prepared(lying, tmp_path / "lying.jpg", exif=exif, quality=90)
+    assert np.abs(image - plain).mean() < 0.01
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 21, 40), (1, 64, 64)])
 def test_the_digit_fills_its_box_and_has_its_mass_in_the_middle(scan, tmp_path, shape):
     Image.fromarray(scan).save(tmp_path / "a.png")
-    found = picture.read(tmp_path / "a.png", shape, digit=True)[0]
-    assert found.shape == shape[1:]
-    rows, columns = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
+    image = picture.read(tmp_path / "a.png", shape, digit=True)[0]
+    assert image.shape == shape[1:]
+    rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
     sizes = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1])
     ratios = sizes / (np.array(shape[1:]) * 20 / 28)
     assert ratios.max() == pytest.approx(1, abs=0.05)
     for axis, side in enumerate(shape[1:]):
-        centre = np.average(np.arange(side), weights=found.sum(axis=1 - axis))
+        centre = np.average(np.arange(side), weights=image.sum(axis=1 - axis))
         assert centre == pytest.approx(side // 2, abs=0.51)
 
 
@@ -90,23 +90,23 @@ def test_a_shadow_and_specks_change_little(scan, plain, tmp_path):
     light = np.where(np.arange(240) + np.arange(200)[:, None] > 220, 1, 0.6)
     shaded = scan * light + rng.normal(0, 6, scan.shape)
     shaded[185:188, 10:13] = 0
-    found = prepared(Image.fromarray(shaded.clip(0, 255).astype(np.uint8)), tmp_path / "a.png")
-    assert np.abs(found - plain).mean() < 0.03
+    image = prepared(Image.fromarray(shaded.clip(0, 255).astype(np.uint8)), tmp_path / "a.png")
+    assert np.abs(image - plain).mean() < 0.03
 
 
-def test_what_is_scaled_only_keeps_its_lightness(tmp_path):
+def test_a_picture_that_is_only_scaled_keeps_its_lightness(tmp_path):
     pixels = np.zeros((40, 80), np.uint8)
     pixels[:, 35:] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    found = picture.read(tmp_path / "a.png", (1, 4, 4), digit=False)
-    np.testing.assert_allclose(found[0], [[0, 100, 200, 200]] * 4, atol=20)  # columns 20 to 59
+    image = picture.read(tmp_path / "a.png", (1, 4, 4), digit=False)
+    np.testing.assert_allclose(image[0], [[0, 100, 200, 200]] * 4, atol=20)  # columns 20 to 59
     colours = picture.read(tmp_path / "a.png", (3, 4, 4), digit=False)
-    assert colours.tolist() == [found[0].tolist()] * 3
+    assert colours.tolist() == [image[0].tolist()] * 3
 
 
 def test_a_fax_of_two_levels_is_only_coarser(scan, plain, tmp_path):
-    found = prepared(Image.fromarray(scan).convert("1", dither=0), tmp_path / "fax.png")
-    assert np.abs(found - plain).mean() < 0.05
+    image = prepared(Image.fromarray(scan).convert("1", dither=0), tmp_path / "fax.png")
+    assert np.abs(image - plain).mean() < 0.05
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2), (300, 3), (200, 200)])

@@ -1,4 +1,4 @@
-"""Where the images come from: what is named, what is near, what is downloaded, what is built in."""
+"""From a word of --dataroot to a dataset: named, nearby, downloaded or built in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpcnn.errors import DataError
 
 
 class Fetch:
-    """Stands in for the download: counts the calls, returns a path or fails."""
+    """Replaces the download: records the calls, returns a path or fails."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -37,7 +37,7 @@ def fetch(monkeypatch: pytest.MonkeyPatch) -> Fetch:
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Change into an empty directory in an empty directory."""
+    """An empty directory in an empty directory, to which this changes."""
     path = tmp_path / "inside"
     path.mkdir()
     monkeypatch.chdir(path)
@@ -45,13 +45,13 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def resolve(dataroot: str, mirror: str | None = None) -> tuple[str, list[str]]:
-    """Return what dataroot stands for, and the warnings."""
+    """Return the root that dataroot stands for, and the warnings."""
     warnings: list[str] = []
     return find.resolve(dataroot, mirror, False, warnings.append), warnings
 
 
 @pytest.mark.parametrize("dataroot", ["x.hdf5", "/no/such/file", "digits"])
-def test_what_is_named_is_taken(dataroot: str, inside: Path, fetch: Fetch) -> None:
+def test_a_named_dataset_is_taken(dataroot: str, inside: Path, fetch: Fetch) -> None:
     (inside / "MNISTdata.hdf5").touch()
     assert resolve(dataroot) == (dataroot, [])
     assert fetch.calls == []
@@ -60,8 +60,8 @@ def test_what_is_named_is_taken(dataroot: str, inside: Path, fetch: Fetch) -> No
 def test_auto_prefers_the_file_here(inside: Path, fetch: Fetch) -> None:
     (inside / "MNISTdata.hdf5").touch()
     (inside.parent / "MNISTdata.hdf5").touch()
-    found, warnings = resolve("auto")
-    assert Path(found).resolve() == inside / "MNISTdata.hdf5"
+    root, warnings = resolve("auto")
+    assert Path(root).resolve() == inside / "MNISTdata.hdf5"
     assert warnings == []
     assert fetch.calls == []
 
@@ -83,21 +83,21 @@ def test_mnist_is_fetched_from_the_cache_or_the_mirror(dataroot: str, fetch: Fet
 @pytest.mark.usefixtures("inside")
 def test_auto_falls_back_to_the_digits_with_a_warning(fetch: Fetch) -> None:
     fetch.fails = True
-    found, warnings = resolve("auto")
-    assert found == find.DIGITS
+    root, warnings = resolve("auto")
+    assert root == find.DIGITS
     assert len(warnings) == 1
     assert "BUILT-IN DIGITS" in warnings[0]
     assert "no network" in warnings[0]
 
 
 @pytest.mark.usefixtures("inside")
-def test_mnist_that_cannot_be_had_is_an_error(fetch: Fetch) -> None:
+def test_mnist_by_name_is_an_error_when_it_cannot_be_downloaded(fetch: Fetch) -> None:
     fetch.fails = True
     with pytest.raises(DataError, match="no network"):
         resolve("mnist")
 
 
-def test_the_digits_are_12000_and_2000_in_balance() -> None:
+def test_there_are_12000_and_2000_digits_balanced_over_the_classes() -> None:
     dataset = find.load("digits", (1, 28, 28), 10)
     assert (len(dataset.train), len(dataset.test)) == (12_000, 2_000)
     assert dataset.train.shape == dataset.test.shape == (1, 28, 28)

@@ -1,6 +1,6 @@
-"""The download of MNIST, from mirrors on this machine: whole and right, or one line that says why.
+"""Downloading MNIST from mirrors on this machine: complete and right, or one line that says why.
 
-Most tests take four tiny files in place of the real ones, whose content they need not know.
+Most tests use four tiny files instead of the real ones, whose contents do not matter to them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ import pytest
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import mnist
 from dpcnn.errors import DataError
+from tests.launching import ROOT
 
 COUNTS = {"train": 6, "t10k": 4}
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 FIRST = "train-images-idx3-ubyte.gz"
 CURES = ("--dataroot FILE", "--mirror URL", "--dataroot digits")
 HERE = "127.0.0.1"
+SLACK = 2.5  # seconds, for a busy machine
 Contents = dict[str, bytes]
 
 
@@ -60,7 +62,7 @@ class Request(BaseHTTPRequestHandler):
         return self.mirror.files[self.path.rpartition("/")[2]]
 
     def send(self, body: bytes, length: int | None = -1) -> None:
-        """Send a body and its length: that which is given, or none for None."""
+        """Send a body and a length: its own for -1, no length for None."""
         self.send_response(200)
         if length is not None:
             self.send_header("Content-Length", str(len(body) if length < 0 else length))
@@ -72,7 +74,7 @@ class Request(BaseHTTPRequestHandler):
 
 
 class Mirror(socketserver.ThreadingTCPServer):
-    """Serves gzip files by name, except where there is a fault; records what was asked for."""
+    """Serves gzip files by name, or does what `faults` says; records the requests."""
 
     daemon_threads = True
 
@@ -85,20 +87,20 @@ class Mirror(socketserver.ThreadingTCPServer):
         self.url = f"http://{HERE}:{self.server_address[1]}/mnist"
 
     def handle_error(self, *_: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Say nothing about clients that hung up."""
 
 
 Start = Callable[..., Mirror]
 
 
 def idx(array: Any) -> bytes:
-    """Return an IDX file of bytes, written without the help of the code under test."""
+    """Return an IDX file of bytes, written independently of the code under test."""
     return b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes() + bytes(array)
 
 
 @pytest.fixture(autouse=True)
 def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An own cache directory, no proxy, and no way to any other host; return the directory."""
+    """Return a cache directory for this test alone; no proxy and no other host can be reached."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -116,7 +118,7 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Contents:
-    """The decompressed files by name; they take the place of the real ones."""
+    """The decompressed files by name, which are used instead of the real ones."""
     rng = np.random.default_rng(0)
     contents, files = {}, []
     for part, count in COUNTS.items():
@@ -131,7 +133,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Contents:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a mirror that serves these contents, with faults in some of them."""
+    """A function that starts a mirror which serves these contents, some with faults."""
     with ExitStack() as stack:
 
         def start(contents: Contents, **faults: Callable[[Request], None]) -> Mirror:
@@ -152,7 +154,7 @@ def arrays(path: Path) -> list[Any]:
 
 
 def check_tiny(path: Path, contents: Contents) -> None:
-    """Assert that the file holds exactly these contents, and that nothing lies beside it."""
+    """Assert that the file holds exactly these contents and is alone in its directory."""
     for array, content in zip(arrays(path), contents.values(), strict=True):
         assert array.dtype == np.uint8
         assert array.shape[1:] in ((), (1, 28, 28))
@@ -162,7 +164,7 @@ def check_tiny(path: Path, contents: Contents) -> None:
 
 
 def failure(mirror: str | None = None) -> str:
-    """Return the one line of a download that fails."""
+    """Return the one-line error of a download that fails."""
     with pytest.raises(DataError) as raised:
         mnist.fetch(mirror)
     message = str(raised.value)
@@ -173,19 +175,19 @@ def failure(mirror: str | None = None) -> str:
 
 @pytest.fixture
 def tutorial(mnist: Path) -> Path:
-    """The real MNIST, under a name that is not the module's."""
+    """The real MNIST, under a name that does not hide the module."""
     return mnist
 
 
 def real_contents(path: Path) -> Contents:
     with h5py.File(path) as file:
         x_train, y_train, x_test, y_test = (file[key][()] for key in KEYS)
-    found = {}
+    contents = {}
     for part, x, y in (("train", x_train, y_train), ("t10k", x_test, y_test)):
         pixels = np.rint(x * np.float32(255)).astype(np.uint8).reshape(-1, 28, 28)
-        found[f"{part}-images-idx3-ubyte.gz"] = idx(pixels)
-        found[f"{part}-labels-idx1-ubyte.gz"] = idx(y.astype(np.uint8).reshape(-1))
-    return found
+        contents[f"{part}-images-idx3-ubyte.gz"] = idx(pixels)
+        contents[f"{part}-labels-idx1-ubyte.gz"] = idx(y.astype(np.uint8).reshape(-1))
+    return contents
 
 
 def test_the_real_files_are_fetched_bit_for_bit(tutorial: Path, sealed: Path, start: Start) -> None:
@@ -227,12 +229,12 @@ def test_a_second_call_asks_no_mirror(tiny: Contents, start: Start) -> None:
 def test_a_named_mirror_takes_the_place_of_the_others(
     tiny: Contents, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, named = start(tiny), start({})
-    monkeypatch.setattr(mnist, "MIRRORS", (own.url,))
-    assert own.url not in failure(named.url)
-    assert own.requests == []
+    default, named = start(tiny), start({})
+    monkeypatch.setattr(mnist, "MIRRORS", (default.url,))
+    assert default.url not in failure(named.url)
+    assert default.requests == []
     mnist.fetch()
-    assert len(own.requests) == 4
+    assert len(default.requests) == 4
 
 
 @pytest.mark.parametrize("progress", [True, False])
@@ -246,12 +248,12 @@ def test_a_bar_on_standard_error_is_shown_when_asked_for(
 
 
 def altered(content: bytes) -> bytes:
-    """Return the content with another last byte."""
+    """Return the content with its last byte changed."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def sends(change: Callable[[bytes], bytes]) -> Callable[[Request], None]:
-    """Return the fault that sends another file, whole and well compressed."""
+    """Return the fault that sends a changed file, complete and properly compressed."""
     return lambda request: request.send(gzip.compress(change(gzip.decompress(request.body()))))
 
 
@@ -265,7 +267,7 @@ def stalled(request: Request) -> None:
 
 
 def endless(request: Request) -> None:
-    """Send the file, then zeros until the client has had enough."""
+    """Send the file, then zeros until the client hangs up."""
     request.send(request.body(), length=None)
     while not request.mirror.over.is_set():
         request.wfile.write(bytes(1 << 16))
@@ -280,7 +282,7 @@ def labels_instead(request: Request) -> None:
 
 
 def raw(answer: bytes) -> Callable[[Request], None]:
-    """Return the fault that sends these bytes in place of an HTTP answer."""
+    """Return the fault that sends these bytes instead of an HTTP response."""
 
     def send(request: Request) -> None:
         request.wfile.write(answer)
@@ -288,12 +290,12 @@ def raw(answer: bytes) -> Callable[[Request], None]:
     return send
 
 
-# What a mirror does in place of serving a file, and a pattern of what is said of it.
+# What a mirror does instead of serving a file, and a pattern of the error.
 FAULTS: dict[str, tuple[Callable[[Request], None], str]] = {
     "not found": (lambda request: request.send_error(404), "404"),
     "server error": (lambda request: request.send_error(500), "500"),
-    "error without words": (raw(b"HTTP/1.0 503\r\n\r\n"), "503"),
-    "no answer but the end": (raw(b""), "closed"),
+    "error without a reason": (raw(b"HTTP/1.0 503\r\n\r\n"), "503"),
+    "closed without a response": (raw(b""), "closed"),
     "not HTTP": (raw(b"220 mail\r\n"), "220 mail"),
     "length not a number": (raw(b"HTTP/1.0 200 OK\r\nContent-Length: x\r\n\r\n"), "'x'"),
     "not gzip": (lambda request: request.send(b"<html>log in</html>"), "incorrect header"),
@@ -324,11 +326,11 @@ def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> An
 def test_a_fault_is_one_line_and_leaves_nothing(
     fault: Any, tiny: Contents, sealed: Path, start: Start
 ) -> None:
-    act, said = fault
+    act, pattern = fault
     mirror = start(tiny, **{FIRST: act})
     message = failure(mirror.url)
     assert f"{mirror.url}/{FIRST}: " in message
-    assert re.search(said, message)
+    assert re.search(pattern, message)
     assert all(cure in message for cure in CURES)
     assert os.listdir(sealed) == []
 
@@ -349,7 +351,7 @@ def test_each_file_is_checked(number: int, tiny: Contents, sealed: Path, start: 
     assert os.listdir(sealed) == []
 
 
-def test_files_of_a_mirror_that_lacks_one_are_not_mixed_with_another_s(
+def test_the_files_of_two_mirrors_are_not_mixed(
     tiny: Contents, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = start(tiny, **{list(tiny)[-1]: FAULTS["not found"][0]}), start(tiny)
@@ -381,7 +383,7 @@ def test_a_decompression_bomb_does_not_fill_the_memory(tiny: Contents, start: St
 
 @contextmanager
 def refusing() -> Iterator[str]:
-    """A port that is taken, so that nobody else listens there, and refuses connections."""
+    """A port that is bound, so that nobody else listens there, and refuses connections."""
     with socket.socket() as taken:
         taken.bind((HERE, 0))
         yield f"http://{HERE}:{taken.getsockname()[1]}"
@@ -389,7 +391,7 @@ def refusing() -> Iterator[str]:
 
 @contextmanager
 def silent(full: bool = False) -> Iterator[str]:
-    """A port that takes connections and says nothing; when `full` it does not even take them."""
+    """A port that accepts connections and says nothing; when `full` it does not even accept."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind((HERE, 0))
@@ -403,7 +405,7 @@ def silent(full: bool = False) -> Iterator[str]:
 
 @contextmanager
 def slow_lookup() -> Iterator[str]:
-    """A host name for which the lookup goes on and on, as without a name server."""
+    """A host name whose lookup never ends, as without a name server."""
     over, lookup = threading.Event(), socket.getaddrinfo
 
     def wait(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -428,14 +430,14 @@ UNREACHABLE: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", UNREACHABLE)
 def test_an_unreachable_mirror_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "CONNECT_SECONDS", 0.3)
-    mirror, said = UNREACHABLE[kind]
+    mirror, part = UNREACHABLE[kind]
     with mirror() as url:
         assert f"{url}/{FIRST}: " in (message := failure(url))
-    assert said in message
+    assert part in message
 
 
 @pytest.mark.usefixtures("tiny")
-def test_unreachable_mirrors_are_given_up_within_five_seconds_in_all(
+def test_unreachable_mirrors_share_the_seconds_to_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert mnist.CONNECT_SECONDS < 5
@@ -443,7 +445,7 @@ def test_unreachable_mirrors_are_given_up_within_five_seconds_in_all(
         monkeypatch.setattr(mnist, "MIRRORS", (a, b, c, d))
         begin = time.monotonic()
         message = failure()
-        assert time.monotonic() - begin < 7
+        assert time.monotonic() - begin < mnist.CONNECT_SECONDS + SLACK
     assert all(url in message for url in (a, b, c, d))
 
 
@@ -463,9 +465,7 @@ print(mnist.fetch(url))
 """
 
 
-def test_two_processes_that_download_at_once_end_well(
-    tiny: Contents, sealed: Path, start: Start
-) -> None:
+def test_two_processes_may_download_at_once(tiny: Contents, sealed: Path, start: Start) -> None:
     both = threading.Barrier(2, timeout=20)
 
     def together(request: Request) -> None:
@@ -474,11 +474,10 @@ def test_two_processes_that_download_at_once_end_well(
 
     mirror = start(tiny, **{list(tiny)[-1]: together})
     argument = json.dumps([mirror.url, [astuple(file) for file in mnist.FILES]])
-    root = str(Path(mnist.__file__).parents[2])
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, argument],
-            env=os.environ | {"PYTHONPATH": root},
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -538,8 +537,8 @@ def test_the_cache_is_where_the_environment_says(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    monkeypatch.setenv("DPCNN_CACHE", "/own")
-    assert mnist.cache_directory() == Path("/own")
+    monkeypatch.setenv("DPCNN_CACHE", "/elsewhere")
+    assert mnist.cache_directory() == Path("/elsewhere")
     monkeypatch.delenv("DPCNN_CACHE")
     assert mnist.cache_directory() == Path("/xdg/dpcnn")
     monkeypatch.setenv("XDG_CACHE_HOME", "")

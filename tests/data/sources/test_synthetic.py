@@ -28,7 +28,7 @@ def flat(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 def nearest_mean(train: Sample, test: Sample) -> float:
     """Return the accuracy on `test` of choosing the class whose mean image in `train` is nearest.
 
-    It is the plainest classifier of all, and shares no code with what the project trains.
+    The simplest classifier there is, which shares no code with the networks of the project.
     """
     x, labels = flat(train[0]), train[1]
     means = np.stack([x[labels == c].mean(axis=0) for c in range(synthetic.CLASSES)])
@@ -96,13 +96,13 @@ def test_the_ink_of_every_image_is_in_one_piece(sample: Sample) -> None:
     assert {pieces(image > 64) for image in sample[0][:400]} == {1}
 
 
-def test_every_nought_has_a_hole(sample: Sample) -> None:
+def test_every_zero_has_a_hole(sample: Sample) -> None:
     images, labels = sample
     assert all(pieces(image <= 96) >= 2 for image in images[labels == 0])
 
 
 def pieces(mask: NDArray[np.bool_]) -> int:
-    """Return how many parts of the mask (H, W) hang together by their sides."""
+    """Return the number of connected parts of the mask (H, W), connected by sides."""
     left: set[tuple[Any, ...]] = set(
         zip(*(axis.tolist() for axis in np.nonzero(mask)), strict=True)
     )
@@ -132,4 +132,4 @@ def test_every_glyph_stays_in_its_box(label: int, texts: tuple[str, ...]) -> Non
         np.testing.assert_allclose(weights.sum(axis=1), 1)  # dots move with their points
         dots = weights @ points
         assert dots.min() > -1
-        assert dots.max() < synthetic.BOX + 1, f"way of writing {label}: {text}"
+        assert dots.max() < synthetic.BOX + 1, f"glyph of {label}: {text}"
