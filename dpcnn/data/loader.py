@@ -71,6 +71,7 @@ class Loader:
         An iterator may be abandoned at any point: others are independent of it. Raises ReadError
         where streamed images cannot be read.
         """
+        # The steps and the reading, which may be two windows ahead of them, go by one sharding.
         shards, ahead = tee(self._shards(first, rank, size))
         positions = chain.from_iterable(shard for _, shard in ahead)
         loaded = starmap(self._load, self._read(self.order(epoch), positions))
@@ -81,9 +82,9 @@ class Loader:
 
     def _shards(self, first: int, rank: int, size: int) -> Iterator[tuple[int, list[range]]]:
         """Yield each step's size and the positions, in the order, of the rank's micro-batches."""
-        epoch = range(len(self.images))
+        positions = range(len(self.images))
         for step in range(first, self.steps):
-            minibatch = sampler.minibatch(epoch, step, self.minibatch_size)
+            minibatch = sampler.minibatch(positions, step, self.minibatch_size)
             yield len(minibatch), sampler.shard(minibatch, self.microbatch_size, rank, size)
 
     def _read(self, order: Order, positions: Iterator[range]) -> Iterator[tuple[Indices, Array]]:

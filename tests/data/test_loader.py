@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -30,11 +30,29 @@ sweep = settings(
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-minibatch_sizes = st.integers(1, 100)
-microbatch_sizes = st.integers(1, 20)
-world_sizes = st.integers(1, 8)
-lengths = st.integers(1, COUNT)  # of the training set
-windows = st.tuples(st.integers(1, 12), st.integers(1, 5))  # images a chunk, chunks a window
+
+
+class Case(NamedTuple):
+    """How many images there are, the windows they are streamed in, and how they are sharded."""
+
+    length: int = COUNT
+    chunk: int = 7  # images
+    window: int = 3  # chunks
+    minibatch: int = 20
+    microbatch: int = 4
+    world: int = 1
+
+
+USUAL = Case()
+cases = st.builds(
+    Case,
+    length=st.integers(1, COUNT),
+    chunk=st.integers(1, 12),
+    window=st.integers(1, 5),
+    minibatch=st.integers(1, 100),
+    microbatch=st.integers(1, 20),
+    world=st.integers(1, 8),
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +72,15 @@ def images(request: pytest.FixtureRequest, in_memory: Images, streamed: Images) 
     return in_memory if request.param == "in memory" else streamed
 
 
-def loader(images: Images, length: int, window: tuple[int, int], *sizes: int, **more: Any) -> Any:
-    """Return a loader of the first images that streams in windows of this size."""
-
+def loader(images: Images, case: Case = USUAL, **shuffling: Any) -> Loader:
     class SmallWindows(Loader):
         def order(self, epoch: int) -> sampler.Order:
             order = super().order(epoch)
             if isinstance(order, StreamOrder):
-                return replace(order, chunk=window[0], window=window[1])
+                return replace(order, chunk=case.chunk, window=case.window)
             return order
 
-    return SmallWindows(images.first(length), *sizes, **more)
+    return SmallWindows(images.first(case.length), case.minibatch, case.microbatch, **shuffling)
 
 
 def contents(minibatches: Iterator[Minibatch]) -> list[Any]:
@@ -76,96 +92,86 @@ def contents(minibatches: Iterator[Minibatch]) -> list[Any]:
 
 
 @sweep
-@given(lengths, windows, minibatch_sizes, microbatch_sizes, st.sampled_from(sampler.SHUFFLES))
+@given(cases, st.sampled_from(sampler.SHUFFLES))
 def test_micro_batches_are_the_order_s_images_batch_innermost(
-    images: Images, length: int, window: Any, minibatch: int, microbatch: int, shuffle: str
+    images: Images, case: Case, shuffle: str
 ) -> None:
-    made = loader(images, length, window, minibatch, microbatch, seed=3, shuffle=shuffle)
+    made = loader(images, case, seed=3, shuffle=shuffle)
     order = made.order(2)
     position = 0
     for size, microbatches in made.minibatches(2):
-        assert size == min(minibatch, length - position)
+        assert size == min(case.minibatch, case.length - position)
         end = position + size
         for x, labels in microbatches:
-            indices = order[position : min(position + microbatch, end)]
+            indices = order[position : min(position + case.microbatch, end)]
             np.testing.assert_array_equal(x, images.load(indices), strict=True)
             np.testing.assert_array_equal(labels, images.labels[indices], strict=True)
             assert (x.shape, x.dtype) == ((*SHAPE, len(indices)), np.float32)
             assert x.flags.c_contiguous
             position += len(indices)
         assert position == end
-    assert position == length
+    assert position == case.length
 
 
 @sweep
-@given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes)
-def test_the_ranks_micro_batches_together_are_those_of_one_rank(
-    images: Images, length: int, window: Any, minibatch: int, microbatch: int, world: int
-) -> None:
-    made = loader(images, length, window, minibatch, microbatch)
-    ranks = [contents(made.minibatches(1, 0, rank, world)) for rank in range(world)]
-    steps = zip(*ranks, strict=True)
-    together = [(step[0][0], [micro for _, micros in step for micro in micros]) for step in steps]
-    assert together == contents(made.minibatches(1))
-    sizes = [size for rank in ranks for size, _ in rank]
-    assert sizes == [size for size, _ in ranks[0]] * world
-    assert len(together) == made.steps
+@given(cases)
+def test_the_ranks_micro_batches_together_are_those_of_one_rank(images: Images, case: Case) -> None:
+    made = loader(images, case)
+    ranks = [contents(made.minibatches(1, 0, rank, case.world)) for rank in range(case.world)]
+    alone = contents(made.minibatches(1))
+    assert len(alone) == made.steps
+    for (size, microbatches), *shards in zip(alone, *ranks, strict=True):
+        assert [shard_size for shard_size, _ in shards] == [size] * case.world
+        assert list(chain(*(shard for _, shard in shards))) == microbatches
 
 
 @sweep
-@given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes, st.data())
+@given(cases, st.data())
 def test_from_any_step_on_it_yields_the_rest_of_the_epoch(
-    images: Images,
-    length: int,
-    window: Any,
-    minibatch: int,
-    microbatch: int,
-    world: int,
-    data: st.DataObject,
+    images: Images, case: Case, data: st.DataObject
 ) -> None:
-    made = loader(images, length, window, minibatch, microbatch)
+    made = loader(images, case)
     first = data.draw(st.integers(0, made.steps))
-    rank = data.draw(st.integers(0, world - 1))
-    whole = contents(made.minibatches(1, 0, rank, world))
-    assert contents(made.minibatches(1, first, rank, world)) == whole[first:]
+    rank = data.draw(st.integers(0, case.world - 1))
+    whole = contents(made.minibatches(1, 0, rank, case.world))
+    assert contents(made.minibatches(1, first, rank, case.world)) == whole[first:]
 
 
 @sweep
-@given(lengths, windows, minibatch_sizes, microbatch_sizes, world_sizes, st.data())
+@given(cases, st.data())
 def test_an_abandoned_iterator_changes_nothing_for_the_next(
-    images: Images,
-    length: int,
-    window: Any,
-    minibatch: int,
-    microbatch: int,
-    world: int,
-    data: st.DataObject,
+    images: Images, case: Case, data: st.DataObject
 ) -> None:
     """As after a death, when the survivors shard the rest of the epoch anew."""
-    made = loader(images, length, window, minibatch, microbatch)
+    made, undisturbed = loader(images, case), loader(images, case)
     step = data.draw(st.integers(0, made.steps - 1))
-    abandoned = made.minibatches(1, 0, world - 1, world)
-    broken_off = next(islice(abandoned, step, None))
-    next(broken_off.microbatches, None)
-    rest = made.minibatches(1, step)
-    begun = contents(islice(rest, 1))
-    assert begun + contents(rest) == contents(made.minibatches(1))[step:]
-    del abandoned, broken_off
-    assert contents(made.minibatches(2)) == contents(
-        loader(images, length, window, minibatch, microbatch).minibatches(2)
-    )
+    abandoned = made.minibatches(1, 0, case.world - 1, case.world)
+    next(next(islice(abandoned, step, None)).microbatches, None)
+    assert contents(made.minibatches(1, step)) == contents(undisturbed.minibatches(1))[step:]
+    del abandoned
+    assert contents(made.minibatches(2)) == contents(undisturbed.minibatches(2))
+
+
+@sweep
+@given(cases)
+def test_iterators_can_be_used_in_turn(images: Images, case: Case) -> None:
+    made = loader(images, case)
+    whole = contents(made.minibatches(1))
+    one, other = made.minibatches(1), made.minibatches(1)
+    for minibatch in whole:
+        assert contents(islice(one, 1)) == contents(islice(other, 1)) == [minibatch]
 
 
 def test_micro_batches_that_are_not_asked_for_are_skipped(images: Images) -> None:
-    made = loader(images, COUNT, (7, 3), 20, 4)
-    taken = [next(microbatches)[1].tolist() for _, microbatches in made.minibatches(1)]
+    made = loader(images)
+    first_ones = [next(microbatches)[1].tolist() for _, microbatches in made.minibatches(1)]
     order = made.order(1)
-    assert taken == [order[first : first + 4].tolist() for first in range(0, COUNT, 20)]
+    assert first_ones == [order[start : start + 4].tolist() for start in range(0, COUNT, 20)]
 
 
 def test_after_an_error_no_minibatch_is_silently_smaller(in_memory: Images, tmp_path: Path) -> None:
     on_disk = Images(StoredArray.of(in_memory.images, tmp_path / "images"), in_memory.labels)
-    made = loader(on_disk, COUNT, (15, 1), 15, 5, shuffle="none")
+    made = loader(on_disk, Case(chunk=15, window=1, minibatch=15, microbatch=5), shuffle="none")
     os.truncate(tmp_path / "images", 25 * 30)
     minibatches = made.minibatches(1)
     assert len(contents(islice(minibatches, 1))[0][1]) == 3
