@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.arguments import pair, whole, word
+from dpcnn.nn.checks import check_choice, check_int, check_pair
 from dpcnn.nn.im2col import (
     fold_width,
     output_size,
@@ -123,11 +123,11 @@ class Convolution(Layer):
         scale: str = "inputs",
     ) -> None:
         super().__init__()
-        self.filters = whole("Convolution's filters", filters)
-        self.filter_size = pair("Convolution's filter_size", filter_size)
-        self.stride = whole("Convolution's stride", stride)
-        self.padding = whole("Convolution's padding", padding, low=0)
-        self.scale = word("Convolution's scale", scale, ("inputs", "filters"))
+        self.filters = check_int("Convolution's filters", filters)
+        self.filter_size = check_pair("Convolution's filter_size", filter_size)
+        self.stride = check_int("Convolution's stride", stride)
+        self.padding = check_int("Convolution's padding", padding, low=0)
+        self.scale = check_choice("Convolution's scale", scale, ("inputs", "filters"))
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (K, Ho, Wo) for (C, H, W); raises OptionError if the filter does not fit."""
@@ -267,7 +267,7 @@ class Dense(Layer):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.outputs = whole("Dense's outputs", outputs)
+        self.outputs = check_int("Dense's outputs", outputs)
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (outputs,) for (inputs,)."""

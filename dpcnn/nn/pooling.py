@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.arguments import pair
+from dpcnn.nn.checks import check_pair
 from dpcnn.nn.layers import Layer, Shape, image_maps
 
 Array = NDArray[Any]
@@ -33,8 +33,8 @@ class Pooling(Layer):
     def __init__(self, window: Size = 2, stride: Size | None = None) -> None:
         super().__init__()
         kind = type(self).__name__
-        self.window = pair(f"{kind}'s window", window)
-        self.stride = pair(f"{kind}'s stride", self.window if stride is None else stride)
+        self.window = check_pair(f"{kind}'s window", window)
+        self.stride = check_pair(f"{kind}'s stride", self.window if stride is None else stride)
         pairs = zip(self.stride, self.window, strict=True)
         self.overlapping = any(step < extent for step, extent in pairs)
         # Windows that share no value need no sums: writing takes half as long as adding.

@@ -1,0 +1,37 @@
+"""Checks of layers' arguments: a config may come from any file."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from dpcnn.errors import OptionError
+
+LARGEST = 65536
+
+
+def check_int(name: str, value: Any, low: int = 1) -> int:
+    """Return value as an int if it is an integer from `low` to LARGEST; else raise OptionError."""
+    integral = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not integral or not low <= operator.index(value) <= LARGEST:
+        raise OptionError(f"{name} is {value!r}, expected an integer from {low} to {LARGEST}")
+    return operator.index(value)
+
+
+def check_pair(name: str, value: Any) -> tuple[int, int]:
+    """Return (rows, columns), integers from 1; a single integer stands for both.
+
+    Raises OptionError for any other value.
+    """
+    numbers = value if isinstance(value, tuple | list) else (value, value)
+    if len(numbers) != 2:
+        raise OptionError(f"{name} is {value!r}, expected an integer or a pair of them")
+    rows, columns = numbers
+    return check_int(name, rows), check_int(name, columns)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return value if it is one of the choices; else raise OptionError."""
+    if not isinstance(value, str) or value not in choices:
+        raise OptionError(f"{name} is {value!r}, expected {' or '.join(choices)}")
+    return str(value)
