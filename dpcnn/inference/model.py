@@ -15,7 +15,7 @@ from dpcnn.data.dataset import Images, as_images
 from dpcnn.errors import CheckpointError
 from dpcnn.inference import evaluation
 from dpcnn.models.build import build, check_parameters, image_shape
-from dpcnn.nn.layers import Layer
+from dpcnn.nn import Layer
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.run import checkpoint as checkpoints

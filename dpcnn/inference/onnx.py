@@ -13,8 +13,7 @@ import numpy as np
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.inference.model import Model
 from dpcnn.models.build import image_shape, weights_sha256
-from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
-from dpcnn.nn.pooling import AveragePooling, MaxPooling
+from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, Layer, MaxPooling, ReLU
 from dpcnn.version import __version__
 
 OPSET, IR = 17, 8  # of ONNX: old enough for the runtimes of the last years

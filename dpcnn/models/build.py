@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dpcnn.errors import CheckpointError, DataError, OptionError
 from dpcnn.models.user import checked, users_code
 from dpcnn.models.zoo import tutorial
+from dpcnn.nn import Layer
 from dpcnn.nn.config import describe, described, own_kinds
-from dpcnn.nn.layers import Layer
 from dpcnn.nn.network import Network, bytes_needed, parameter_count, shapes
 from dpcnn.options import NETWORK, Options
 from dpcnn.run.checkpoint import Checkpoint

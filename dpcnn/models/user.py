@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dpcnn.errors import DpcnnError, OptionError
+from dpcnn.nn import Layer
 from dpcnn.nn.config import describe
-from dpcnn.nn.layers import Layer
 from dpcnn.options import NETWORK, Options
 from dpcnn.run import validation
 

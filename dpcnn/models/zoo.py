@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
 
 
 def tutorial(

@@ -1,6 +1,10 @@
 """The math, in NumPy alone: layers, to be put together to networks of one's own."""
 
-from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.nn.activations import ReLU
+from dpcnn.nn.convolution import Convolution
+from dpcnn.nn.dense import Dense
+from dpcnn.nn.flatten import Flatten
+from dpcnn.nn.layer import Layer
 from dpcnn.nn.pooling import AveragePooling, MaxPooling
 
 __all__ = ["AveragePooling", "Convolution", "Dense", "Flatten", "Layer", "MaxPooling", "ReLU"]

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.nn.activations import ReLU
+from dpcnn.nn.convolution import Convolution
+from dpcnn.nn.dense import Dense
+from dpcnn.nn.flatten import Flatten
+from dpcnn.nn.layer import Layer
 from dpcnn.nn.pooling import AveragePooling, MaxPooling
 
 Description = list[dict[str, Any]]

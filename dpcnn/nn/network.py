@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.layers import Layer, Shape
+from dpcnn.nn.layer import Layer, Shape
 
 Array = NDArray[Any]
 

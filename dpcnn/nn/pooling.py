@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
 from dpcnn.nn.checks import check_pair
-from dpcnn.nn.layers import Layer, Shape, image_maps
+from dpcnn.nn.layer import Layer, Shape, image_maps
 
 Array = NDArray[Any]
 Size = int | tuple[int, int]

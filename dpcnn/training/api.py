@@ -13,7 +13,7 @@ from dpcnn.cli.job import Job, call, run
 
 if TYPE_CHECKING:
     from dpcnn.inference.model import Model
-    from dpcnn.nn.layers import Layer
+    from dpcnn.nn import Layer
     from dpcnn.training.trainer import Trainer
 
 

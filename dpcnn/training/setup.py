@@ -19,8 +19,8 @@ from dpcnn.data.sources import find
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.models.build import build, check_memory, image_shape
 from dpcnn.models.user import import_layers, own_layers
+from dpcnn.nn import Layer
 from dpcnn.nn.config import describe as describe_layers
-from dpcnn.nn.layers import Layer
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator

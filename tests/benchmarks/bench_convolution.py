@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dpcnn.nn.im2col import row_windows
-from dpcnn.nn.layers import Array, Convolution, Shape, by_output_row
+from dpcnn.nn import Convolution
+from dpcnn.nn.convolution.im2col import row_windows
+from dpcnn.nn.convolution.layer import by_output_row
+from dpcnn.nn.layer import Array, Shape
 from dpcnn.nn.network import Network
 
 IMAGES = 16

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dpcnn.nn import layers
-from dpcnn.nn.layers import Array, Dense, Layer, ReLU
+from dpcnn.nn import Dense, Layer, ReLU, dense
+from dpcnn.nn.layer import Array
 from dpcnn.nn.network import Network
 
 SHAPE = (32, 24, 24, 16)
@@ -94,14 +94,14 @@ def test_maximum_alone(benchmark: BenchmarkFixture) -> None:
     measure(benchmark, lambda: (refreshed(rng, x),), lambda a: np.maximum(a, 0, out=a))
 
 
-@pytest.mark.parametrize("piece", [layers.PIECE, 10**12], ids=["pieces", "whole"])
+@pytest.mark.parametrize("piece", [dense.PIECE, 10**12], ids=["pieces", "whole"])
 @pytest.mark.benchmark(group="Dense forward and backward")
 def test_dense(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-    monkeypatch.setattr(layers, "PIECE", piece)
-    dense = Dense(10)
-    network = Network([ReLU(), dense], (32 * 24 * 24,))
+    monkeypatch.setattr(dense, "PIECE", piece)
+    layer = Dense(10)
+    network = Network([ReLU(), layer], (32 * 24 * 24,))
     network.initialize(seed=0)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((dense.inputs, 16), np.float32)
+    x = rng.standard_normal((layer.inputs, 16), np.float32)
     dy = rng.standard_normal((10, 16), np.float32)
-    benchmark(lambda: (dense.forward(x), dense.backward(dy)))
+    benchmark(lambda: (layer.forward(x), layer.backward(dy)))

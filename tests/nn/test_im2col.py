@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.im2col import (
+from dpcnn.nn.convolution.im2col import (
     col2im,
     fold_width,
     im2col,

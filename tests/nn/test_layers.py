@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from dpcnn.errors import OptionError
 from dpcnn.models.zoo import tutorial
-from dpcnn.nn.layers import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
 from tests import reference

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpcnn.models.zoo import tutorial
-from dpcnn.nn.layers import Convolution, Dense, Flatten, ReLU
+from dpcnn.nn import Convolution, Dense, Flatten, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network, bytes_needed
 from tests.gradients import check_gradient

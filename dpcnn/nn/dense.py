@@ -1,0 +1,86 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from dpcnn.errors import OptionError
+from dpcnn.nn.checks import check_int
+from dpcnn.nn.layer import Array, Layer, Shape
+
+# Dense layers multiply pieces of about so many products; OpenBLAS packs its operands beyond a
+# million. Pieces of fewer inputs than WORTH are not worth their calls.
+PIECE = 400_000
+WORTH = 64
+
+
+class Dense(Layer):
+    """Every input to every output: y = W^T @ x + b with W (inputs, outputs), b (outputs,).
+
+    The products are made in pieces of the inputs that OpenBLAS has fast kernels for; over all
+    inputs at once they take twice as long (tests/benchmarks/bench_layers.py).
+    """
+
+    W: Array
+    b: Array
+    dW: Array
+    db: Array
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = check_int("Dense's outputs", outputs)
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return (outputs,) for (inputs,)."""
+        if len(input_shape) != 1:
+            raise OptionError(f"Dense takes flat input, not {input_shape}: put Flatten first")
+        self.inputs = input_shape[0]
+        self.parameter_shapes = {"W": (self.inputs, self.outputs), "b": (self.outputs,)}
+        return (self.outputs,)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw W from N(0, 1)/sqrt(inputs/2), as the tutorial does; b is 0."""
+        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(self.inputs / 2)
+        self.b[...] = 0
+
+    def forward(self, x: Array) -> Array:
+        """Return y (outputs, N) for x (inputs, N)."""
+        self.x = self._pieces(x, x.shape[-1])
+        y = self.buffer("y", (self.outputs, x.shape[-1]))
+        y_pieces = self.buffer("y_pieces", (len(self.x), *y.shape))
+        W = self._pieces(self.W, x.shape[-1])
+        np.matmul(W.transpose(0, 2, 1), self.x, out=y_pieces)
+        y_pieces.sum(axis=0, out=y)
+        y += self.b[:, None]
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        """dW = x @ dy^T, db = sum of dy, dx = W @ dy; dy is (outputs, N)."""
+        images = dy.shape[-1]
+        np.matmul(self.x, np.ascontiguousarray(dy.T), out=self._pieces(self.dW, images))
+        dy.sum(axis=1, out=self.db)
+        if not self.needs_dx:
+            return None
+        dx = self.buffer("dx", (self.inputs, images))
+        np.matmul(self._pieces(self.W, images), dy, out=self._pieces(dx, images))
+        return dx
+
+    def work_values(self, images: int) -> int:
+        """Count dx."""
+        return self.inputs * images
+
+    def _pieces(self, matrix: Array, images: int) -> Array:
+        """View matrix (inputs, columns) as (pieces, inputs of a piece, columns)."""
+        piece = equal_piece(self.inputs, PIECE // (self.outputs * images))
+        return matrix.reshape(-1, piece, matrix.shape[1])
+
+    def __repr__(self) -> str:
+        return f"Dense({self.outputs})"
+
+
+@cache
+def equal_piece(total: int, most: int) -> int:
+    """Return the largest divisor of total that is WORTH to `most`; total where there is none."""
+    return next((n for n in range(min(most, total), WORTH - 1, -1) if total % n == 0), total)
