@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-class Geometry(NamedTuple):
+class Case(NamedTuple):
     """A micro-batch and the filter that runs over it."""
 
     shape: tuple[int, int, int, int]  # (C, H, W, N)
@@ -33,8 +33,8 @@ class Geometry(NamedTuple):
 
 
 @st.composite
-def geometries(draw: st.DrawFn, max_size: int = 9, max_images: int = 4) -> Geometry:
-    """Draw any geometry with a valid output size: also P >= F, S > F and F > H."""
+def cases(draw: st.DrawFn, max_size: int = 9, max_images: int = 4) -> Case:
+    """Draw any case with a valid output size: also P >= F, S > F and F > H."""
     stride, padding = draw(st.integers(1, 3)), draw(st.integers(0, 3))
     valid = [
         (size, filter_size)
@@ -44,7 +44,7 @@ def geometries(draw: st.DrawFn, max_size: int = 9, max_images: int = 4) -> Geome
     ]
     (height, fh), (width, fw) = draw(st.sampled_from(valid)), draw(st.sampled_from(valid))
     channels, images = draw(st.integers(1, 3)), draw(st.integers(1, max_images))
-    return Geometry((channels, height, width, images), (fh, fw), stride, padding)
+    return Case((channels, height, width, images), (fh, fw), stride, padding)
 
 
 def pad(x: Array, padding: int) -> Array:
@@ -60,39 +60,37 @@ def window_at(
     return slice(i * sh, i * sh + fh), slice(j * sw, j * sw + fw)
 
 
-def _fields(geometry: Geometry) -> Iterator[tuple[tuple[int, int, int], tuple[Any, ...]]]:
+def _fields(case: Case) -> Iterator[tuple[tuple[int, int, int], tuple[Any, ...]]]:
     """Yield (i, j, n) and the index of output pixel (i, j)'s receptive field in the padded x."""
-    (ho, wo), (fh, fw), stride = geometry.output, geometry.filter_size, geometry.stride
-    for i, j, n in np.ndindex(ho, wo, geometry.shape[3]):
+    (ho, wo), (fh, fw), stride = case.output, case.filter_size, case.stride
+    for i, j, n in np.ndindex(ho, wo, case.shape[3]):
         yield (i, j, n), (slice(None), *window_at(i, j, (fh, fw), (stride, stride)), n)
 
 
-def im2col(x: Array, geometry: Geometry) -> Array:
+def im2col(x: Array, case: Case) -> Array:
     """Return (C*F*F, Ho*Wo*N): one receptive field a column."""
-    padded = pad(x, geometry.padding)
-    return np.stack([padded[field].ravel() for _, field in _fields(geometry)], axis=1)
+    padded = pad(x, case.padding)
+    return np.stack([padded[field].ravel() for _, field in _fields(case)], axis=1)
 
 
-def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array:
+def convolution(x: Array, W: Array, b: Array, case: Case) -> Array:
     """Return z (K, Ho, Wo, N): each pixel the sum of its receptive field times the filter, + b."""
-    padded = pad(x, geometry.padding)
-    z = np.empty((len(W), *geometry.output, x.shape[3]), x.dtype)
-    for (i, j, n), field in _fields(geometry):
+    padded = pad(x, case.padding)
+    z = np.empty((len(W), *case.output, x.shape[3]), x.dtype)
+    for (i, j, n), field in _fields(case):
         for k in range(len(W)):
             z[k, i, j, n] = np.sum(padded[field] * W[k]) + b[k]
     return z
 
 
-def convolution_gradients(
-    x: Array, W: Array, dz: Array, geometry: Geometry
-) -> tuple[Array, Array, Array]:
+def convolution_gradients(x: Array, W: Array, dz: Array, case: Case) -> tuple[Array, Array, Array]:
     """Return dW, db, dx for dz (K, Ho, Wo, N): the chain rule, one output pixel at a time."""
-    padded = pad(x, geometry.padding)
+    padded = pad(x, case.padding)
     dW, db, dpadded = np.zeros_like(W), np.zeros(len(W), W.dtype), np.zeros_like(padded)
-    for (i, j, n), field in _fields(geometry):
+    for (i, j, n), field in _fields(case):
         for k in range(len(W)):
             dW[k] += dz[k, i, j, n] * padded[field]
             db[k] += dz[k, i, j, n]
             dpadded[field] += dz[k, i, j, n] * W[k]
-    (_, height, width, _), padding = x.shape, geometry.padding
+    (_, height, width, _), padding = x.shape, case.padding
     return dW, db, dpadded[:, padding : padding + height, padding : padding + width]

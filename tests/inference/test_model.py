@@ -124,6 +124,7 @@ SOUND = {
         "stride": 1,
         "padding": 0,
         "scale": "inputs",
+        "algorithm": "mec",
     },
     "Dense": {"outputs": 10},
     "MaxPooling": {"window": [2, 2], "stride": [2, 2]},

@@ -177,6 +177,6 @@ def test_the_users_layers_stay_as_they_are() -> None:
     first, second = build(Options(), own=layers), build(Options(), own=layers)
     first.initialize(0)
     second.parameters.fill(1)
-    assert first.layers[0].W.std() > 0
+    assert first.named_parameters()["convolution1"]["W"].std() > 0
     assert not hasattr(layers[0], "W")
     assert isinstance(layers[0], Convolution)

@@ -73,6 +73,7 @@ def test_pooling_equals_the_plain_loops(kind: type[Any], case: Any) -> None:
         np.testing.assert_allclose(y, plain(kind, x, None, window, stride), rtol=1e-12)
         dy = rng.standard_normal(y.shape)
         dx = layer.backward(dy.copy())
+        assert dx is not None
         np.testing.assert_allclose(dx, plain(kind, x, dy, window, stride), rtol=1e-12, atol=1e-15)
 
 

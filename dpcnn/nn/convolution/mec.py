@@ -1,0 +1,154 @@
+"""MEC, the memory-efficient convolution: small GEMMs on overlapping views of a lowered image.
+
+The columns of a whole image (im2col.py) repeat every pixel Fh*Fw times. They need not be built:
+once only the *width* is lowered (every pixel Fw times), the columns of output row h are the rows
+h*S .. h*S+Fh-1 of the result, which lie one behind the other in memory:
+
+    lowered     (H+2P, C, Fw, Wo, N)    lower copies Fw shifted slices
+    windows     (Ho, Fh*C*Fw, Wo*N)     row_windows is a view: window h begins at row h*S
+
+Each window is a plain 2-D operand of a GEMM and stays in the cache. Its rows are ordered
+(filter row, channel, filter column). The weight gradient multiplies by transposed windows, which
+are as cheap to view in a transposed copy:
+
+    transposed  (Wo*N, H+2P, C, Fw)     transpose copies
+    windows^T   (Ho, Wo*N, Fh*C*Fw)     transposed_windows is a view
+
+This skips most of the copying, and OpenBLAS has fast kernels for matrices of this size, as long as
+neither operand is transposed (tests/benchmarks/bench_convolution.py compares).
+
+Source: Cho and Brand, "MEC: Memory-efficient Convolution for Deep Neural Network", ICML 2017,
+which lowers (N, H, W, C); the gradients are computed here in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
+from dpcnn.nn.layer import Array, Shape
+
+
+def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
+    """Write z, each output row W_row @ window; keeps the lowered x."""
+    lowered = workspace("lowered", lowered_shape(geometry, x.shape[-1]))
+    lower(x, lowered, geometry)
+    np.matmul(_filter_rows(W), row_windows(lowered, geometry.rows), out=by_output_row(z))
+
+
+def weight_gradient(geometry: Geometry, dz: Array, dW: Array, workspace: Workspace) -> None:
+    """Write dW, the sum over output rows of dz @ window^T."""
+    lowered = workspace("lowered", lowered_shape(geometry, dz.shape[-1]))
+    rows, *row_shape, outputs, images = lowered.shape
+    transposed = workspace("transposed", (outputs * images, rows, *row_shape))
+    transpose(lowered, transposed)
+    windows = transposed_windows(transposed, geometry.rows)
+    dW_rows = workspace("dW_rows", _dW_rows_shape(geometry))
+    np.matmul(by_output_row(dz), windows, out=dW_rows)
+    filters, channels, fh, fw = dW.shape
+    dW[...] = dW_rows.sum(axis=0).reshape(filters, fh, channels, fw).transpose(0, 2, 1, 3)
+
+
+def input_gradient(
+    geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
+) -> None:
+    """Write dx: W_row^T @ dz of each output row, added to the row's window and folded back."""
+    rows = geometry.rows
+    shape = lowered_shape(geometry, dz.shape[-1])
+    dlowered = workspace("dlowered", shape)
+    dwindow = workspace("dwindow", (rows.filter_size, *shape[1:]))
+    W_row_T = np.ascontiguousarray(_filter_rows(W).T)
+    dlowered.fill(0)
+    for row, dz_row in enumerate(by_output_row(dz)):
+        np.matmul(W_row_T, dz_row, out=dwindow.reshape(len(W_row_T), -1))
+        dlowered[row * rows.stride : row * rows.stride + rows.filter_size] += dwindow
+    dx.fill(0)
+    fold(dlowered, dx, geometry)
+
+
+def workspace_size(geometry: Geometry, images: int) -> int:
+    """Count the lowered input, also transposed, and dW by output row."""
+    return 2 * math.prod(lowered_shape(geometry, images)) + math.prod(_dW_rows_shape(geometry))
+
+
+MEC = Algorithm(forward, weight_gradient, input_gradient, workspace_size)
+
+
+def lowered_shape(geometry: Geometry, images: int) -> Shape:
+    """Return (H+2P, C, Fw, Wo, N)."""
+    columns = geometry.columns
+    height, channels = geometry.rows.padded_size, geometry.channels
+    return height, channels, columns.filter_size, columns.output_size, images
+
+
+def lower(x: Array, lowered: Array, geometry: Geometry) -> None:
+    """Write x (C, H, W, N) into lowered (H+2P, C, Fw, Wo, N), once for each filter column.
+
+    Only what is inside the image is written: lowered must come in as zeros, the padding.
+    """
+    rows = _without_padding(lowered, geometry.rows)
+    for column in range(geometry.columns.filter_size):
+        outputs, inputs = geometry.columns.inside(column)
+        rows[:, :, column, outputs] = x[:, :, inputs].transpose(1, 0, 2, 3)
+
+
+def fold(lowered: Array, x: Array, geometry: Geometry) -> None:
+    """Add lowered (H+2P, C, Fw, Wo, N) into x (C, H, W, N): the adjoint of lower."""
+    rows = _without_padding(lowered, geometry.rows)
+    for column in range(geometry.columns.filter_size):
+        outputs, inputs = geometry.columns.inside(column)
+        x[:, :, inputs] += rows[:, :, column, outputs].transpose(1, 0, 2, 3)
+
+
+def row_windows(lowered: Array, rows: Axis) -> Array:
+    """View lowered (H+2P, C, Fw, Wo, N), contiguous, as (Ho, Fh*C*Fw, Wo*N): no copy.
+
+    Window h holds the columns of output row h. Windows overlap where S < Fh.
+    """
+    _, channels, fw, outputs, images = lowered.shape
+    row_stride, item = lowered.strides[0], lowered.itemsize
+    line = outputs * images
+    shape = (rows.output_size, rows.filter_size * channels * fw, line)
+    return as_strided(lowered, shape, (rows.stride * row_stride, line * item, item))
+
+
+def transpose(lowered: Array, transposed: Array) -> None:
+    """Write lowered (H+2P, C, Fw, Wo, N) into transposed (Wo*N, H+2P, C, Fw)."""
+    line = len(transposed)
+    np.copyto(transposed.reshape(line, -1), lowered.reshape(-1, line).T)
+
+
+def transposed_windows(transposed: Array, rows: Axis) -> Array:
+    """View transposed (Wo*N, H+2P, C, Fw), contiguous, as (Ho, Wo*N, Fh*C*Fw): no copy.
+
+    Window h is the transpose of row_windows' window h.
+    """
+    line, _, channels, fw = transposed.shape
+    line_stride, row_stride, _, item = transposed.strides
+    shape = (rows.output_size, line, rows.filter_size * channels * fw)
+    return as_strided(transposed, shape, (rows.stride * row_stride, line_stride, item))
+
+
+def by_output_row(maps: Array) -> Array:
+    """View maps (K, Ho, Wo, N), contiguous, as (Ho, K, Wo*N): one matrix for each output row."""
+    filters, ho, wo, images = maps.shape
+    return maps.reshape(filters, ho, wo * images).transpose(1, 0, 2)
+
+
+def _filter_rows(W: Array) -> Array:
+    """Return W as (K, Fh*C*Fw), in the order of the windows' rows (a view when C is 1)."""
+    return W.transpose(0, 2, 1, 3).reshape(len(W), -1)
+
+
+def _without_padding(lowered: Array, rows: Axis) -> Array:
+    """View the rows of lowered that are the image's, not padding."""
+    return lowered[rows.padding : rows.padding + rows.size]
+
+
+def _dW_rows_shape(geometry: Geometry) -> Shape:
+    """Return (Ho, K, Fh*C*Fw)."""
+    filters, *field = geometry.filter_shape
+    return geometry.rows.output_size, filters, math.prod(field)

@@ -1,0 +1,40 @@
+"""The dense layer: values, gradients, and the pieces its products are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpcnn.errors import OptionError
+from dpcnn.nn import Dense
+from dpcnn.nn.network import Network
+from tests.nn.layers import alone, check_layer, draw
+
+sweep = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+@sweep
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4))
+def test_dense_gradients(inputs: int, outputs: int, images: int) -> None:
+    check_layer(Dense(outputs), draw(inputs, images))
+
+
+@pytest.mark.parametrize(("inputs", "pieces"), [(192, 2), (960, 10), (509, 1), (64, 1), (7, 1)])
+def test_dense_in_pieces_equals_the_whole_products(inputs: int, pieces: int) -> None:
+    layer = Dense(100)
+    alone(layer, (inputs,))
+    x, dy = draw(inputs, 40), draw(100, 40, seed=2)
+    y = layer.forward(x)
+    assert len(layer.x) == pieces
+    np.testing.assert_allclose(y, layer.W.T @ x + layer.b[:, None], rtol=1e-11, atol=1e-11)
+    dx = layer.backward(dy)
+    assert dx is not None
+    np.testing.assert_allclose(dx, layer.W @ dy, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(layer.dW, x @ dy.T, rtol=1e-11, atol=1e-11)
+
+
+def test_dense_refuses_input_that_is_not_flat() -> None:
+    with pytest.raises(OptionError, match=r"not \(2, 3, 4\): put Flatten first"):
+        Network([Dense(5)], (2, 3, 4))
