@@ -17,7 +17,7 @@ from dpcnn.errors import CheckpointError, DataError, OptionError
 from dpcnn.models.user import checked, users_code
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn import Layer
-from dpcnn.nn.config import describe, described, own_kinds
+from dpcnn.nn.config import from_config, own_layers, to_config
 from dpcnn.nn.network import Network, bytes_needed, parameter_count, shapes
 from dpcnn.options import NETWORK, Options
 from dpcnn.run.checkpoint import Checkpoint
@@ -47,9 +47,9 @@ def choose_layers(
     if own is None:
         return _tutorial(options) if checkpoint is None else _described(checkpoint)
     layers = copy.deepcopy(checked(own))
-    if checkpoint is not None and describe(layers) != checkpoint.network:
+    if checkpoint is not None and to_config(layers) != checkpoint.network:
         raise CheckpointError(
-            f"the checkpoint is of the network {checkpoint.network}, found {describe(layers)}"
+            f"the checkpoint is of the network {checkpoint.network}, found {to_config(layers)}"
         ).on_all_ranks()
     return layers
 
@@ -62,14 +62,14 @@ def _tutorial(options: Options) -> list[Layer]:
 
 
 def _described(checkpoint: Checkpoint) -> list[Layer]:
-    own = own_kinds(checkpoint.network)
+    own = own_layers(checkpoint.network)
     if own:
         raise CheckpointError(
             f"the checkpoint's network has layers that are not dpcnn's ({', '.join(own)}),"
             " expected --model MODULE:FUNCTION, or network= from Python, to make them"
         ).on_all_ranks()
     try:
-        return described(checkpoint.network)
+        return from_config(checkpoint.network)
     except ValueError as error:
         raise CheckpointError(f"the checkpoint's network: {error}").on_all_ranks() from error
 
@@ -127,7 +127,7 @@ def check_fit(options: Options, layers: Sequence[Layer]) -> None:
 
 
 def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:
-    return describe(layers) == describe(_tutorial(options))
+    return to_config(layers) == to_config(_tutorial(options))
 
 
 def check_parameters(checkpoint: Checkpoint, network: Network) -> None:

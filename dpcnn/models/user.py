@@ -13,12 +13,11 @@ from typing import Any
 
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.nn import Layer
-from dpcnn.nn.config import describe
+from dpcnn.nn.config import check_config, to_config
 from dpcnn.options import NETWORK, Options
-from dpcnn.run import validation
 
 # Files on the way to an error that are not the user's.
-OURS = (f"{Path(__file__).parent}/", "<frozen", importlib.__file__)
+OURS = (f"{Path(__file__).parents[1]}/", "<frozen", importlib.__file__)
 EXPECTED = "MODULE:FUNCTION such as my_module:build"
 
 
@@ -101,7 +100,7 @@ def _unkept(layer: Layer) -> str:
     if not hasattr(layer, "parameter_shapes"):
         return f"a {kind} whose __init__ does not call super().__init__()"
     try:
-        validation.check_network(describe([layer]))
+        check_config(to_config([layer]))
     except AttributeError as error:
         return f"a {kind} that does not keep what it was made with, each under its name ({error})"
     except ValueError as error:

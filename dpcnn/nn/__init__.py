@@ -1,4 +1,4 @@
-"""The math, in NumPy alone: layers, to be put together to networks of one's own."""
+"""The math, in NumPy alone; these are the layers to make networks of."""
 
 from dpcnn.nn.activations import ReLU
 from dpcnn.nn.convolution import Convolution

@@ -10,9 +10,9 @@ from dpcnn.nn.layer import Array, Layer, Shape
 
 
 class ReLU(Layer):
-    """max(x, 0), in place on its input: x times a gate of ones and zeros.
+    """max(x, 0), in place: x times a mask of ones and zeros.
 
-    The gate serves forward and backward, has no branches and keeps NaN (a diverged network shows
+    The mask serves forward and backward, needs no branches and keeps NaN (a diverged network shows
     it); np.maximum takes longer than all of it (tests/benchmarks/bench_layers.py).
     """
 
@@ -24,15 +24,15 @@ class ReLU(Layer):
     def forward(self, x: Array) -> Array:
         """Return x with its negative values set to 0, in place."""
         positive = self.buffer("positive", x.shape, bool)
-        self.gate = self.buffer("gate", x.shape)
+        self.mask = self.buffer("mask", x.shape)
         np.greater(x, 0, out=positive)
-        np.copyto(self.gate, positive)
-        return np.multiply(x, self.gate, out=x)
+        np.copyto(self.mask, positive)
+        return np.multiply(x, self.mask, out=x)
 
     def backward(self, dy: Array) -> Array:
         """Return dy where x was positive and 0 elsewhere, in place."""
-        return np.multiply(dy, self.gate, out=dy)
+        return np.multiply(dy, self.mask, out=dy)
 
-    def work_values(self, images: int) -> int:
-        """Count the gate."""
+    def workspace_size(self, images: int) -> int:
+        """Count the mask."""
         return math.prod(self.shape) * images

@@ -1,4 +1,4 @@
-"""Layers as plain data, for checkpoints, and layers made from it."""
+"""Layers as plain data, as a checkpoint keeps them, and new layers made from it."""
 
 from __future__ import annotations
 
@@ -13,55 +13,80 @@ from dpcnn.nn.flatten import Flatten
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.pooling import AveragePooling, MaxPooling
 
-Description = list[dict[str, Any]]
+# For each layer the name of its class, as "layer", and the arguments that make it.
+Config = list[dict[str, Any]]
 
-KINDS: dict[str, Callable[..., Layer]] = {
-    kind.__name__: kind for kind in (AveragePooling, Convolution, Dense, Flatten, MaxPooling, ReLU)
+LAYERS: dict[str, Callable[..., Layer]] = {
+    layer.__name__: layer
+    for layer in (AveragePooling, Convolution, Dense, Flatten, MaxPooling, ReLU)
 }
-OWN = "own."  # before the class of a layer that is the user's own
-MOST = 1000  # layers in a description
+OWN = "own."  # stands before the class of a layer that is the user's own
+MOST = 1000  # layers in a config
+LARGEST = 2**63 - 1
+VALUE = "text, a float, an integer below 2**63, true, false or null, or a list of these"
 
 
-def describe(layers: Sequence[Layer]) -> Description:
-    """Return the layers as JSON has them: the class of each, and what it was made with."""
-    return [{"layer": _kind(layer)} | _plain(layer.settings()) for layer in layers]
+def to_config(layers: Sequence[Layer]) -> Config:
+    """Return the layers as plain data."""
+    return [{"layer": _class_name(layer)} | _plain(layer.config()) for layer in layers]
 
 
-def _kind(layer: Layer) -> str:
-    """Return the name of the layer's class, told apart from those here if it is another's."""
+def from_config(config: Config) -> list[Layer]:
+    """Return new layers from a config that has passed check_config.
+
+    Raises ValueError for a class that is not in LAYERS, or arguments that do not make it.
+    """
+    if not 1 <= len(config) <= MOST:
+        raise ValueError(f"found {len(config):,} layers, expected 1 to {MOST:,}")
+    return [_layer(**layer) for layer in config]
+
+
+def own_layers(config: Config) -> list[str]:
+    """Return the names of the classes in the config that are the user's own, sorted."""
+    names = {layer["layer"] for layer in config}
+    return sorted(name.removeprefix(OWN) for name in names if name.startswith(OWN))
+
+
+def check_config(config: Any) -> None:
+    """Raise ValueError unless this is a list of layers with arguments a checkpoint can hold."""
+    if not isinstance(config, list):
+        raise ValueError(f"found {type(config).__name__}, expected a list of layers")
+    for number, layer in enumerate(config, 1):
+        if not isinstance(layer, dict) or not isinstance(layer.get("layer"), str):
+            raise ValueError(
+                f"layer {number} is {layer!r:.200}, expected a class and its arguments"
+            )
+        for name, value in layer.items():
+            if not all(map(_is_plain, value if isinstance(value, list) else [value])):
+                raise ValueError(f"{name} is {value!r:.200}, expected {VALUE}")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, int):
+        return -LARGEST <= value <= LARGEST
+    return value is None or isinstance(value, str | float)
+
+
+def _class_name(layer: Layer) -> str:
+    """Return the name of the layer's class, marked if it is not one of LAYERS."""
     name = type(layer).__name__
-    return name if KINDS.get(name) is type(layer) else OWN + name
+    return name if LAYERS.get(name) is type(layer) else OWN + name
 
 
-def own_kinds(description: Description) -> list[str]:
-    """Return the classes, by name, of described layers that are the user's own."""
-    kinds = {each["layer"] for each in description}
-    return sorted(kind.removeprefix(OWN) for kind in kinds if kind.startswith(OWN))
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments as JSON gives them back: tuples are lists."""
     return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in arguments.items()
     }
 
 
-def described(description: Description) -> list[Layer]:
-    """Return new layers as a description says, from whoever it comes.
-
-    Raises ValueError for layers that are not among KINDS, or settings that are not theirs.
-    """
-    if not 1 <= len(description) <= MOST:
-        raise ValueError(f"found {len(description):,} layers, expected 1 to {MOST:,}")
-    return [_layer(**each) for each in description]
-
-
-def _layer(layer: Any = None, **settings: Any) -> Layer:
-    if not isinstance(layer, str) or layer not in KINDS:
-        raise ValueError(f"found layer {layer!r}, expected one of {', '.join(KINDS)}")
+def _layer(layer: str, **arguments: Any) -> Layer:
+    if layer not in LAYERS:
+        raise ValueError(f"found layer {layer!r}, expected one of {', '.join(LAYERS)}")
     try:
-        return KINDS[layer](**settings)
-    except (TypeError, OptionError) as error:
-        reason = f": {error}" if isinstance(error, OptionError) else ""
-        raise ValueError(
-            f"found {settings} for {layer}, expected what it is made with{reason}"
-        ) from error
+        return LAYERS[layer](**arguments)
+    except OptionError as error:
+        raise ValueError(f"found {arguments} for {layer}: {error}") from error
+    except TypeError as error:
+        raise ValueError(f"found {arguments} for {layer}, expected its arguments") from error

@@ -10,16 +10,14 @@ from dpcnn.errors import OptionError
 from dpcnn.nn.checks import check_int
 from dpcnn.nn.layer import Array, Layer, Shape
 
-# Dense layers multiply pieces of about so many products; OpenBLAS packs its operands beyond a
-# million. Pieces of fewer inputs than WORTH are not worth their calls.
-PIECE = 400_000
-WORTH = 64
+PRODUCTS = 400_000  # m*n*k of a piece's GEMM at most; beyond a million OpenBLAS packs its operands
+SMALLEST_PIECE = 64  # inputs; with fewer, the calls cost more than they save
 
 
 class Dense(Layer):
     """Every input to every output: y = W^T @ x + b with W (inputs, outputs), b (outputs,).
 
-    The products are made in pieces of the inputs that OpenBLAS has fast kernels for; over all
+    The products are computed in pieces of the inputs, for which OpenBLAS has fast kernels; over all
     inputs at once they take twice as long (tests/benchmarks/bench_layers.py).
     """
 
@@ -57,7 +55,7 @@ class Dense(Layer):
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        """dW = x @ dy^T, db = sum of dy, dx = W @ dy; dy is (outputs, N)."""
+        """Write dW = x @ dy^T and db = sum of dy, (outputs, N); return dx = W @ dy if needed."""
         images = dy.shape[-1]
         np.matmul(self.x, np.ascontiguousarray(dy.T), out=self._pieces(self.dW, images))
         dy.sum(axis=1, out=self.db)
@@ -67,13 +65,13 @@ class Dense(Layer):
         np.matmul(self._pieces(self.W, images), dy, out=self._pieces(dx, images))
         return dx
 
-    def work_values(self, images: int) -> int:
+    def workspace_size(self, images: int) -> int:
         """Count dx."""
         return self.inputs * images
 
     def _pieces(self, matrix: Array, images: int) -> Array:
         """View matrix (inputs, columns) as (pieces, inputs of a piece, columns)."""
-        piece = equal_piece(self.inputs, PIECE // (self.outputs * images))
+        piece = piece_size(self.inputs, PRODUCTS // (self.outputs * images))
         return matrix.reshape(-1, piece, matrix.shape[1])
 
     def __repr__(self) -> str:
@@ -81,6 +79,7 @@ class Dense(Layer):
 
 
 @cache
-def equal_piece(total: int, most: int) -> int:
-    """Return the largest divisor of total that is WORTH to `most`; total where there is none."""
-    return next((n for n in range(min(most, total), WORTH - 1, -1) if total % n == 0), total)
+def piece_size(inputs: int, most: int) -> int:
+    """Return the largest divisor of inputs from SMALLEST_PIECE to `most`; inputs if none is."""
+    sizes = range(min(most, inputs), SMALLEST_PIECE - 1, -1)
+    return next((size for size in sizes if inputs % size == 0), inputs)

@@ -1,4 +1,4 @@
-"""From maps to features: Flatten."""
+"""Flatten, from maps to features."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What all layers share: config, build, forward, backward, and buffers that are used again.
+"""The base class of all layers: config, build, forward, backward, and reused buffers.
 
 Activations are (C, H, W, N), or (features, N) after Flatten: the batch is innermost, so that
 copies are long runs and every GEMM is plain 2-D. Parameters `W`, `b` and their gradients `dW`,
 `db` are views into the network's flat vectors. Buffers are made once for each micro-batch size
-and used again: what forward and backward return is overwritten by the next call.
+and reused: the next call overwrites what forward and backward returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 class Layer:
     """One stage of a network. Subclasses define build, forward and backward.
 
-    `parameter_shapes` (name -> shape) is set by build; the network then binds views of its flat
+    `parameter_shapes` (name -> shape) is set by build; the network then sets views of its flat
     vectors as attributes: parameter `W` as `W`, its gradient as `dW`. `needs_dx` is False in the
     first layer, whose input gradient nobody reads.
     """
@@ -34,19 +34,22 @@ class Layer:
         self.dtype: DTypeLike = np.float32
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the layer was made with: each argument is kept under its own name.
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer; each is kept as an attribute of its name.
 
-        A checkpoint keeps it: numbers, texts, true, false, None, or lists of them.
+        A checkpoint stores them: numbers, text, true, false, None, or lists of these.
         """
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def build(self, input_shape: Shape) -> Shape:
-        """Learn the input's shape without its batch axis; return the output's."""
+        """Return the output's shape for the input's, both without the batch axis.
+
+        Sets what depends on the shape. Takes no memory for parameters or buffers.
+        """
         raise NotImplementedError
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw the parameters. Layers without parameters leave this as it is."""
+        """Draw the parameters. Layers without any leave this out."""
 
     def forward(self, x: Array) -> Array:
         """Return the output for the input x (..., N)."""
@@ -55,23 +58,23 @@ class Layer:
     def backward(self, dy: Array) -> Array | None:
         """Write the parameters' gradients; return the input's, or None if it is not needed.
 
-        May use dy, the gradient of the last forward's output, as its own work space.
+        dy is the gradient of the last forward's output; it may be overwritten.
         """
         raise NotImplementedError
 
     def buffer(
         self, name: str, shape: Shape, dtype: DTypeLike | None = None, fill: float = 0
     ) -> Array:
-        """Return this layer's buffer of that name and shape; filled with `fill` when it is made."""
+        """Return this layer's buffer of that name and shape; a new one is filled with `fill`."""
         key = (name, shape)
         if key not in self._buffers:
             self._buffers[key] = np.full(shape, fill, dtype or self.dtype)
         return self._buffers[key]
 
-    def work_values(self, images: int) -> int:
-        """Return about how many float32 the buffers for micro-batches of `images` will hold.
+    def workspace_size(self, images: int) -> int:
+        """Return about how many float32 values the buffers for `images` images will hold.
 
-        For a layer that is built; no buffer is made yet.
+        Known once the layer is built, before any buffer is made.
         """
         return 0
 
@@ -80,9 +83,9 @@ class Layer:
 
 
 def image_maps(layer: Layer, input_shape: Shape) -> tuple[int, int, int]:
-    """Return (C, H, W); raises OptionError for the shape of anything else."""
+    """Return the input shape if it is (C, H, W); else raise OptionError."""
     if len(input_shape) != 3:
-        kind = type(layer).__name__
-        raise OptionError(f"{kind} takes maps (C, H, W), not {input_shape}: put it before Flatten")
+        name = type(layer).__name__
+        raise OptionError(f"{name} takes maps (C, H, W), not {input_shape}: put it before Flatten")
     channels, height, width = input_shape
     return channels, height, width

@@ -1,4 +1,4 @@
-"""Softmax cross entropy: summed loss, gradient and correct count."""
+"""Softmax cross entropy: summed loss, gradient and number of correct predictions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from dpcnn.nn.layer import Array
 
 
 class Loss(NamedTuple):
@@ -28,13 +28,15 @@ def softmax(logits: Array) -> Array:
     return exponentials
 
 
-def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer[Any]], batch: int) -> Loss:
-    """Return the loss -log p[label] summed over N images, its gradient, and how many are right.
+def softmax_cross_entropy(
+    logits: Array, labels: NDArray[np.integer[Any]], minibatch_size: int
+) -> Loss:
+    """Return the loss -log p[label] summed over N images, its gradient, and how many are correct.
 
-    logits (classes, N), labels (N,). The gradient is (p - onehot)/batch, with the size of the
-    *global* minibatch: then sums over micro-batches and ranks are the mean's gradient. The loss
-    is a float64 sum, not divided. An image is right when its label has the largest logit (the
-    first of equals).
+    logits (classes, N), labels (N,). The gradient is (p - onehot)/minibatch_size, with the size of
+    the *global* minibatch: sums over micro-batches and ranks are then the gradient of the mean. The
+    loss is a float64 sum, not divided. A prediction is correct if its label has the largest logit,
+    the first of equal ones.
     """
     images = np.arange(labels.size)
     shifted = logits - logits.max(axis=0)
@@ -42,6 +44,6 @@ def softmax_cross_entropy(logits: Array, labels: NDArray[np.integer[Any]], batch
     normalizer = exponentials.sum(axis=0)
     losses = np.log(normalizer) - shifted[labels, images]
     correct = int(np.count_nonzero(logits.argmax(axis=0) == labels))
-    dlogits = exponentials / (normalizer * batch)
-    dlogits[labels, images] -= logits.dtype.type(1 / batch)
+    dlogits = exponentials / (normalizer * minibatch_size)
+    dlogits[labels, images] -= logits.dtype.type(1 / minibatch_size)
     return Loss(float(losses.sum(dtype=np.float64)), correct, dlogits)

@@ -130,7 +130,7 @@ def bytes_needed(layers: Sequence[Layer], input_shape: Shape, images: int) -> in
     sum in float64) and the layers' buffers.
     """
     values = math.prod(input_shape) * images + 4 * parameter_count(layers, input_shape)
-    return 4 * (values + sum(layer.work_values(images) for layer in layers))
+    return 4 * (values + sum(layer.workspace_size(images) for layer in layers))
 
 
 def names(layers: Sequence[Layer]) -> list[str]:

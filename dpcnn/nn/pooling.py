@@ -1,24 +1,22 @@
 """Pooling: the largest value, or the mean, of each window of an image's rows and columns.
 
-Axes as everywhere in `nn`: C channels, H rows, W columns, N images, the batch innermost; F window
-rows or columns, S strides. Position (i, j) of all windows is one strided view of the input, of the
-output's shape (C, Ho, Wo, N), so that the layers are a handful of operations on whole arrays.
+Axes as everywhere in `nn`: C channels, H rows, W columns, N images (innermost); F rows or columns
+of a window, S stride; Ho, Wo the output's rows and columns. Position (i, j) of all windows is one
+strided view of the input, of the output's shape (C, Ho, Wo, N), so that a layer is a handful of
+operations on whole arrays.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
 from dpcnn.nn.checks import check_pair
-from dpcnn.nn.layer import Layer, Shape, image_maps
+from dpcnn.nn.layer import Array, Layer, Shape, image_maps
 
-Array = NDArray[Any]
 Size = int | tuple[int, int]
 
 
@@ -26,15 +24,15 @@ class Pooling(Layer):
     """What both kinds share: where the windows are.
 
     window: rows and columns of a window, one integer for both. stride: the step between windows,
-    by default the window, so that none overlap. Rows and columns at the end that fill no window
-    are left out: the output has (H - F)/S + 1 rows, rounded down. There is no padding.
+    by default the window, so that none overlap. Rows and columns at the end that do not fill a
+    window are left out: the output has (H - F)/S + 1 rows, rounded down. There is no padding.
     """
 
     def __init__(self, window: Size = 2, stride: Size | None = None) -> None:
         super().__init__()
-        kind = type(self).__name__
-        self.window = check_pair(f"{kind}'s window", window)
-        self.stride = check_pair(f"{kind}'s stride", self.window if stride is None else stride)
+        name = type(self).__name__
+        self.window = check_pair(f"{name}'s window", window)
+        self.stride = check_pair(f"{name}'s stride", self.window if stride is None else stride)
         pairs = zip(self.stride, self.window, strict=True)
         self.overlapping = any(step < extent for step, extent in pairs)
         # Windows that share no value need no sums: writing takes half as long as adding.
@@ -49,12 +47,14 @@ class Pooling(Layer):
             (size - extent) // step + 1
             for size, extent, step in zip(sizes, self.window, self.stride, strict=True)
         ]
-        self.input_shape, self.output_shape = input_shape, (channels, *outputs)
+        self.input_shape = input_shape
+        self.output_shape = (channels, *outputs)
         return self.output_shape
 
     def views(self, x: Array) -> list[Array]:
         """View x (C, H, W, N) as (C, Ho, Wo, N) for each position in a window, row by row."""
-        (rows, columns), (down, across) = self.window, self.stride
+        rows, columns = self.window
+        down, across = self.stride
         _, ho, wo = self.output_shape
         return [
             x[:, i : i + (ho - 1) * down + 1 : down, j : j + (wo - 1) * across + 1 : across]
@@ -63,7 +63,7 @@ class Pooling(Layer):
         ]
 
     def dx_views(self, images: int) -> tuple[Array, list[Array]]:
-        """Return dx (C, H, W, N), 0 in what no window covers, and its views to `put` values in."""
+        """Return dx (C, H, W, N), 0 where no window is, and its views to `put` values into."""
         dx = self.buffer("dx", (*self.input_shape, images))
         if self.overlapping:
             dx.fill(0)
@@ -74,10 +74,10 @@ class Pooling(Layer):
 
 
 class MaxPooling(Pooling):
-    """The largest value of each window. Of equal ones the first counts, row by row.
+    """The largest value of each window; among equal ones, the first, row by row.
 
-    A chain of comparisons, y = max(y, view), each with a gate that says where the view has won;
-    backward walks it from its end, and what no view took is left for the first.
+    A chain of comparisons, y = max(y, view), each with a mask of where the view was larger.
+    Backward goes through the chain from its end; what no view takes is left for the first.
     """
 
     def forward(self, x: Array) -> Array:
@@ -85,13 +85,13 @@ class MaxPooling(Pooling):
         first, *others = self.views(x)
         y = self.buffer("y", first.shape)
         candidate = self.buffer("candidate", first.shape)
-        larger = self.buffer("larger", first.shape, bool)
-        self.gates = self.buffer("gates", (len(others), *first.shape))
+        comparison = self.buffer("comparison", first.shape, bool)
+        self.masks = self.buffer("masks", (len(others), *first.shape))
         np.copyto(y, first)
-        for view, gate in zip(others, self.gates, strict=True):
-            np.copyto(candidate, view)  # long runs: with them the rest takes less than it saves
-            np.greater(candidate, y, out=larger)
-            np.copyto(gate, larger)
+        for view, mask in zip(others, self.masks, strict=True):
+            np.copyto(candidate, view)  # contiguous: the rest saves more time than this takes
+            np.greater(candidate, y, out=comparison)
+            np.copyto(mask, comparison)
             np.maximum(candidate, y, out=y)
         return y
 
@@ -100,16 +100,16 @@ class MaxPooling(Pooling):
         if not self.needs_dx:
             return None
         dx, (first, *others) = self.dx_views(dy.shape[-1])
-        won = self.buffer("won", dy.shape)
-        for view, gate in zip(reversed(others), reversed(self.gates), strict=True):
-            np.multiply(dy, gate, out=won)
-            np.subtract(dy, won, out=dy)
-            self.put(view, won)
+        masked = self.buffer("masked", dy.shape)
+        for view, mask in zip(reversed(others), reversed(self.masks), strict=True):
+            np.multiply(dy, mask, out=masked)
+            np.subtract(dy, masked, out=dy)
+            self.put(view, masked)
         self.put(first, dy)
         return dx
 
-    def work_values(self, images: int) -> int:
-        """Count y, candidate, won, the gates and dx."""
+    def workspace_size(self, images: int) -> int:
+        """Count y, candidate, masked, the masks and dx."""
         outputs = math.prod(self.output_shape) * (math.prod(self.window) + 2)
         return (outputs + math.prod(self.input_shape)) * images
 
@@ -128,7 +128,7 @@ class AveragePooling(Pooling):
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        """Return dx (C, H, W, N): each dy (C, Ho, Wo, N), shared out evenly over its window."""
+        """Return dx (C, H, W, N): each dy (C, Ho, Wo, N), divided evenly among its window."""
         if not self.needs_dx:
             return None
         dx, views = self.dx_views(dy.shape[-1])
@@ -137,7 +137,7 @@ class AveragePooling(Pooling):
             self.put(view, dy)
         return dx
 
-    def work_values(self, images: int) -> int:
+    def workspace_size(self, images: int) -> int:
         """Count y and dx."""
         return (math.prod(self.output_shape) + math.prod(self.input_shape)) * images
 

@@ -20,7 +20,7 @@ from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.models.build import build, check_memory, image_shape
 from dpcnn.models.user import import_layers, own_layers
 from dpcnn.nn import Layer
-from dpcnn.nn.config import describe as describe_layers
+from dpcnn.nn.config import to_config
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
 from dpcnn.parallel.communicator import Communicator
@@ -100,7 +100,7 @@ def _own_layers(
     Raises OptionError, on all ranks, where some rank has no such layers, or others than rank 0.
     """
     own = comm.together(lambda: own_layers(options, given, layers))
-    networks = comm.allgather(own and describe_layers(own))
+    networks = comm.allgather(own and to_config(own))
     others = [rank for rank, network in enumerate(networks) if network != networks[0]]
     if others:
         raise OptionError(

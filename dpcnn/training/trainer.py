@@ -28,7 +28,7 @@ from dpcnn.models.build import (
     common_fingerprint,
     weights_sha256,
 )
-from dpcnn.nn.config import describe, own_kinds
+from dpcnn.nn.config import own_layers, to_config
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
@@ -114,7 +114,7 @@ class Trainer:
     def _resuming(self) -> str:
         """Return the command that goes on with the run."""
         words = ["--run_dir", str(self.directory.path), "--resume", "auto"]
-        if self.options.model and own_kinds(describe(self.network.layers)):
+        if self.options.model and own_layers(to_config(self.network.layers)):
             words += ["--model", self.options.model]
         return f"{command(self.comm.size)} {shlex.join(words)}"
 
@@ -289,7 +289,7 @@ class Trainer:
             options=self.options.as_dict(),
             metrics=self.metrics,
             dataset={"fingerprint": self.fingerprint, "source": self.dataset.source},
-            network=describe(self.network.layers),
+            network=to_config(self.network.layers),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -1,11 +1,11 @@
-"""ReLU by a gate of ones and zeros against np.maximum and np.copyto(where=); Dense in pieces
+"""ReLU by a mask of ones and zeros against np.maximum and np.copyto(where=); Dense in pieces
 against its whole products.
 
     OPENBLAS_NUM_THREADS=1 python -m pytest tests/benchmarks/bench_layers.py
 
 The tutorial's activations, 32x24x24 for 16 images. Signs are random and new in every round: a
 branch on data that was seen before is predicted, and would look faster than it is in training.
-On one core of an AMD EPYC np.maximum took 1.6 times the gate's time forward and 1.7 times backward,
+On one core of an AMD EPYC np.maximum took 1.6 times the mask's time forward and 1.7 times backward,
 np.copyto 19 and 38 times.
 """
 
@@ -94,10 +94,10 @@ def test_maximum_alone(benchmark: BenchmarkFixture) -> None:
     measure(benchmark, lambda: (refreshed(rng, x),), lambda a: np.maximum(a, 0, out=a))
 
 
-@pytest.mark.parametrize("piece", [dense.PIECE, 10**12], ids=["pieces", "whole"])
+@pytest.mark.parametrize("products", [dense.PRODUCTS, 10**12], ids=["pieces", "whole"])
 @pytest.mark.benchmark(group="Dense forward and backward")
-def test_dense(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-    monkeypatch.setattr(dense, "PIECE", piece)
+def test_dense(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, products: int) -> None:
+    monkeypatch.setattr(dense, "PRODUCTS", products)
     layer = Dense(10)
     network = Network([ReLU(), layer], (32 * 24 * 24,))
     network.initialize(seed=0)

@@ -22,7 +22,7 @@ import pytest
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import DataError
 from dpcnn.models.zoo import tutorial
-from dpcnn.nn.config import describe
+from dpcnn.nn.config import to_config
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import MAGIC
 from dpcnn.training.api import main
@@ -243,7 +243,7 @@ def change(name: str, **values: Any) -> Callable[[h5py.File], None]:
     return edit
 
 
-WIDE = describe(tutorial(65536, (7, 7), 1, 4096))
+WIDE = to_config(tutorial(65536, (7, 7), 1, 4096))
 LINE = {"epoch": 1, "step": 1, "test_accuracy": 0.5, "weights_sha256": "00"}
 
 IN_FORM = [

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpcnn import nn
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import CheckpointError, DataError, DpcnnError
 from dpcnn.inference.model import load, restore
-from dpcnn.models.zoo import tutorial
-from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, MaxPooling, ReLU
-from dpcnn.nn.config import describe, described
+from dpcnn.nn import Convolution, Dense, Flatten, MaxPooling, ReLU
+from dpcnn.nn.config import to_config
 from tests.launching import run
 
 
@@ -85,85 +83,6 @@ def test_another_network_is_refused(trained):
         load(trained, [*own[:-1], Dense(11)])
 
 
-def test_a_description_gives_the_layers_it_was_made_from():
-    layers = [
-        *(*tutorial(5, (3, 4), 2, 1, 7), Convolution(3, 5)),
-        *(MaxPooling(2), AveragePooling((1, 3), 2), MaxPooling((2, 2), (1, 3))),
-    ]
-    again = described(json.loads(json.dumps(describe(layers))))
-    assert list(map(repr, again)) == list(map(repr, layers))
-    assert describe(again) == describe(layers)
-
-
-def test_a_layer_of_the_user_is_never_taken_for_one_of_ours():
-    class Dense(nn.Dense):
-        pass
-
-    description = describe([Dense(10)])
-    assert description == [{"layer": "own.Dense", "outputs": 10}]
-    with pytest.raises(ValueError, match=r"found layer 'own\.Dense'"):
-        described(description)
-
-
-HOSTILE = {
-    "Layer": [{}],
-    "Pooling": [{"window": 2}],
-    "os.system": [{"command": 1}],
-    "own.Layer": [{}],
-    "": [{}],
-    "Dense": [{}, {"outputs": 10, "more": 1}, {"outputs": 10, "self": 1}, {"inputs": 3}],
-    "Flatten": [{"axis": 1}],
-    "ReLU": [{"self": None}],
-}
-WRONG = [-1, 0, 65537, 2**63 - 1, True, False, None, "3", "", 1.0, 1e300, float("nan"), [], [3]]
-WRONG += [[1, 0], [0, 1], [1, 2, 3], [1, 1 << 40], [1, "1"], [True, 1], [1.0, 2], [None, None]]
-SOUND = {
-    "Convolution": {
-        "filters": 3,
-        "filter_size": [2, 2],
-        "stride": 1,
-        "padding": 0,
-        "scale": "inputs",
-        "algorithm": "mec",
-    },
-    "Dense": {"outputs": 10},
-    "MaxPooling": {"window": [2, 2], "stride": [2, 2]},
-    "AveragePooling": {"window": [2, 2], "stride": [2, 2]},
-}
-
-
-def sound_too(layer: str, name: str, value: object) -> bool:
-    """Tell whether the value is right all the same: no padding, a stride that is the window."""
-    if name == "padding":
-        return value == 0 and type(value) is int
-    return layer.endswith("Pooling") and name == "stride" and value is None
-
-
-@pytest.mark.parametrize("layer", HOSTILE)
-def test_a_description_of_anything_else_is_refused(layer):
-    for settings in HOSTILE[layer]:
-        with pytest.raises(ValueError, match="found"):
-            described([{"layer": layer} | settings])
-
-
-@pytest.mark.parametrize(
-    ("layer", "name"), [(layer, name) for layer, values in SOUND.items() for name in values]
-)
-def test_a_wrong_setting_is_refused_by_name(layer, name):
-    described([{"layer": layer} | SOUND[layer]])
-    for value in WRONG:
-        if sound_too(layer, name, value):
-            continue
-        with pytest.raises(ValueError, match=f"{layer}'s {name} is "):
-            described([{"layer": layer} | SOUND[layer] | {name: value}])
-
-
-@pytest.mark.parametrize("count", [0, 1001])
-def test_a_description_of_no_or_too_many_layers_is_refused(count):
-    with pytest.raises(ValueError, match="expected 1 to 1,000"):
-        described([{"layer": "ReLU"}] * count)
-
-
 # Sound layers in an order, or of sizes, that no network has.
 MISFITS = [
     ([Flatten(), Convolution(1, 1)], "convolution1, .* takes maps"),
@@ -182,5 +101,5 @@ MISFITS = [
 def test_a_checkpoint_whose_layers_do_not_fit_is_refused_in_one_line(trained, layers, words):
     sound = load(trained).checkpoint
     with pytest.raises(DpcnnError, match=words) as refusal:
-        restore(replace(sound, network=describe(layers)))
+        restore(replace(sound, network=to_config(layers)))
     assert len(str(refusal.value).splitlines()) == 1

@@ -13,7 +13,7 @@ from dpcnn.errors import OptionError
 from dpcnn.models.build import build
 from dpcnn.models.user import checked, import_layers
 from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
-from dpcnn.nn.config import describe
+from dpcnn.nn.config import to_config
 from dpcnn.options import Options
 from tests.networks import Swish, two_convolutions
 
@@ -44,20 +44,20 @@ def line_of(refused: pytest.ExceptionInfo[OptionError]) -> str:
 def test_a_module_of_the_current_directory_is_found_with_what_it_imports(module: Any) -> None:
     sizes = module("SIZES = [7, 10]")
     name = module(f"from {sizes} import SIZES\ndef build(): return [Dense(n) for n in SIZES]")
-    assert describe(import_layers(f"{name}:build")) == describe([Dense(7), Dense(10)])
+    assert to_config(import_layers(f"{name}:build")) == to_config([Dense(7), Dense(10)])
 
 
 def test_a_file_of_the_current_directory_replaces_no_module(module: Any, tmp_path: Path) -> None:
     (tmp_path / "statistics.py").write_text("raise ValueError('imported')")
     name = module("import statistics\ndef build(): return [Dense(int(statistics.mean([10])))]")
     sys.modules.pop("statistics", None)
-    assert describe(import_layers(f"{name}:build")) == describe([Dense(10)])
+    assert to_config(import_layers(f"{name}:build")) == to_config([Dense(10)])
 
 
 def test_a_module_in_a_package_is_found(module: Any, tmp_path: Path) -> None:
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package/net.py").write_text("from dpcnn.nn import *\nbuild = lambda: [ReLU()]")
-    assert describe(import_layers("my_package.net:build")) == describe([ReLU()])
+    assert to_config(import_layers("my_package.net:build")) == to_config([ReLU()])
 
 
 # The module, and what the line says: {} is the module's name.
@@ -135,8 +135,8 @@ LISTS: list[tuple[Any, str]] = [
     ([relu, Flatten(), relu], "layer 3 is the same object as layer 1, expected another"),
     ([Unkept()], "layer 1 is a Unkept that does not keep what it was made with"),
     ([Unmade()], "layer 1 is a Unmade whose __init__ does not call super().__init__()"),
-    ([Function()], "slope of a layer of network is <built-in function abs>, expected a text"),
-    ([Swish([[1.0]])], "slope of a layer of network is [[1.0]]"),  # type: ignore[arg-type]
+    ([Function()], "slope is <built-in function abs>, expected text"),
+    ([Swish([[1.0]])], "slope is [[1.0]]"),  # type: ignore[arg-type]
 ]
 
 
@@ -155,7 +155,7 @@ def test_an_error_in_a_users_layer_names_file_and_line() -> None:
     with pytest.raises(OptionError) as refused:
         build(Options(), own=[Broken(), Flatten(), Dense(10)])
     assert line_of(refused).startswith("the network: ValueError: no such shape (")
-    assert "tests/test_custom.py, line " in line_of(refused)
+    assert "tests/models/test_user.py, line " in line_of(refused)
 
 
 def test_a_network_too_large_is_refused_without_the_tutorials_options() -> None:

@@ -58,7 +58,7 @@ def peak_of_a_step(layers: list[Layer]) -> int:
     images, labels = draw(1, 28, 28, 16, dtype=np.float32), np.arange(16) % 10
 
     def step() -> None:
-        loss = softmax_cross_entropy(network.forward(images), labels, batch=64)
+        loss = softmax_cross_entropy(network.forward(images), labels, minibatch_size=64)
         network.backward(loss.dlogits)
 
     step()

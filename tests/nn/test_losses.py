@@ -30,7 +30,7 @@ def test_the_loss_is_the_sum_of_minus_log_p(classes: int, images: int, seed: int
     expected = 0.0
     for column, label in zip(logits.T.tolist(), labels, strict=True):
         expected += math.log(sum(math.exp(logit) for logit in column)) - column[label]
-    loss = softmax_cross_entropy(logits, labels, batch=64).loss
+    loss = softmax_cross_entropy(logits, labels, minibatch_size=64).loss
     assert loss == pytest.approx(expected, rel=1e-6, abs=1e-5)
 
 
@@ -40,15 +40,17 @@ def test_the_gradient_is_that_of_the_loss_divided_by_the_batch(
     classes: int, images: int, seed: int
 ) -> None:
     logits, labels = draw(classes, images, seed)
-    dlogits = softmax_cross_entropy(logits, labels, batch=64).dlogits
-    check_gradient(lambda x: softmax_cross_entropy(x, labels, batch=64).loss / 64, logits, dlogits)
+    dlogits = softmax_cross_entropy(logits, labels, minibatch_size=64).dlogits
+    check_gradient(
+        lambda x: softmax_cross_entropy(x, labels, minibatch_size=64).loss / 64, logits, dlogits
+    )
 
 
 def test_micro_batches_add_up_to_their_minibatch() -> None:
     logits, labels = draw(10, 12)
-    whole = softmax_cross_entropy(logits, labels, batch=12)
+    whole = softmax_cross_entropy(logits, labels, minibatch_size=12)
     parts = [
-        softmax_cross_entropy(logits[:, run], labels[run], batch=12)
+        softmax_cross_entropy(logits[:, run], labels[run], minibatch_size=12)
         for run in (slice(0, 5), slice(5, 6), slice(6, 12))
     ]
     assert sum(part.loss for part in parts) == pytest.approx(whole.loss, rel=1e-14)
@@ -60,7 +62,7 @@ def test_micro_batches_add_up_to_their_minibatch() -> None:
 def test_large_logits_do_not_overflow() -> None:
     logits = np.array([[1e4, -1e4, 3e38], [-1e4, 1e4, 0]], np.float32)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        loss = softmax_cross_entropy(logits, np.array([0, 0, 0]), batch=1)
+        loss = softmax_cross_entropy(logits, np.array([0, 0, 0]), minibatch_size=1)
         p = softmax(logits)
     assert loss.loss == pytest.approx(2e4)
     np.testing.assert_array_equal(loss.dlogits, [[0, -1, 0], [0, 1, 0]])
@@ -69,11 +71,11 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_of_equal_logits_the_first_counts() -> None:
     logits = np.array([[2, 2, 0], [2, 2, 5], [1, 1, 5]], np.float32)
-    assert softmax_cross_entropy(logits, np.array([0, 1, 1]), batch=3).correct == 2
+    assert softmax_cross_entropy(logits, np.array([0, 1, 1]), minibatch_size=3).correct == 2
 
 
 def test_nan_logits_give_a_nan_loss_and_gradient() -> None:
-    loss = softmax_cross_entropy(np.array([[np.nan], [1]]), np.array([1]), batch=1)
+    loss = softmax_cross_entropy(np.array([[np.nan], [1]]), np.array([1]), minibatch_size=1)
     assert math.isnan(loss.loss)
     assert np.isnan(loss.dlogits).any()
 
@@ -81,5 +83,5 @@ def test_nan_logits_give_a_nan_loss_and_gradient() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_gradient_keeps_the_dtype_of_the_logits(dtype: type[np.floating]) -> None:
     logits, labels = draw(4, 3)
-    loss = softmax_cross_entropy(logits.astype(dtype), labels.astype(np.uint8), batch=64)
+    loss = softmax_cross_entropy(logits.astype(dtype), labels.astype(np.uint8), minibatch_size=64)
     assert loss.dlogits.dtype == dtype

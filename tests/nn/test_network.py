@@ -117,10 +117,10 @@ def test_the_gradient_through_two_convolutions() -> None:
 
     def loss(parameters: Array) -> float:
         network.parameters[...] = parameters
-        return softmax_cross_entropy(network.forward(x), labels, batch=3).loss / 3
+        return softmax_cross_entropy(network.forward(x), labels, minibatch_size=3).loss / 3
 
     parameters = network.parameters.copy()
-    network.backward(softmax_cross_entropy(network.forward(x), labels, batch=3).dlogits)
+    network.backward(softmax_cross_entropy(network.forward(x), labels, minibatch_size=3).dlogits)
     check_gradient(loss, parameters, network.gradient.copy())
 
 

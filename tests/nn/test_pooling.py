@@ -130,8 +130,8 @@ def test_nan_goes_through(kind: type[Any]) -> None:
 
 @kinds
 def test_the_stride_is_the_window_if_it_is_not_said(kind: type[Any]) -> None:
-    assert kind(3).settings() == {"window": (3, 3), "stride": (3, 3)}
-    assert kind((2, 3), 1).settings() == {"window": (2, 3), "stride": (1, 1)}
+    assert kind(3).config() == {"window": (3, 3), "stride": (3, 3)}
+    assert kind((2, 3), 1).config() == {"window": (2, 3), "stride": (1, 1)}
     assert repr(kind((2, 3), 1)) == f"{kind.__name__}(2x3, stride 1x1)"
 
 

@@ -86,7 +86,7 @@ class Convolution(Layer):
         self.compute.input_gradient(self.geometry, self.W, dz, dx, self.buffer)
         return dx
 
-    def work_values(self, images: int) -> int:
+    def workspace_size(self, images: int) -> int:
         """Count z and the algorithm's workspace."""
         outputs = math.prod(self.geometry.output_shape) * images
         return outputs + self.compute.workspace_size(self.geometry, images)

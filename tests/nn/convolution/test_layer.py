@@ -128,7 +128,7 @@ def test_a_convolution_equals_pytorchs(
 def test_the_algorithm_is_part_of_the_config(algorithm: str) -> None:
     layer = Convolution(2, 3, algorithm=algorithm)
     layer.build((1, 5, 5))
-    assert layer.settings()["algorithm"] == algorithm
+    assert layer.config()["algorithm"] == algorithm
 
 
 def test_the_default_is_the_fast_algorithm() -> None:
