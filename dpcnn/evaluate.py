@@ -76,7 +76,6 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
     from dpcnn.inference.evaluation import evaluate
     from dpcnn.inference.model import read, restore
-    from dpcnn.models.build import weights_sha256
     from dpcnn.models.user import import_layers
     from dpcnn.training.console import console
     from dpcnn.training.setup import open_dataset
@@ -98,7 +97,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
         facts = {
             "path": str(arguments.path),
             "step": checkpoint.position["step"],
-            "weights_sha256": weights_sha256(model.network),
+            "weights_sha256": model.network.weights_sha256(),
             "dataset": dataset.source,
             "fingerprint": as_trained.fingerprint(),
             "trained_on": checkpoint.dataset,
@@ -108,7 +107,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
             "accuracy": found.accuracy,
         }
         print_out = _print_json if arguments.json else _print_tables
-        print_out(facts, images.labels, found.predicted, model.network.shapes[-1][0])
+        print_out(facts, images.labels, found.predicted, model.network.plan.shapes[-1][0])
     return 0
 
 

@@ -124,7 +124,9 @@ def test_a_layer_of_the_user_goes_on_when_it_is_given_again(quick: dict[str, Any
     dpcnn.train(with_swish(), run_dir="b", max_steps=3, **quick)
     with pytest.raises(CheckpointError, match="network= from Python"):
         dpcnn.train(run_dir="b", resume="auto", max_steps=None, **quick)
-    with pytest.raises(CheckpointError, match="the checkpoint is of the network"):
+    with pytest.raises(
+        CheckpointError, match=r"layer 1 of the network: found .* as in the checkpoint"
+    ):
         dpcnn.train(two_convolutions(), run_dir="b", resume="auto", **quick)
     resumed = dpcnn.train(with_swish(), run_dir="b", resume="auto", max_steps=None, **quick)
     assert resumed.weights_sha256 == straight.weights_sha256
@@ -153,8 +155,11 @@ def test_options_may_be_paths_words_and_numpy_numbers(quick: dict[str, Any]) -> 
         ({"batch_size": 3, "minibatch_size": 3}, "minibatch_size a second time"),
         ({"network": [Flatten(), Dense(9)]}, "the network's output is (9,), expected (10,)"),
         ({"network": "lenet"}, "the network is 'lenet', expected a list of layers"),
-        ({"network": [Flatten(), Dense(10)], "stride": 1}, "--stride beside layers of your own"),
-        ({"network": [Flatten(), Dense(10)], "model": "a:b"}, "--model beside layers of your own"),
+        ({"network": [Flatten(), Dense(10)], "stride": 1}, "--stride beside a network of your own"),
+        (
+            {"network": [Flatten(), Dense(10)], "model": "a:b"},
+            "--model beside a network of your own",
+        ),
         ({"model": "gone:build"}, "no module gone in"),
         ({"dataroot": "gone.hdf5"}, "gone.hdf5: no such file"),
         ({"run_dir": "/proc/run"}, "--run_dir /proc/run"),

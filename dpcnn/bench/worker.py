@@ -69,12 +69,13 @@ def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact")
 
 def make_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
     """Return a trainer of the tutorial's network that prints and keeps nothing; collective."""
-    from dpcnn.models.build import build
+    from dpcnn.models.build import plan_network
+    from dpcnn.nn.network import Network
     from dpcnn.run.directory import RunDirectory
     from dpcnn.training.console import Console
     from dpcnn.training.trainer import Trainer
 
-    network = build(options)
+    network = Network(plan_network(options))
     network.initialize(options.seed)
     return Trainer(options, network, dataset, comm, Console(), RunDirectory(Path("unused")))
 
@@ -117,7 +118,7 @@ def flop_per_image(network: Any) -> int:
     as often for dW, and for dx, which the first layer does not compute.
     """
     total = 0
-    for layer, shape in zip(network.layers, network.shapes[1:], strict=True):
+    for layer, shape in zip(network.layers, network.plan.shapes[1:], strict=True):
         if "W" in layer.parameter_shapes:
             positions = 1
             for extent in shape[1:]:

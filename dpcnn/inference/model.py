@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from dpcnn.data.dataset import Images, as_images
 from dpcnn.errors import CheckpointError
 from dpcnn.inference import evaluation
-from dpcnn.models.build import build, check_parameters, image_shape
+from dpcnn.models.build import check_memory, check_parameters, image_shape, plan_network
 from dpcnn.nn import Layer
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, restored
@@ -83,7 +83,9 @@ def read(path: Path) -> Checkpoint:
 def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> Model:
     """Return the model of a checkpoint; network as for `load`. Raises CheckpointError."""
     options = restored(Options(), frozenset(), checkpoint.options)
-    built = build(options, checkpoint, own=network)
-    check_parameters(checkpoint, built)
-    built.adopt(checkpoint.model)
-    return Model(built, options, checkpoint)
+    plan = plan_network(options, checkpoint.network, network)
+    check_parameters(checkpoint.model, checkpoint.optimizer, plan)
+    check_memory(options, plan, images=1, ranks=1)
+    trained = Network(plan)
+    trained.restore(checkpoint.model)
+    return Model(trained, options, checkpoint)

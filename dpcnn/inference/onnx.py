@@ -12,7 +12,7 @@ import numpy as np
 
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.inference.model import Model
-from dpcnn.models.build import image_shape, weights_sha256
+from dpcnn.models.build import image_shape
 from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, Layer, MaxPooling, ReLU
 from dpcnn.version import __version__
 
@@ -50,7 +50,7 @@ def metadata(model: Model) -> dict[str, str]:
         "dataset": Path(checkpoint.dataset["source"]).name,
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],
         "step": str(checkpoint.position["step"]),
-        "weights_sha256": weights_sha256(model.network),
+        "weights_sha256": model.network.weights_sha256(),
     }
     last = checkpoint.metrics[-1] if checkpoint.metrics else {"step": None}
     evaluated = last["step"] == checkpoint.position["step"]  # not in the middle of an epoch
@@ -98,10 +98,10 @@ def onnx(model: Model) -> bytes:
         x = "logits" if layer is network.layers[-1] else name
         nodes.append(helper.make_node(operator, inputs, [x], name=name, **attributes))
     nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax", axis=1))
-    ends = {"images": network.shapes[0], "logits": network.shapes[-1]}
+    ends = {"images": network.plan.shapes[0], "logits": network.plan.shapes[-1]}
     values = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
-        for name, shape in (ends | {"probabilities": network.shapes[-1]}).items()
+        for name, shape in (ends | {"probabilities": network.plan.shapes[-1]}).items()
     }
     outputs = [values["logits"], values["probabilities"]]
     graph = helper.make_graph(nodes, "dpcnn", [values["images"]], outputs, weights)

@@ -1,1 +1,1 @@
-"""Networks: known ones, the user's own, and what they have to fit."""
+"""Networks: known ones, the user's own, and the plan of a run's network."""

@@ -1,4 +1,4 @@
-"""The user's own network: found by --model, and checked before anything is done with it."""
+"""The user's own network: imported by --model, and checked before anything is done with it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,29 @@ OURS = (f"{Path(__file__).parents[1]}/", "<frozen", importlib.__file__)
 EXPECTED = "MODULE:FUNCTION such as my_module:build"
 
 
-def import_layers(model: str) -> list[Layer]:
-    """Return the layers that MODULE:FUNCTION makes: imports the module and calls the function.
+def own_layers(
+    options: Options, named: frozenset[str], network: Sequence[Layer] | None
+) -> list[Layer] | None:
+    """Return the user's own layers, from `network` or --model; None if there are neither.
 
-    It is looked for where Python looks, and in the current directory. Raises OptionError that
-    says what is wrong, and where in the user's files.
+    named: the options that the user named; a model that only a checkpoint names is never imported.
+    Raises OptionError for anything but layers, and for options of another network beside them.
+    """
+    model = options.model if "model" in named else None
+    if network is None and model is None:
+        return None
+    others = sorted(named & {*NETWORK, *(["model"] if network is not None else [])})
+    if others:
+        names = ", ".join(f"--{name}" for name in others)
+        raise OptionError(f"found {names} beside a network of your own, expected one or the other")
+    return check_layers(network) if model is None else import_layers(model)
+
+
+def import_layers(model: str) -> list[Layer]:
+    """Import the module of MODULE:FUNCTION, call the function, and return the layers it makes.
+
+    Looks for the module where Python does, and then in the current directory. Raises OptionError
+    that says what is wrong, and where in the user's files.
     """
     module, _, name = model.partition(":")
     if not module or not name:
@@ -33,97 +51,77 @@ def import_layers(model: str) -> list[Layer]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a file there must not replace a module
     with users_code(f"--model {model}"):
-        return checked(_function(module, name)())
-
-
-def own_layers(
-    options: Options, given: frozenset[str], network: Sequence[Layer] | None
-) -> list[Layer] | None:
-    """Return the layers that were given, as a list or by --model; None where neither was.
-
-    `given` are the options the user named: what a checkpoint names is never imported. Raises
-    OptionError for what are no layers, and for other options of the network beside them.
-    """
-    named = options.model if "model" in given else None
-    if network is None and named is None:
-        return None
-    beside = sorted(given & {*NETWORK, *(["model"] if network is not None else [])})
-    if beside:
-        names = ", ".join(f"--{name}" for name in beside)
-        raise OptionError(f"found {names} beside layers of your own, expected one or the other")
-    return checked(network) if named is None else import_layers(named)
+        return check_layers(_function(module, name)())
 
 
 def _function(module: str, name: str) -> Callable[[], Any]:
-    """Return the function of that name, of the module of that name."""
+    """Import the module and return its function of that name."""
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # another one, that the module imports
+            raise  # the module is there; one that it imports is not
         raise OptionError(
             f"no module {error.name} in {os.getcwd()} or on PYTHONPATH, expected {EXPECTED}"
         ) from None
-    function = getattr(found, name, None)
+    file = getattr(imported, "__file__", None) or module
+    function = getattr(imported, name, None)
+    if function is None:
+        raise OptionError(f"no function named {name} in {file}")
     if not callable(function):
-        kind = "nothing" if function is None else f"a {type(function).__name__}"
-        place = getattr(found, "__file__", None) or module
-        raise OptionError(f"{place} has {kind} of the name {name}, expected a function")
+        raise OptionError(f"{name} in {file} is a {type(function).__name__}, expected a function")
     return function  # type: ignore[no-any-return]
 
 
-def checked(layers: Any) -> list[Layer]:
-    """Return the layers of a network; raises OptionError for what is not a list of them.
+def check_layers(layers: Any) -> list[Layer]:
+    """Return layers as a list if they can make a network; else raise OptionError.
 
-    Each must be a Layer of its own, that says what it was made with in values a checkpoint takes.
+    Each must be a Layer, another object than the others, that a checkpoint can store.
     """
     if not isinstance(layers, list | tuple) or not layers:
         raise OptionError(f"the network is {layers!r:.200}, expected a list of layers")
     for number, layer in enumerate(layers, 1):
-        before = [at for at, other in enumerate(layers[: number - 1], 1) if other is layer]
-        if isinstance(layer, type):
-            found = f"the class {layer.__name__}, expected {layer.__name__}(...)"
-        elif not isinstance(layer, Layer):
-            found = f"{layer!r:.200}, expected a layer of dpcnn.nn or a subclass of Layer"
-        elif before:
-            found = f"the same object as layer {before[0]}, expected another"
-        else:
-            found = _unkept(layer)
-        if found:
-            raise OptionError(f"layer {number} is {found}")
+        same = [other for other in range(1, number) if layers[other - 1] is layer]
+        problem = f"the same object as layer {same[0]}, expected another" if same else _fault(layer)
+        if problem:
+            raise OptionError(f"layer {number} is {problem}")
     return list(layers)
 
 
-def _unkept(layer: Layer) -> str:
-    """Say what keeps a checkpoint from keeping what the layer is; nothing if all is well."""
-    kind = type(layer).__name__
+def _fault(layer: Any) -> str:
+    """Say what the object is instead of a layer that a checkpoint can store; "" if it is one."""
+    if isinstance(layer, type):
+        return f"the class {layer.__name__}, expected {layer.__name__}(...)"
+    if not isinstance(layer, Layer):
+        return f"{layer!r:.200}, expected a layer of dpcnn.nn or a subclass of Layer"
+    name = f"{type(layer).__name__}(...)"
     if not hasattr(layer, "parameter_shapes"):
-        return f"a {kind} whose __init__ does not call super().__init__()"
+        return f"{name}, whose __init__ does not call super().__init__()"
     try:
         check_config(to_config([layer]))
     except AttributeError as error:
-        return f"a {kind} that does not keep what it was made with, each under its name ({error})"
+        return f"{name}, which does not keep its arguments as attributes of their names ({error})"
     except ValueError as error:
-        return f"a {kind} that cannot be kept in a checkpoint: {error}"
+        return f"{name}, which a checkpoint cannot store: {error}"
     return ""
 
 
 @contextlib.contextmanager
 def users_code(where: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into an OptionError: where, what, and in which line."""
+    """Turn any error of the user's code into an OptionError: where, what, and in which line."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        words = error if isinstance(error, DpcnnError) else f"{type(error).__name__}: {error}"
+        message = error if isinstance(error, DpcnnError) else f"{type(error).__name__}: {error}"
         place = _place(error)
-        line = f"{where}: {words} ({place})" if place else f"{where}: {words}"
+        line = f"{where}: {message} ({place})" if place else f"{where}: {message}"
         raise OptionError(" ".join(line.split())) from error
 
 
 def _place(error: BaseException) -> str:
-    """Return the last line of the user's files on the way to the error; nothing without one."""
+    """Return the last line of the user's files on the way to the error; "" if there is none."""
     if isinstance(error, SyntaxError):
         return ""  # its text says it
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(OURS)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+    places = [frame for frame in frames if not frame.filename.startswith(OURS)]
+    return f"{places[-1].filename}, line {places[-1].lineno}" if places else ""

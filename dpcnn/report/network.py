@@ -34,7 +34,7 @@ def layers(learned: Learned) -> Markup | None:
         tag("tr",
             tag("td", row.layer), tag("td", extent(row.output_shape), class_="number"),
             tag("td", f"{row.parameters:,}", class_="number"))
-        for row in learned.model.network.table()
+        for row in learned.model.network.plan.table()
     ]  # fmt: skip
     body = tag("table", tag("thead", tag("tr", head)), tag("tbody", rows))
     return tag("div", tag("h3", "Layers"), body, class_="card")

@@ -145,7 +145,7 @@ def evaluate(model: Model, images: Images) -> Results:
         best.append(order)
         values.append(np.take_along_axis(found, order, axis=1))
     rights, classes, probable = map(np.concatenate, (right, best, values))
-    predicted, count = classes[:, 0], model.network.shapes[-1][0]
+    predicted, count = classes[:, 0], model.network.plan.shapes[-1][0]
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(rights[wrong], kind="stable")][:WORST]
     return Results(

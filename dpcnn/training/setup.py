@@ -17,7 +17,7 @@ from dpcnn.data.loader import Loader
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.data.sources import find
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.models.build import build, check_memory, image_shape
+from dpcnn.models.build import check_memory, check_parameters, image_shape, plan_network
 from dpcnn.models.user import import_layers, own_layers
 from dpcnn.nn import Layer
 from dpcnn.nn.config import to_config
@@ -56,11 +56,11 @@ def prepare(
     ranks = comm.node.size
     if options.tensorboard:
         comm.together(tensorboard.check)
-    network = comm.together(lambda: build(options, start.checkpoint, ranks, own))
+    network = comm.together(lambda: _network(options, start.checkpoint, own, ranks))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, out)
-    comm.together(lambda: check_memory(options, network.layers, len(dataset.train), ranks))
+    comm.together(lambda: check_memory(options, network.plan, len(dataset.train), ranks))
     trainer = Trainer(options, network, dataset, comm, out, start.directory)
     if start.checkpoint is not None:
         trainer.restore(start.checkpoint)
@@ -72,6 +72,17 @@ def prepare(
         _begin(trainer, threads)
         undo.pop_all()
     return trainer
+
+
+def _network(
+    options: Options, checkpoint: Checkpoint | None, own: Sequence[Layer] | None, ranks: int = 1
+) -> Network:
+    """Return the network of a run, checked before it takes memory; its parameters are 0."""
+    plan = plan_network(options, None if checkpoint is None else checkpoint.network, own)
+    if checkpoint is not None:
+        check_parameters(checkpoint.model, checkpoint.optimizer, plan)
+    check_memory(options, plan, 1, ranks)
+    return Network(plan)
 
 
 def _begin(trainer: Trainer, threads: int) -> None:
@@ -188,7 +199,7 @@ def _trainer_of(
         options = replace(options, dataroot=dataroot)
     silent = Console()
     own = comm.together(lambda: import_layers(model) if model else None)
-    network = comm.together(lambda: build(options, checkpoint, own=own))
+    network = comm.together(lambda: _network(options, checkpoint, own))
     assert network is not None, "together has raised where it could not be built"
     network.initialize(options.seed)
     dataset = open_dataset(options, comm, silent)
@@ -368,5 +379,5 @@ def layer_table(network: Network) -> list[tuple[str, str, str, str]]:
     """Return a row of words for each layer: name, what it is, output shape, parameters."""
     return [
         (row.name, row.layer, "x".join(map(str, row.output_shape)), f"{row.parameters:,}")
-        for row in network.table()
+        for row in network.plan.table()
     ]

@@ -22,12 +22,7 @@ from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.loader import Loader, Minibatch
 from dpcnn.errors import DivergenceError, DpcnnError
 from dpcnn.inference.evaluation import COUNTS, evaluate
-from dpcnn.models.build import (
-    check_dataset,
-    check_parameters,
-    common_fingerprint,
-    weights_sha256,
-)
+from dpcnn.models.build import check_dataset, check_parameters, common_fingerprint
 from dpcnn.nn.config import own_layers, to_config
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
@@ -278,7 +273,7 @@ class Trainer:
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the parameters."""
-        return weights_sha256(self.network)
+        return self.network.weights_sha256()
 
     def checkpoint(self) -> Checkpoint:
         """Return the state of the run."""
@@ -298,7 +293,7 @@ class Trainer:
         Raises CheckpointError if it is of another dataset, another network or no such run.
         """
         self.check_dataset(checkpoint)
-        check_parameters(checkpoint, self.network)
+        check_parameters(checkpoint.model, checkpoint.optimizer, self.network.plan)
         images = len(self.dataset.train), self.options.minibatch_size
         self.comm.together(lambda: restored(checkpoint.position, self.steps_in_epoch, *images))
         self.adopt(checkpoint)
@@ -306,7 +301,7 @@ class Trainer:
 
     def adopt(self, checkpoint: Checkpoint) -> None:
         """Take over the state of a checkpoint of this network."""
-        self.network.adopt(checkpoint.model)
+        self.network.restore(checkpoint.model)
         self.optimizer.slots.update(checkpoint.optimizer)
         self.position = Position(**checkpoint.position)
         self.metrics = list(checkpoint.metrics)

@@ -11,6 +11,7 @@ from dpcnn.bench.__main__ import main
 from dpcnn.bench.worker import flop_per_image
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests.launching import launcher, run
 
 QUICK = ("--rounds", 2, "--steps", 3, "--minibatch", 32)
@@ -77,6 +78,6 @@ def test_a_comparison_without_pytorch_is_refused(monkeypatch, capsys):
 
 
 def test_the_operations_of_the_tutorials_network_are_counted_by_hand():
-    network = Network(tutorial(), (1, 28, 28))
+    network = Network(Plan(tutorial(), (1, 28, 28)))
     convolution, dense = 32 * 49 * 24 * 24, 18432 * 10
     assert flop_per_image(network) == 2 * (2 * convolution + 3 * dense)

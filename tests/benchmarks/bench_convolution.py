@@ -21,6 +21,7 @@ from dpcnn.nn.convolution.im2col import IM2COL
 from dpcnn.nn.convolution.mec import MEC, by_output_row, lowered_shape, row_windows
 from dpcnn.nn.layer import Array, Shape
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 
 IMAGES = 16
 INPUT: Shape = (1, 28, 28)
@@ -48,7 +49,7 @@ algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGOR
 def prepare(algorithm: Algorithm, needs_dx: bool) -> tuple[Convolution, Array, Array]:
     """Return the layer with random weights, an input and an output gradient."""
     layer = Convolution(*ARGUMENTS)
-    network = Network([layer], INPUT)
+    network = Network(Plan([layer], INPUT))
     network.initialize(seed=0)
     layer.compute = algorithm
     layer.needs_dx = needs_dx

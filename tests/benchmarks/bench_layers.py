@@ -21,6 +21,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from dpcnn.nn import Dense, Layer, ReLU, dense
 from dpcnn.nn.layer import Array
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 
 SHAPE = (32, 24, 24, 16)
 ROUNDS = 300
@@ -99,7 +100,7 @@ def test_maximum_alone(benchmark: BenchmarkFixture) -> None:
 def test_dense(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, products: int) -> None:
     monkeypatch.setattr(dense, "PRODUCTS", products)
     layer = Dense(10)
-    network = Network([ReLU(), layer], (32 * 24 * 24,))
+    network = Network(Plan([ReLU(), layer], (32 * 24 * 24,)))
     network.initialize(seed=0)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((layer.inputs, 16), np.float32)

@@ -108,8 +108,11 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "model: empty": ("--model=", ("--model is '', expected text or none",)),
     "model: no colon": ("--model net", ("--model is 'net', expected MODULE:FUNCTION such as",)),
     "model: missing": ("--model gone:build", ("--model gone:build: no module gone in ",)),
-    "model: no function": (f"{TUTORIAL}s", ("zoo.py has nothing of the name tutorials",)),
-    "model: no layers": ("--model dpcnn.system.files:stat", ("has a module of the name stat",)),
+    "model: no function": (f"{TUTORIAL}s", ("no function named tutorials in ", "zoo.py")),
+    "model: no layers": (
+        "--model dpcnn.system.files:stat",
+        ("stat in ", "files.py is a module, expected a function"),
+    ),
     "model: other classes": (f"{TUTORIAL} --num_class 12", ("output is (10,), expected (12,)",)),
     "model: other images": (
         f"{TUTORIAL} --img_height 4",
@@ -117,11 +120,11 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     ),
     "model: and the tutorial's options": (
         f"{TUTORIAL} --stride 2 --n_filter 3",
-        ("found --n_filter, --stride beside layers of your own, expected one or the other",),
+        ("found --n_filter, --stride beside a network of your own, expected one or the other",),
     ),
     "resume: other model": (
         f"--resume run {TUTORIAL}",
-        ("the checkpoint is of the network", "'filters': 2", "found", "'filters': 32"),
+        ("layer 1 of the network: found {", "'filters': 32", "expected {", "'filters': 2"),
     ),
     "dataroot: empty": ("--dataroot=", ("--dataroot is '', expected text",)),
     "dataroot: misspelt": ("--dataroot minst", ("minst: no such file or directory",)),

@@ -280,7 +280,7 @@ IN_FORM = [
 ]
 
 IN_USE = [
-    (odd_slot, "which is not Network"),
+    (odd_slot, "optimizer/velocity: found shape (3,), expected shape (11630,)"),
     (change("position", step=2), "the checkpoint's position is"),
     (change("position", epoch=0, epoch_step=2, step=0, images=128), "the checkpoint's position is"),
     (change("position", epoch=10**15), "the checkpoint's position is"),
@@ -293,7 +293,7 @@ IN_USE = [
     (change("options", epochs="many"), "the checkpoint's options: --epochs is 'many'"),
     (change("options", epochs=...), "of another version of dpcnn (options epochs)"),
     (change("options", dataroot="/dev/zero"), "not a regular file"),
-    (set_text("network", json.dumps(WIDE)), "parameters, its network makes"),
+    (set_text("network", json.dumps(WIDE)), "W: found shape (2, 1, 7, 7), expected shape (65536,"),
     (change("dataset", fingerprint=""), "not the data of the checkpoint"),
 ]
 

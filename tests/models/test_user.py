@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from dpcnn.errors import OptionError
-from dpcnn.models.build import build
-from dpcnn.models.user import checked, import_layers
-from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
+from dpcnn.models.user import check_layers, import_layers, own_layers
+from dpcnn.nn import Dense, Flatten, Layer, ReLU
 from dpcnn.nn.config import to_config
 from dpcnn.options import Options
-from tests.networks import Swish, two_convolutions
+from tests.networks import Swish
 
 numbers = itertools.count()
 
@@ -62,8 +61,8 @@ def test_a_module_in_a_package_is_found(module: Any, tmp_path: Path) -> None:
 
 # The module, and what the line says: {} is the module's name.
 MODULES = {
-    "no function": ("", "{}.py has nothing of the name build, expected a function"),
-    "a list": ("build = [Dense(10)]", "{}.py has a list of the name build, expected a function"),
+    "no function": ("", "no function named build in {}.py"),
+    "a list": ("build = [Dense(10)]", "build in {}.py is a list, expected a function"),
     "a syntax error": ("\ndef build(:", "SyntaxError: invalid syntax ({}.py, line 3)"),
     "an error of the module": ("1 / 0", "ZeroDivisionError: division by zero ({}.py, line 2)"),
     "a missing module": ("import gone", "No module named 'gone' ({}.py, line 2)"),
@@ -133,8 +132,8 @@ LISTS: list[tuple[Any, str]] = [
     ([relu, "relu"], "layer 2 is 'relu', expected a layer of dpcnn.nn or a subclass of Layer"),
     ([ReLU, Dense(10)], "layer 1 is the class ReLU, expected ReLU(...)"),
     ([relu, Flatten(), relu], "layer 3 is the same object as layer 1, expected another"),
-    ([Unkept()], "layer 1 is a Unkept that does not keep what it was made with"),
-    ([Unmade()], "layer 1 is a Unmade whose __init__ does not call super().__init__()"),
+    ([Unkept()], "layer 1 is Unkept(...), which does not keep its arguments as attributes"),
+    ([Unmade()], "layer 1 is Unmade(...), whose __init__ does not call super().__init__()"),
     ([Function()], "slope is <built-in function abs>, expected text"),
     ([Swish([[1.0]])], "slope is [[1.0]]"),  # type: ignore[arg-type]
 ]
@@ -143,40 +142,29 @@ LISTS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("layers", "words"), LISTS)
 def test_what_is_no_list_of_layers_is_refused_by_its_place(layers: Any, words: str) -> None:
     with pytest.raises(OptionError) as refused:
-        checked(layers)
+        check_layers(layers)
     assert words in line_of(refused)
 
 
-def test_an_error_in_a_users_layer_names_file_and_line() -> None:
-    class Broken(Swish):
-        def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-            raise ValueError("no such\nshape")
-
-    with pytest.raises(OptionError) as refused:
-        build(Options(), own=[Broken(), Flatten(), Dense(10)])
-    assert line_of(refused).startswith("the network: ValueError: no such shape (")
-    assert "tests/models/test_user.py, line " in line_of(refused)
-
-
-def test_a_network_too_large_is_refused_without_the_tutorials_options() -> None:
-    layers = [Flatten(), *(Dense(65536) for _ in range(50)), Dense(10)]
-    with pytest.raises(OptionError) as refused:
-        build(Options(), own=layers)
-    assert "GiB of memory, expected at most" in line_of(refused)
-    assert "--minibatch_size 64" in line_of(refused)
-    assert "n_filter" not in line_of(refused)
+def test_the_users_layers_are_the_list_or_the_named_model(module: Any) -> None:
+    layers = [Flatten(), Dense(10)]
+    name = module("def build(): return [Dense(7)]")
+    options = Options(model=f"{name}:build")
+    assert own_layers(Options(), frozenset(), None) is None
+    assert own_layers(Options(), frozenset(), layers) == layers
+    named = own_layers(options, frozenset({"model"}), None)
+    assert named is not None
+    assert to_config(named) == to_config([Dense(7)])
 
 
-def test_a_network_without_parameters_is_refused() -> None:
-    with pytest.raises(OptionError, match="has no parameters"):
-        build(Options(img_height=2, img_width=5), own=[Flatten()])
+def test_a_model_that_the_user_did_not_name_is_not_imported(module: Any) -> None:
+    name = module("raise SystemExit('imported')")
+    assert own_layers(Options(model=f"{name}:build"), frozenset({"lr"}), None) is None
 
 
-def test_the_users_layers_stay_as_they_are() -> None:
-    layers = two_convolutions()
-    first, second = build(Options(), own=layers), build(Options(), own=layers)
-    first.initialize(0)
-    second.parameters.fill(1)
-    assert first.named_parameters()["convolution1"]["W"].std() > 0
-    assert not hasattr(layers[0], "W")
-    assert isinstance(layers[0], Convolution)
+def test_options_of_the_tutorials_network_beside_the_users_are_refused() -> None:
+    for named, layers in (({"model", "stride"}, None), ({"n_filter"}, [Dense(10)])):
+        with pytest.raises(OptionError, match="beside a network of your own, expected one or the"):
+            own_layers(Options(model="a:b"), frozenset(named), layers)
+    with pytest.raises(OptionError, match="found --model beside a network of your own"):
+        own_layers(Options(model="a:b"), frozenset({"model"}), [Dense(10)])

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 
 from dpcnn.nn import Layer
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests.gradients import check_gradient
 from tests.reference import Array
 
@@ -17,7 +18,7 @@ def draw(*shape: int, dtype: DTypeLike = np.float64, seed: int = 0) -> Array:
 
 def alone(layer: Layer, input_shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Network:
     """Return a network of this layer only, with random parameters and an input gradient."""
-    network = Network([layer], input_shape, dtype)
+    network = Network(Plan([layer], input_shape), dtype)
     network.parameters[...] = draw(network.parameters.size, seed=1)
     layer.needs_dx = True
     return network

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dpcnn.errors import OptionError
 from dpcnn.nn import Dense
-from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests.nn.layers import alone, check_layer, draw
 
 sweep = settings(derandomize=True, deadline=None, max_examples=60)
@@ -37,4 +37,4 @@ def test_dense_in_pieces_equals_the_whole_products(inputs: int, pieces: int) -> 
 
 def test_dense_refuses_input_that_is_not_flat() -> None:
     with pytest.raises(OptionError, match=r"not \(2, 3, 4\): put Flatten first"):
-        Network([Dense(5)], (2, 3, 4))
+        Plan([Dense(5)], (2, 3, 4))

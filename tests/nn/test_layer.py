@@ -12,6 +12,7 @@ from dpcnn.nn import Convolution, Dense, Flatten, Layer, ReLU
 from dpcnn.nn.convolution.layer import ALGORITHMS
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests.nn.layers import draw
 from tests.reference import Array
 
@@ -22,15 +23,15 @@ algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS)
     ("layer", "shape"), [(Convolution(2, (3, 3)), (1, 4, 4)), (Dense(2), (3,))], ids=repr
 )
 def test_the_first_layer_computes_no_input_gradient(layer: Layer, shape: tuple[int, ...]) -> None:
-    network = Network([layer], shape)
+    network = Network(Plan([layer], shape))
     z = network.forward(draw(*shape, 2, dtype=np.float32))
     assert layer.backward(np.ones_like(z)) is None
     assert network.gradient.any()
 
 
 def test_a_second_forward_returns_the_same_memory() -> None:
-    network = Network(tutorial(n_filter=3), (1, 10, 10))
-    for layer, shape in zip(network.layers, network.shapes, strict=False):
+    network = Network(Plan(tutorial(n_filter=3), (1, 10, 10)))
+    for layer, shape in zip(network.layers, network.plan.shapes, strict=False):
         x = draw(*shape, 4, dtype=np.float32)
         first = layer.forward(x)
         assert np.shares_memory(layer.forward(x), first), layer
@@ -53,7 +54,7 @@ def test_a_step_of_two_convolutions_allocates_nothing_large(algorithm: str) -> N
 
 def peak_of_a_step(layers: list[Layer]) -> int:
     """Return how many bytes a second step has allocated at most."""
-    network = Network(layers, (1, 28, 28))
+    network = Network(Plan(layers, (1, 28, 28)))
     network.initialize(seed=0)
     images, labels = draw(1, 28, 28, 16, dtype=np.float32), np.arange(16) % 10
 
@@ -79,7 +80,7 @@ def test_mixed_micro_batch_sizes_give_what_fresh_networks_give(algorithm: str) -
             ReLU(),
             Convolution(4, (3, 3), 2, padding=2, algorithm=algorithm),
         ]
-        network = Network([*layers, ReLU(), Flatten(), Dense(5)], (2, 7, 7))
+        network = Network(Plan([*layers, ReLU(), Flatten(), Dense(5)], (2, 7, 7)))
         network.initialize(seed=0)
         return network
 

@@ -1,6 +1,9 @@
-"""The network: flat vectors and their views, names, initialization, the whole gradient."""
+"""The network: flat vectors and their views, initialization, the whole gradient."""
 
 from __future__ import annotations
+
+import hashlib
+import struct
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import pytest
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn import Convolution, Dense, Flatten, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
-from dpcnn.nn.network import Network, bytes_needed
+from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests.gradients import check_gradient
 from tests.reference import Array
 
@@ -22,11 +26,11 @@ def two_convolutions(dtype: type[np.floating] = np.float32) -> Network:
         Flatten(),
         Dense(4),
     ]
-    return Network(layers, (2, 5, 6), dtype)
+    return Network(Plan(layers, (2, 5, 6)), dtype)
 
 
 def test_the_tutorial_has_185930_parameters() -> None:
-    network = Network(tutorial(), (1, 28, 28))
+    network = Network(Plan(tutorial(), (1, 28, 28)))
     assert network.parameters.size == 185_930 == 32 * 49 + 32 + 18432 * 10 + 10
     assert network.gradient.size == 185_930
     assert network.parameters.dtype == network.gradient.dtype == np.float32
@@ -48,10 +52,8 @@ def test_parameters_and_gradients_are_views_into_the_flat_vectors_in_layer_order
         np.testing.assert_array_equal(np.concatenate([a.ravel() for a in arrays]), flat)
 
 
-def test_names_are_unique_and_numbered_in_layer_order() -> None:
+def test_parameters_are_named_by_layer() -> None:
     network = two_convolutions()
-    expected = ["convolution1", "relu1", "convolution2", "relu2", "flatten1", "dense1"]
-    assert network.names == expected
     named = network.named_parameters()
     assert {name: list(arrays) for name, arrays in named.items()} == {
         "convolution1": ["W", "b"],
@@ -59,16 +61,6 @@ def test_names_are_unique_and_numbered_in_layer_order() -> None:
         "dense1": ["W", "b"],
     }
     assert np.shares_memory(named["dense1"]["b"], network.parameters)
-
-
-def test_the_table_shows_shapes_and_parameter_counts() -> None:
-    rows = [tuple(row) for row in Network(tutorial(), (1, 28, 28)).table()]
-    assert rows == [
-        ("convolution1", "Convolution(32 x 7x7, stride 1, padding 1)", (32, 24, 24), 1600),
-        ("relu1", "ReLU()", (32, 24, 24), 0),
-        ("flatten1", "Flatten()", (18432,), 0),
-        ("dense1", "Dense(10)", (10,), 184_330),
-    ]
 
 
 def test_initialize_depends_on_layers_and_seed_only() -> None:
@@ -83,7 +75,7 @@ def test_initialize_depends_on_layers_and_seed_only() -> None:
 
 
 def test_weights_are_drawn_as_the_tutorial_draws_them() -> None:
-    network = Network(tutorial(), (1, 28, 28))
+    network = Network(Plan(tutorial(), (1, 28, 28)))
     network.initialize(seed=0)
     named = network.named_parameters()
     for layer, deviation in (("convolution1", (32 / 2) ** -0.5), ("dense1", (18432 / 2) ** -0.5)):
@@ -99,7 +91,7 @@ def test_activations_keep_their_size_through_many_convolutions() -> None:
         layers = [
             layer for _ in range(6) for layer in (Convolution(8, 3, padding=1, scale=scale), ReLU())
         ]
-        network = Network(layers, (8, 10, 10))
+        network = Network(Plan(layers, (8, 10, 10)))
         network.initialize(seed=0)
         x = np.random.default_rng(0).standard_normal((8, 10, 10, 16)).astype(np.float32)
         return float(np.square(network.forward(x)).mean())
@@ -137,17 +129,38 @@ def test_backward_overwrites_the_whole_gradient() -> None:
     np.testing.assert_array_equal(network.gradient, first)
 
 
-@pytest.mark.parametrize("images", [1, 16])
-@pytest.mark.parametrize(
-    ("shape", "sizes"), [((1, 28, 28), (32, (7, 7))), ((3, 20, 30), (5, (9, 15)))]
-)
-def test_the_memory_needed_is_known_before_it_is_taken(
-    shape: tuple[int, int, int], sizes: tuple[int, tuple[int, int]], images: int
-) -> None:
-    needed = bytes_needed(tutorial(*sizes), shape, images)
-    network = Network(tutorial(*sizes), shape)
-    x = np.zeros((*shape, images), np.float32)
-    network.backward(np.zeros_like(network.forward(x)))
-    buffers = [each for layer in network.layers for each in layer._buffers.values()]
-    taken = sum(each.nbytes for each in (x, *buffers)) + 4 * network.parameters.nbytes
-    assert 0.8 * taken < needed <= taken
+def test_a_restored_network_has_the_same_parameters_and_hash() -> None:
+    network, other = two_convolutions(), two_convolutions()
+    network.initialize(seed=1)
+    assert other.weights_sha256() != network.weights_sha256()
+    other.restore(network.named_parameters())
+    np.testing.assert_array_equal(other.parameters, network.parameters)
+    assert not np.shares_memory(other.parameters, network.parameters)
+    assert other.weights_sha256() == network.weights_sha256()
+
+
+def test_the_hash_is_of_the_little_endian_float32_in_layer_order() -> None:
+    network = two_convolutions()
+    network.initialize(seed=1)
+    values = [
+        value
+        for parameters in network.named_parameters().values()
+        for array in parameters.values()
+        for value in array.ravel().tolist()
+    ]
+    expected = hashlib.sha256(struct.pack(f"<{len(values)}f", *values)).hexdigest()
+    assert network.weights_sha256() == expected
+
+
+def test_layers_are_bound_to_the_newest_network_and_leave_the_one_before() -> None:
+    first = two_convolutions()
+    first.initialize(seed=0)
+    expected = first.parameters.copy()
+    second = Network(Plan(first.layers, (2, 5, 6)))
+    second.initialize(seed=0)
+    np.testing.assert_array_equal(second.parameters, expected)
+    second.parameters.fill(0)
+    second.backward(np.ones_like(second.forward(np.ones((2, 5, 6, 3), np.float32))))
+    np.testing.assert_array_equal(first.parameters, expected)
+    assert not first.gradient.any()
+    assert second.gradient.any()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dpcnn.errors import OptionError
 from dpcnn.nn import AveragePooling, Layer, MaxPooling
-from dpcnn.nn.network import Network, bytes_needed
+from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests.gradients import check_gradient
 from tests.reference import Array, window_at
 
@@ -36,7 +37,7 @@ def distinct(*shape: int) -> Array:
 
 def alone(layer: Layer, shape: tuple[int, ...], dtype: Any = np.float64) -> Layer:
     """Return the layer, built, with an input gradient."""
-    Network([layer], shape[:-1], dtype)
+    Network(Plan([layer], shape[:-1]), dtype)
     layer.needs_dx = True
     return layer
 
@@ -140,7 +141,7 @@ def test_the_stride_is_the_window_if_it_is_not_said(kind: type[Any]) -> None:
 def test_what_no_window_fits_into_is_refused(kind: type[Any], shape: tuple[int, ...]) -> None:
     words = r"3x3 does not fit into (2x5|5x2)|takes maps \(C, H, W\), not \(12,\)"
     with pytest.raises(OptionError, match=words):
-        Network([kind(3)], shape)
+        Plan([kind(3)], shape)
 
 
 @kinds
@@ -148,11 +149,12 @@ def test_what_no_window_fits_into_is_refused(kind: type[Any], shape: tuple[int, 
 def test_the_memory_needed_is_known_and_taken_once(
     kind: type[Any], window: int, stride: int
 ) -> None:
-    layer = alone(kind(window, stride), (4, 12, 12, 16), np.float32)
+    layer = kind(window, stride)
+    needed = Plan([layer], (4, 12, 12)).bytes_needed(16)
+    alone(layer, (4, 12, 12, 16), np.float32)
     x = np.zeros((4, 12, 12, 16), np.float32)
     for _ in range(2):
         y = layer.forward(x)
         layer.backward(np.zeros_like(y))
         taken = x.nbytes + sum(each.nbytes for each in layer._buffers.values())
-        needed = bytes_needed([layer], (4, 12, 12), 16)
         assert 0.9 * taken < needed <= taken

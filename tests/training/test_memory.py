@@ -16,7 +16,8 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.training.console import Console
 from dpcnn.run.directory import RunDirectory
-from dpcnn.models.build import build
+from dpcnn.models.build import plan_network
+from dpcnn.nn.network import Network
 from dpcnn.training.setup import open_dataset
 from dpcnn.training.trainer import Trainer
 
@@ -28,7 +29,7 @@ options = Options(dataroot=sys.argv[1], microbatch_size=16, minibatch_size=int(s
 comm, silent = Communicator(), Console()
 dataset = open_dataset(options, comm, silent)
 imported = resident()
-network = build(options)
+network = Network(plan_network(options))
 network.initialize(options.seed)
 trainer = Trainer(options, network, dataset, comm, silent, RunDirectory(Path("unused")))
 read = []

@@ -15,6 +15,7 @@ from dpcnn.data import sampler
 from dpcnn.data.formats import hdf5
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from dpcnn.run import checkpoint
 from tests.launching import ROOT, launcher, run
 from tests.reference_training import train_in_float64
@@ -112,7 +113,7 @@ def test_200_steps_are_those_of_an_independent_float64_implementation(request, t
     assert run(None, *options, "--epochs", 20, cwd=tmp_path).returncode == 0
     found = checkpoint.read(tmp_path / "run/checkpoints/step-00000200.h5").model
     images = hdf5.read(path, (1, 28, 28), 10).train.first(900)
-    network = Network(tutorial(), (1, 28, 28))
+    network = Network(Plan(tutorial(), (1, 28, 28)))
     network.initialize(0)
     order = [
         sampler.minibatch(sampler.epoch_order(900, 0, 1 + step // 15), step % 15, 64)

@@ -19,6 +19,7 @@ from dpcnn.errors import OptionError
 from dpcnn.nn import Convolution
 from dpcnn.nn.convolution.layer import ALGORITHMS
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from tests import reference
 from tests.nn.convolution import torch_reference
 from tests.nn.layers import alone, check_layer, draw
@@ -173,12 +174,12 @@ def test_a_layer_may_be_built_again_for_other_images(algorithm: str) -> None:
 @algorithms
 def test_a_copy_of_a_built_layer_computes_the_same_by_itself(algorithm: str) -> None:
     layer = Convolution(2, (3, 3), padding=1, algorithm=algorithm)
-    network = Network([layer], (2, 6, 5))
+    network = Network(Plan([layer], (2, 6, 5)))
     network.initialize(seed=0)
     x = draw(2, 6, 5, 3, dtype=np.float32)
     z = layer.forward(x).copy()
     copied = copy.deepcopy(layer)
-    copied_network = Network([copied], (2, 6, 5))
+    copied_network = Network(Plan([copied], (2, 6, 5)))
     copied_network.initialize(seed=0)
     network.parameters.fill(0)
     np.testing.assert_array_equal(copied.forward(x), z)

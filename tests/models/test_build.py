@@ -1,0 +1,148 @@
+"""The plan of a run's network, and what is refused before it takes memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.models.build import check_memory, check_parameters, plan_network
+from dpcnn.nn import Convolution, Dense, Flatten
+from dpcnn.nn.config import to_config
+from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
+from dpcnn.options import Options
+from tests.networks import Swish, two_convolutions, with_swish
+
+
+def test_without_anything_else_it_is_the_tutorials_network() -> None:
+    plan = plan_network(Options(n_filter=3, stride=3, padding=2, h_filter=5, w_filter=8))
+    assert list(map(repr, plan.layers)) == [
+        "Convolution(3 x 5x8, stride 3, padding 2)", "ReLU()", "Flatten()", "Dense(10)",
+    ]  # fmt: skip
+
+
+def test_a_config_gives_the_network_of_its_checkpoint() -> None:
+    config = to_config(two_convolutions())
+    assert to_config(plan_network(Options(), config).layers) == config
+
+
+def test_the_users_layers_stay_as_they_are() -> None:
+    layers = two_convolutions()
+    first, second = (Network(plan_network(Options(), own=layers)) for _ in range(2))
+    first.initialize(0)
+    second.parameters.fill(1)
+    assert first.named_parameters()["convolution1"]["W"].std() > 0
+    assert not hasattr(layers[0], "W")
+    assert isinstance(layers[0], Convolution)
+
+
+def test_an_error_in_a_users_layer_names_file_and_line() -> None:
+    class Broken(Swish):
+        def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+            raise ValueError("no such\nshape")
+
+    with pytest.raises(OptionError) as refused:
+        plan_network(Options(), own=[Broken(), Flatten(), Dense(10)])
+    line = str(refused.value)
+    assert len(line.splitlines()) == 1
+    assert line.startswith("the network: ValueError: no such shape (")
+    assert "tests/models/test_build.py, line " in line
+
+
+def test_an_error_of_the_tutorials_network_names_its_options() -> None:
+    with pytest.raises(OptionError, match=r"= 0, .*: choose another --img_height, .*, --padding"):
+        plan_network(Options(img_height=4))
+    config = to_config(plan_network(Options()).layers)
+    with pytest.raises(OptionError, match="choose another --img_height"):
+        plan_network(Options(img_height=4), config)
+    with pytest.raises(OptionError, match=r"expected a positive integer$"):
+        plan_network(Options(img_height=4), to_config(two_convolutions()))
+
+
+def test_a_network_without_parameters_is_refused() -> None:
+    with pytest.raises(OptionError, match="has no parameters"):
+        plan_network(Options(img_height=2, img_width=5), own=[Flatten()])
+
+
+def test_a_network_of_another_output_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"output is \(9,\), expected \(10,\), a value for each"):
+        plan_network(Options(), own=[Flatten(), Dense(9)])
+
+
+CONFIGS: list[tuple[Any, str]] = [
+    ([], "found 0 layers, expected 1 to 1,000"),
+    ([3], "layer 1 is 3, expected a class and its arguments"),
+    ([{"layer": "Dense"}], "found {} for Dense"),
+    ([{"layer": "Dense", "outputs": {}}], "outputs is {}, expected text"),
+    ([{"layer": "Gone"}], "found layer 'Gone', expected one of"),
+    (to_config(with_swish()), "layers that are not dpcnn's (Swish), expected --model"),
+]
+
+
+@pytest.mark.parametrize(("config", "message"), CONFIGS)
+def test_an_unsound_config_is_refused(config: Any, message: str) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        plan_network(Options(), config)
+    assert str(refused.value).startswith("the checkpoint's network")
+    assert message in str(refused.value)
+
+
+def test_a_config_of_another_network_than_the_users_is_refused() -> None:
+    config = to_config(with_swish())
+    assert to_config(plan_network(Options(), config, with_swish()).layers) == config
+    for own in (two_convolutions(), with_swish()[:-1], [*with_swish(), Dense(10)]):
+        with pytest.raises(CheckpointError, match=r"layer \d of the network: found .*, expected"):
+            plan_network(Options(), config, own)
+
+
+def test_a_network_too_large_is_refused_without_the_tutorials_options() -> None:
+    layers = [Flatten(), *(Dense(65536) for _ in range(50)), Dense(10)]
+    options = Options()
+    with pytest.raises(OptionError) as refused:
+        check_memory(options, plan_network(options, own=layers), images=1, ranks=1)
+    line = str(refused.value)
+    assert "GiB of memory, expected at most" in line
+    assert "--minibatch_size 64" in line
+    assert "n_filter" not in line
+
+
+def test_the_tutorials_network_too_large_is_refused_with_its_options() -> None:
+    options = Options(n_filter=65536, num_class=65536)
+    with pytest.raises(OptionError, match=r"--n_filter 65536.* on 3 ranks takes about"):
+        check_memory(options, plan_network(options), images=1, ranks=3)
+
+
+def sound() -> tuple[dict[str, dict[str, Any]], dict[str, Any], Plan]:
+    """Return the arrays and an optimizer's slot of a network, and its plan."""
+    plan = plan_network(Options(n_filter=2))
+    network = Network(plan)
+    return network.named_parameters(), {"velocity": network.gradient}, plan
+
+
+def test_the_arrays_of_the_same_network_are_taken() -> None:
+    check_parameters(*sound())
+
+
+def test_arrays_of_other_names_or_shapes_are_refused_by_name() -> None:
+    wrong = np.zeros(3, np.float32)
+    model, slots, plan = sound()
+    models: list[tuple[dict[str, Any], str]] = [
+        (
+            model | {"dense1": {"W": model["dense1"]["W"]}},
+            "dense1/b: found no array, expected shape (10,)",
+        ),
+        (model | {"more": {"W": wrong}}, "more/W: found shape (3,), expected no array"),
+        (
+            model | {"convolution1": model["convolution1"] | {"b": wrong}},
+            "convolution1/b: found shape (3,), expected shape (2,)",
+        ),
+    ]
+    for other, message in models:
+        with pytest.raises(CheckpointError) as refused:
+            check_parameters(other, slots, plan)
+        assert str(refused.value).startswith(f"the checkpoint's {message}")
+    with pytest.raises(CheckpointError, match=r"optimizer/velocity: found shape \(3,\)"):
+        check_parameters(model, {"velocity": wrong}, plan)
