@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.cli.arguments import CommandLine, add_model, option_value
+from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
+from dpcnn.options import OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(
             f"--{name}",
             metavar="N",
-            type=partial(option_value, name),
+            type=OPTIONS[name].parse,
             help="the first N images only, or all (default: as in the training)",
         )
     parser.add_argument(

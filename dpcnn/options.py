@@ -1,304 +1,324 @@
-"""The options of training, each once: name, type, default, range, help.
+"""The options of training: each is declared once, as a field of Options.
 
-From this table come the command line and the keys of a TOML file (commandline.py), options.json and
-what a checkpoint keeps. Imports no NumPy: the number of threads is among the options.
+The command line, the keys of a TOML file and the keywords of dpcnn.train() (cli/arguments.py),
+options.json and what a checkpoint keeps all come from these declarations.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
-from dataclasses import Field, asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from types import NoneType
+from typing import Any, TypeVar
 
 from dpcnn.errors import CheckpointError, OptionError
 
+Value = bool | int | float | str | None
+T = TypeVar("T", bound=Value)
+
+BIG = 2**31 - 1
+BOOLS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option: its name, the values it takes, and what --help says about it.
+
+    Attributes
+    ----------
+    name, value_type, default
+        From the field of Options that declares it; `value_type` leaves out None.
+    group, help, metavar
+        Its section of --help, the text there, and what the value is called there.
+    aliases
+        Other names of the same option.
+    low, high
+        The smallest and the largest number allowed.
+    choices
+        The only texts allowed, if there are any.
+    pattern, takes
+        A regular expression for the whole of any other text, and in words what it allows.
+    none_word
+        The word that stands for None; empty if None is not allowed.
+    may_change
+        Whether a resumed run may change it. The others decide the bits of a run.
+    """
+
+    name: str
+    value_type: type
+    default: Value
+    group: str
+    help: str
+    metavar: str
+    aliases: tuple[str, ...]
+    low: float
+    high: float
+    choices: tuple[str, ...]
+    pattern: str
+    takes: tuple[str, ...]
+    none_word: str
+    may_change: bool
+
+    def parse(self, text: str) -> Value:
+        """Return the value that a text of the command line stands for; raises OptionError."""
+        if self._stands_for_none(text):
+            return None
+        try:
+            value: Value = BOOLS[text] if self.value_type is bool else self.value_type(text)
+        except (KeyError, ValueError):
+            raise self.error(text) from None
+        self.check(value)
+        return value
+
+    def convert(self, value: Any) -> Value:
+        """Return a value of a TOML file or a Python call, None for its word; raises OptionError."""
+        if self._stands_for_none(value):
+            return None
+        self.check(value)
+        return value  # type: ignore[no-any-return]  # check has seen to it
+
+    def check(self, value: object) -> None:
+        """Raise OptionError unless the option may have this value."""
+        if not self._allows(value):
+            raise self.error(value)
+
+    def error(self, value: object) -> OptionError:
+        """Return the error that says what the option takes instead of this value."""
+        return OptionError(f"--{self.name} is {value!r}, expected {self.expected}")
+
+    @property
+    def expected(self) -> str:
+        """What the option takes, in words."""
+        words = [*self._words(), self.none_word] if self.none_word else self._words()
+        *others, last = words
+        return f"{', '.join(others)} or {last}" if others else last
+
+    def text(self, value: Value) -> str:
+        """Return a value as a user types it."""
+        if value is None:
+            return self.none_word
+        return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
+
+    def _stands_for_none(self, value: object) -> bool:
+        return isinstance(value, str) and value != "" and value == self.none_word
+
+    def _allows(self, value: object) -> bool:
+        match value:
+            case None:
+                return self.none_word != ""
+            case bool():  # which is an int in Python
+                return self.value_type is bool
+            case int():
+                return self.value_type in (int, float) and self.low <= value <= self.high
+            case float():
+                return self.value_type is float and self.low <= value <= self.high
+            case str() if self.choices:
+                return value in self.choices
+            case str():
+                return self.value_type is str and re.fullmatch(self.pattern, value) is not None
+        return False
+
+    def _words(self) -> tuple[str, ...]:
+        if self.value_type is bool:
+            return tuple(BOOLS)
+        if self.value_type is int:
+            return (f"an integer from {self.low} to {self.high}",)
+        if self.value_type is float:
+            return (f"a number from {self.low:g} to {self.high:g}",)
+        return self.choices or self.takes
+
 
 def option(
-    default: Any,
+    default: T,
     group: str,
     help: str,
     *,
-    low: float | None = None,
-    high: float | None = None,
+    metavar: str = "",
+    aliases: tuple[str, ...] = (),
+    low: float = -inf,
+    high: float = inf,
     choices: tuple[str, ...] = (),
-    nothing: str = "",
-    free: bool = False,
-) -> Any:
-    """Declare one option as a dataclass field.
-
-    low, high: the numbers allowed. choices: the words allowed. nothing: the word for None.
-    free: may change when a run is resumed; the others decide the run's bits and may not.
-    """
-    return field(default=default, metadata={
-        "group": group, "help": help, "low": low, "high": high, "choices": choices,
-        "nothing": nothing, "free": free,
-    })  # fmt: skip
-
-
-BIG = 2**31 - 1
+    pattern: str = r"[^\0]+",
+    takes: tuple[str, ...] = ("text",),
+    none_word: str = "",
+    may_change: bool = False,
+) -> T:
+    """Declare an option as a field of Options; Option explains the parameters."""
+    declaration = partial(
+        Option,
+        default=default,
+        group=group,
+        help=help,
+        metavar=metavar,
+        aliases=aliases,
+        low=low,
+        high=high,
+        choices=choices,
+        pattern=pattern,
+        takes=takes,
+        none_word=none_word,
+        may_change=may_change,
+    )
+    return dataclasses.field(default=default, metadata={"option": declaration})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of one run, checked. None stands for the word in the table (all, auto, none)."""
+    """The options of one run, checked. None stands for an option's word: all, auto or none."""
 
+    # fmt: off
     dataroot: str = option(
-        "auto",
-        "data",
-        "HDF5 file, or `mnist`, or `digits`; auto: ./MNISTdata.hdf5, ../MNISTdata.hdf5, the cached"
-        " MNIST, a download of MNIST, else the built-in digits",
-        free=True,
-    )
+        "auto", "data", "an HDF5 file, mnist (downloaded once) or digits (built in); auto: the"
+        " first there is of ./MNISTdata.hdf5, ../MNISTdata.hdf5, mnist and digits",
+        metavar="PATH", takes=("a path", "mnist", "digits", "auto"), may_change=True)
     mirror: str | None = option(
-        None, "data", "where to download MNIST from (a URL)", nothing="none", free=True
-    )
+        None, "data", "download MNIST from this address instead of the usual ones",
+        metavar="URL", pattern=r"(?i)https?://[^\s\0]+", takes=("an http:// or https:// URL",),
+        none_word="none", may_change=True)
     train_limit: int | None = option(
-        None, "data", "train on the first N images only", low=1, high=BIG, nothing="all"
-    )
+        None, "data", "use only the first N training images", low=1, high=BIG, none_word="all")
     test_limit: int | None = option(
-        None, "data", "test on the first N images only", low=1, high=BIG, nothing="all"
-    )
+        None, "data", "use only the first N test images", low=1, high=BIG, none_word="all")
     stream: bool = option(
-        False,
-        "data",
-        "for images that the memory cannot hold: read them from the file while training, in a"
-        " shuffled order of its own (other bits). What is not uint8, or compressed, is unpacked"
-        " first, into TMPDIR or /var/tmp",
-    )
+        False, "data", "for datasets larger than memory: read the images from the file while"
+        " training. Their order is shuffled differently, so the bits differ too. Images that are"
+        " compressed or not uint8 are first unpacked into TMPDIR or /var/tmp")
     num_class: int = option(10, "data", "number of classes", low=2, high=65536)
-    num_channel: int = option(1, "data", "channels of an image", low=1, high=4096)
-    img_height: int = option(28, "data", "height of an image in pixels", low=1, high=4096)
-    img_width: int = option(28, "data", "width of an image in pixels", low=1, high=4096)
+    num_channel: int = option(1, "data", "channels per image", low=1, high=4096)
+    img_height: int = option(28, "data", "image height in pixels", low=1, high=4096)
+    img_width: int = option(28, "data", "image width in pixels", low=1, high=4096)
 
     model: str | None = option(
-        None,
-        "network",
-        "MODULE:FUNCTION that returns the layers of your own network (dpcnn.nn), in a module of the"
-        " current directory or on PYTHONPATH; none: the tutorial's, of the options below",
-        nothing="none",
-        free=True,
-    )
+        None, "network", "a function that returns the layers (dpcnn.nn) of your own network; the"
+        " module is in the current directory or on PYTHONPATH. none: the tutorial's network, as"
+        " set by the options below",
+        metavar="MODULE:FUNCTION", takes=("MODULE:FUNCTION",), none_word="none", may_change=True)
     n_filter: int = option(32, "network", "number of filters", low=1, high=65536)
-    h_filter: int = option(7, "network", "height of a filter in pixels", low=1, high=4096)
-    w_filter: int = option(7, "network", "width of a filter in pixels", low=1, high=4096)
-    stride: int = option(1, "network", "step between filter positions", low=1, high=4096)
-    padding: int = option(1, "network", "zeros around the image", low=0, high=4096)
+    h_filter: int = option(7, "network", "filter height in pixels", low=1, high=4096)
+    w_filter: int = option(7, "network", "filter width in pixels", low=1, high=4096)
+    stride: int = option(
+        1, "network", "pixels from one filter position to the next", low=1, high=4096)
+    padding: int = option(
+        1, "network", "pixels of zeros added on each side of the image", low=0, high=4096)
 
     lr: float = option(0.01, "training", "learning rate", low=1e-12, high=1e6)
     epochs: int = option(
-        50, "training", "how often to visit all images", low=1, high=BIG, free=True
-    )
+        50, "training", "passes over the training set", low=1, high=BIG, may_change=True)
     minibatch_size: int = option(
-        64, "training", "images in a step, all ranks together", low=1, high=BIG
-    )
+        64, "training", "images per step, all ranks together", aliases=("batch_size",),
+        low=1, high=BIG)
     microbatch_size: int | None = option(
-        None,
-        "training",
-        "images computed at a time; the bits depend on it. auto: at most 16, and small enough that"
-        " every rank has work",
-        low=1,
-        high=65536,
-        nothing="auto",
-    )
+        None, "training", "images computed at a time; the bits depend on it. auto: 16, or fewer"
+        " where 16 would leave ranks without work",
+        low=1, high=65536, none_word="auto")
     shuffle: str = option(
-        "epoch",
-        "training",
-        "new order in every `epoch`, the same shuffled order in all (`once`), or `none`",
-        choices=("epoch", "once", "none"),
-    )
-    seed: int = option(0, "training", "of the initial weights and the order", low=0, high=2**63 - 1)
+        "epoch", "training", "epoch: a new order every epoch; once: one shuffled order for all"
+        " epochs; none: the order of the file",
+        choices=("epoch", "once", "none"))
+    seed: int = option(0, "training", "random seed", low=0, high=2**63 - 1)
     max_steps: int | None = option(
-        None, "training", "stop after so many steps in all", low=1, high=BIG, nothing="none",
-        free=True,
-    )  # fmt: skip
+        None, "training", "stop after N steps in total",
+        low=1, high=BIG, none_word="none", may_change=True)
 
     reduce: str = option(
-        "exact",
-        "ranks",
-        "exact: the same bits on any number of ranks; fast: plain float32 sums",
-        choices=("exact", "fast"),
-    )
+        "exact", "ranks", "exact: the same bits on any number of ranks; fast: plain float32 sums",
+        choices=("exact", "fast"))
     evaluate_on: str = option(
-        "rank0",
-        "ranks",
-        "who evaluates the test set: rank0, or all, with the same numbers",
-        choices=("rank0", "all"),
-        free=True,
-    )
+        "rank0", "ranks", "which ranks evaluate the test set; the numbers are the same",
+        choices=("rank0", "all"), may_change=True)
     threads: int | None = option(
-        None,
-        "ranks",
-        "BLAS threads of a rank; auto: 1 with --reduce exact, else the cores shared out",
-        low=1,
-        high=4096,
-        nothing="auto",
-        free=True,
-    )
-
+        None, "ranks", "BLAS threads per rank; auto: 1 with --reduce exact, otherwise the cores"
+        " divided among the ranks",
+        low=1, high=4096, none_word="auto", may_change=True)
     timeout: float = option(
-        300.0,
-        "ranks",
-        "seconds that ranks wait for one that hangs before they name it and end the job; with"
-        " launch/elastic they go on without it",
-        low=0.1,
-        high=1e9,
-        free=True,
-    )
-
+        300.0, "ranks", "how long to wait for a rank that hangs before naming it and ending the"
+        " job; under launch/elastic the other ranks go on without it",
+        metavar="SECONDS", low=0.1, high=1e9, may_change=True)
     respawn: bool = option(
-        False,
-        "ranks",
-        "with launch/elastic: start new ranks in the place of those that die",
-        free=True,
-    )
+        False, "ranks", "under launch/elastic: replace ranks that die", may_change=True)
 
     run_dir: str | None = option(
-        None,
-        "run directory",
-        "where the run is kept (default: a new runs/DATE-TIME)",
-        nothing="auto",
-        free=True,
-    )
+        None, "run directory", "where to keep the run; auto: in a new directory runs/DATE-TIME",
+        metavar="PATH", takes=("a path",), none_word="auto", may_change=True)
     resume: str | None = option(
-        None,
-        "run directory",
-        "auto: from the newest sound checkpoint of --run_dir (without one: of the newest run in"
-        " runs/), or a fresh start; or a checkpoint's or run directory's PATH; none",
-        nothing="none",
-        free=True,
-    )
+        None, "run directory", "a checkpoint or run directory to go on from; auto: the newest sound"
+        " checkpoint in --run_dir or, without --run_dir, in the newest run in runs/; if there is"
+        " none, start afresh",
+        metavar="PATH", takes=("a path", "auto"), none_word="none", may_change=True)
     checkpoint_every: str = option(
-        "1ep",
-        "run directory",
-        "how often to save: so many epochs (1ep) or steps (500st); the end is always saved",
-        free=True,
-    )
+        "1ep", "run directory", "how often to save: every so many epochs (1ep) or steps (500st);"
+        " the end is always saved",
+        metavar="INTERVAL", pattern="(?!0+[es])[0-9]{1,10}(ep|st)",
+        takes=("a number of epochs or steps such as 1ep or 500st",), may_change=True)
     keep_checkpoints: int = option(
-        3,
-        "run directory",
-        "how many of the newest to keep, and the best by test accuracy",
-        low=1,
-        high=BIG,
-        free=True,
-    )
+        3, "run directory", "how many of the newest checkpoints to keep, besides the one with the"
+        " best test accuracy",
+        low=1, high=BIG, may_change=True)
     tensorboard: bool = option(
-        False,
-        "run directory",
-        "write the metrics for TensorBoard too (pip install dpcnn[tensorboard])",
-        free=True,
-    )
+        False, "run directory", "also write the metrics for TensorBoard"
+        " (pip install dpcnn[tensorboard])", may_change=True)
     progress: str = option(
-        "auto",
-        "run directory",
-        "auto: a bar on a terminal, plain lines elsewhere; none: the header and a line an epoch;"
-        " silent: warnings alone",
-        choices=("auto", "bar", "plain", "none", "silent"),
-        free=True,
-    )
+        "auto", "run directory", "bar: a progress bar; plain: lines; none: the header and a line"
+        " per epoch; silent: only warnings; auto: bar on a terminal, else plain",
+        choices=("auto", "bar", "plain", "none", "silent"), may_change=True)
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for name in TABLE:
-            check(name, getattr(self, name))
-        self.checkpoint_interval()
-        if self.mirror is not None and not re.fullmatch(r"(?i)https?://\S+", self.mirror):
-            raise OptionError(f"--mirror is {self.mirror!r}, expected an http:// or https:// URL")
-
-    def checkpoint_interval(self) -> tuple[int, str]:
-        """Return checkpoint_every as (count, unit), the unit `st` or `ep`."""
-        parts = re.fullmatch("([0-9]{1,10})(st|ep)", self.checkpoint_every)
-        if parts is None or not 1 <= int(parts[1]) <= BIG:
-            raise OptionError(
-                f"--checkpoint_every is {self.checkpoint_every!r}, expected a number of epochs"
-                " or steps such as 1ep or 500st"
-            )
-        return int(parts[1]), parts[2]
+        for name, value in self.as_dict().items():
+            OPTIONS[name].check(value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return name -> value, plain enough for JSON."""
-        return asdict(self)
+        return dataclasses.asdict(self)
 
 
-TABLE: dict[str, Field[Any]] = {each.name: each for each in fields(Options)}
-_TYPES = typing.get_type_hints(Options)
-ALIASES = {"batch_size": "minibatch_size"}
-# The options of the tutorial's network, which a network of one's own leaves no use for.
+def _value_type(name: str) -> type:
+    """Return the type that a field of Options is annotated with, without None."""
+    annotation = typing.get_type_hints(Options)[name]
+    [value_type] = {*typing.get_args(annotation)} - {NoneType} or {annotation}
+    return typing.cast(type, value_type)
+
+
+OPTIONS: dict[str, Option] = {
+    field.name: field.metadata["option"](name=field.name, value_type=_value_type(field.name))
+    for field in dataclasses.fields(Options)
+}
+ALIASES = {alias: name for name, each in OPTIONS.items() for alias in each.aliases}
+# The options that describe the tutorial's network, which --model takes the place of.
 NETWORK = ("n_filter", "h_filter", "w_filter", "stride", "padding")
-FLAGS = {"true": True, "false": False}
 
 
-def kind(name: str) -> type:
-    """Return the type of an option's value when it is not None: bool, int, float or str."""
-    return next(
-        t for t in (bool, int, float, str) if t in (_TYPES[name], *typing.get_args(_TYPES[name]))
-    )
+def checkpoint_interval(text: str) -> tuple[int, str]:
+    """Return the value of --checkpoint_every as (count, unit), the unit `st` or `ep`."""
+    return int(text[:-2]), text[-2:]
 
 
-def check(name: str, value: Any) -> None:
-    """Raise OptionError unless value is of the option's type and range."""
-    facts = TABLE[name].metadata
-    if value is None and facts["nothing"]:
-        return
-    wanted = kind(name)
-    fits = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
-    fits = fits and isinstance(value, bool) == (wanted is bool)  # True is an int in Python
-    if not fits or value == "" or "\0" in str(value):
-        raise wrong(name, value)
-    if facts["choices"] and value not in facts["choices"]:
-        raise wrong(name, value)
-    if facts["low"] is not None and not facts["low"] <= value <= facts["high"]:
-        raise wrong(name, value)
+def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:
+    """Return the options of a resumed run: those recorded, changed where the user may and did.
 
-
-def wrong(name: str, value: Any) -> OptionError:
-    """Return the error that says what the option takes instead of this value."""
-    return OptionError(f"--{name} is {value!r}, expected {_expected(name)}")
-
-
-def _expected(name: str) -> str:
-    """Say in words which values an option takes."""
-    facts = TABLE[name].metadata
-    if facts["choices"]:
-        words = list(facts["choices"])
-    elif kind(name) is bool:
-        words = list(FLAGS)
-    elif facts["low"] is not None:
-        noun, form = ("an integer", "d") if kind(name) is int else ("a number", "g")
-        words = [f"{noun} from {facts['low']:{form}} to {facts['high']:{form}}"]
-    else:
-        words = ["text"]
-    if facts["nothing"]:
-        words.append(facts["nothing"])
-    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def restored(options: Options, given: frozenset[str], recorded: dict[str, Any]) -> Options:
-    """Return the options of a resumed run: the recorded ones, with those given that may change.
-
-    Raises OptionError that names every given option that contradicts the recorded one, and
-    CheckpointError where the recorded options are not those of this version or out of range.
+    named: the options that the user named. recorded: all options, as the checkpoint has them.
+    Raises OptionError that names every contradiction, and CheckpointError if the recorded options
+    are not those of this version or out of range.
     """
-    if recorded.keys() != TABLE.keys():
-        odd = ", ".join(sorted(recorded.keys() ^ TABLE.keys()))
-        raise CheckpointError(f"the checkpoint is of another version of dpcnn (options {odd})")
-    differing = [
-        f"--{name} is {_word(name, getattr(options, name))}, expected {_word(name, recorded[name])}"
-        for name in sorted(given)
-        if not TABLE[name].metadata["free"]
-        and getattr(options, name) != recorded[name]
-        and _word(name, getattr(options, name)) != "auto"
+    if recorded.keys() != OPTIONS.keys():
+        names = ", ".join(sorted(recorded.keys() ^ OPTIONS.keys()))
+        raise CheckpointError(f"the checkpoint is of another version of dpcnn (options {names})")
+    values = options.as_dict()
+    fixed = sorted(name for name in named if not OPTIONS[name].may_change)
+    contradictions = [
+        f"--{name} is {OPTIONS[name].text(values[name])},"
+        f" expected {OPTIONS[name].text(recorded[name])}"
+        for name in fixed
+        if values[name] != recorded[name] and OPTIONS[name].text(values[name]) != "auto"
     ]
-    if differing:
-        raise OptionError(f"{'; '.join(differing)}, as in the checkpoint that is resumed")
-    free = {name for name, each in TABLE.items() if each.metadata["free"]}
-    kept = {name: value for name, value in recorded.items() if name not in given & free}
+    if contradictions:
+        raise OptionError(f"{'; '.join(contradictions)}, as in the checkpoint that is resumed")
+    changes = {name: values[name] for name in named if OPTIONS[name].may_change}
     try:
-        return Options(**(kept | {name: getattr(options, name) for name in given & free}))
+        return Options(**recorded | changes)
     except OptionError as error:
         raise CheckpointError(f"the checkpoint's options: {error}") from None
-
-
-def _word(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()  # as it is given
-    return str(TABLE[name].metadata["nothing"] if value is None else value)

@@ -152,7 +152,7 @@ def test_options_may_be_paths_words_and_numpy_numbers(quick: dict[str, Any]) -> 
         ({"lr": 0}, "--lr is 0, expected a number from 1e-12"),
         ({"epochs": "3"}, "--epochs is '3', expected an integer"),
         ({"epocs": 3}, "unknown option epocs: did you mean epochs?"),
-        ({"batch_size": 3, "minibatch_size": 3}, "minibatch_size a second time"),
+        ({"batch_size": 3, "minibatch_size": 3}, "batch_size and minibatch_size are the same"),
         ({"network": [Flatten(), Dense(9)]}, "the network's output is (9,), expected (10,)"),
         ({"network": "lenet"}, "the network is 'lenet', expected a list of layers"),
         ({"network": [Flatten(), Dense(10)], "stride": 1}, "--stride beside a network of your own"),

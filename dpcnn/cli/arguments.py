@@ -1,7 +1,4 @@
-"""How options are given: on the command line, in a TOML file, as keywords of a Python call.
-
-Imports no NumPy: the number of threads is among the options.
-"""
+"""Reads options: from the command line, from a TOML file, from the keywords of a Python call."""
 
 from __future__ import annotations
 
@@ -12,152 +9,179 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from dpcnn.errors import OptionError
-from dpcnn.options import ALIASES, FLAGS, TABLE, Options, check, kind, wrong
+from dpcnn.options import ALIASES, OPTIONS, Option, Options, Value
 from dpcnn.system.files import read_bytes
 
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 METAVARS = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
-Given = tuple[Options, frozenset[str]]  # the options in force, and the names of those given
+DESCRIPTION = """\
+Train a convolutional network in NumPy, data-parallel over MPI:
+
+    mpirun -n 4 python -m dpcnn.train                  4 ranks
+    python -m dpcnn.train                              one process, no MPI
+    mpirun -n 4 python -m dpcnn.train --resume auto    go on with the newest run
+
+In the names of options, - and _ are the same.
+"""
+
+
+class Parsed(NamedTuple):
+    """The options of a run, and the names of those that the user named."""
+
+    options: Options
+    named: frozenset[str]
 
 
 class CommandLine(argparse.ArgumentParser):
-    """argparse whose errors are OptionError, and to whom `_` and `-` are the same in options."""
+    """An argparse parser that takes - for _ in options, and raises OptionError for mistakes."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse as argparse does, every option's name with underscores."""
-        words = sys.argv[1:] if args is None else args
-        return super().parse_known_args([_underscored(word) for word in words], namespace)
+        """Parse as argparse does, after replacing - by _ in the names of options."""
+        arguments = sys.argv[1:] if args is None else args
+        return super().parse_known_args(list(map(_with_underscores, arguments)), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise OptionError instead of printing the usage and exiting."""
         raise OptionError(f"{message} (see --help)")
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Prints the description as it is, and breaks no line at a NO_BREAK_SPACE."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return [line.replace(NO_BREAK_SPACE, " ") for line in super()._split_lines(text, width)]
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the option --model of a command that uses a trained network."""
+    """Add the option --model to a command that uses a trained network."""
     parser.add_argument(
         "--model",
         metavar="MODULE:FUNCTION",
         default=None,
-        help="makes the network's layers; needed where some are not of dpcnn.nn",
+        help="the function that returns the network's layers; needed if some are your own classes",
     )
 
 
-def parse(arguments: Sequence[str] | None = None) -> Given:
-    """Return the options of a command line, and the names of those that were given.
+def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:
+    """Return the options of a command line, and of the TOML file that its --config names.
 
-    Given means on the command line or in the --config file. Raises OptionError for anything
-    wrong; --help prints and exits as argparse does.
+    None stands for sys.argv. Raises OptionError; --help prints and exits, as argparse does.
     """
-    known, unknown = _command_line().parse_known_args(arguments)
+    namespace, unknown = _parser().parse_known_args(arguments)
     if unknown:
-        nearest = _nearest(unknown[0].lstrip("-"), "config")
-        raise OptionError(f"unknown option {unknown[0]}{nearest}")
-    texts = vars(known)
+        suggestion = _suggestion(unknown[0].lstrip("-"), "config")
+        raise OptionError(f"unknown option {unknown[0]}{suggestion}")
+    texts = vars(namespace)
     config = texts.pop("config", None)
-    values = _read_toml(Path(config)) if config is not None else {}
-    values |= {name: option_value(name, text) for name, text in texts.items()}
-    return Options(**values), frozenset(values)
+    values = {} if config is None else _read_toml(Path(config))
+    values |= {name: OPTIONS[name].parse(text) for name, text in texts.items()}
+    return _parsed(values)
 
 
-def keywords(values: Mapping[str, Any]) -> Given:
-    """Return the options that a Python call names, and their names.
+def parse_keywords(keywords: Mapping[str, Any]) -> Parsed:
+    """Return the options of the keywords of a Python call; raises OptionError.
 
-    Paths may be path objects and numbers NumPy's. Raises OptionError for anything wrong.
+    Paths may be path objects, and numbers NumPy's.
     """
-    plain = _checked({name: _plain(value) for name, value in values.items()})
-    return Options(**plain), frozenset(plain)
+    return _parsed(_convert({name: _plain(value) for name, value in keywords.items()}))
+
+
+def _parsed(values: dict[str, Any]) -> Parsed:
+    return Parsed(Options(**values), frozenset(values))
 
 
 def _plain(value: Any) -> Any:
-    """Return a path as text and a NumPy scalar as Python's, others as they are."""
+    """Return a path as text, a NumPy scalar as Python's number, and other values as they are."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value.item() if getattr(value, "shape", None) == () else value
 
 
-def _underscored(word: str) -> str:
-    """Return --a-b=c as --a_b=c: both are the same in every option."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
+def _with_underscores(argument: str) -> str:
+    """Return --a-b=c as --a_b=c."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
-def _command_line() -> argparse.ArgumentParser:
-    """Return the parser that the table stands for; what is not given stays out of its result."""
+def _parser() -> CommandLine:
+    """Return the parser of OPTIONS, whose result lacks the options that are not named."""
     parser = CommandLine(
         prog="python -m dpcnn.train",
         usage="%(prog)s [options]",
-        description="Train a convolutional network in NumPy, data-parallel over MPI:"
-        " `mpirun -n 4 python -m dpcnn.train`, or one process without mpirun.",
+        description=DESCRIPTION,
         argument_default=argparse.SUPPRESS,
+        add_help=False,
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
+        formatter_class=HelpFormatter,
     )
-    groups = {each.metadata["group"]: None for each in TABLE.values()}
+    groups = dict.fromkeys(option.group for option in OPTIONS.values())
     sections = {group: parser.add_argument_group(group) for group in groups}
-    for name, each in TABLE.items():
-        facts = each.metadata
-        flag: dict[str, Any] = {"nargs": "?", "const": "true"} if kind(name) is bool else {}
-        default = facts["nothing"] if each.default is None else str(each.default).lower()
-        hint = "" if "(default" in facts["help"] else f" (default: {default})"
-        flags = [f"--{name}", *(f"--{alias}" for alias, of in ALIASES.items() if of == name)]
-        metavar = "|".join(facts["choices"]) or METAVARS[kind(name)]
-        section = sections[facts["group"]]
-        section.add_argument(*flags, dest=name, metavar=metavar, help=facts["help"] + hint, **flag)
-    parser.add_argument(
-        "--config", metavar="FILE", help="TOML file of the same names; the command line wins"
+    for option in OPTIONS.values():
+        _add(option, sections[option.group])
+    other = parser.add_argument_group("other")
+    other.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a TOML file with these options, such as lr = 0.05; the command line wins over it",
     )
+    other.add_argument("-h", "--help", action="help", help="show this text and exit")
     return parser
 
 
-def option_value(name: str, text: str) -> Any:
-    """Return what a command line's text is as the value of an option; raises OptionError."""
-    if text and text == TABLE[name].metadata["nothing"]:
-        return None
-    wanted = kind(name)
-    try:
-        value = FLAGS[text] if wanted is bool else wanted(text)
-    except (KeyError, ValueError):
-        raise wrong(name, text) from None
-    check(name, value)
-    return value
+def _add(option: Option, section: argparse._ArgumentGroup) -> None:
+    default = f"(default: {option.text(option.default)})".replace(" ", NO_BREAK_SPACE)
+    is_flag = option.value_type is bool  # which needs no value
+    section.add_argument(
+        *(f"--{name}" for name in (option.name, *option.aliases)),
+        dest=option.name,
+        metavar=option.metavar or "|".join(option.choices) or METAVARS[option.value_type],
+        help=f"{option.help} {default}",
+        nargs="?" if is_flag else None,
+        const="true" if is_flag else None,
+    )
 
 
-def _nearest(name: str, *more: str) -> str:
-    """Return the option, or name of `more`, that is most like this name as a question."""
-    near = difflib.get_close_matches(name.partition("=")[0], [*TABLE, *ALIASES, *more], 1)
-    return f": did you mean {near[0]}?" if near else " (see --help)"
+def _suggestion(name: str, *others: str) -> str:
+    """Return the option, or the other name, that is most like this one, as a question."""
+    known = [*OPTIONS, *ALIASES, *others]
+    close = difflib.get_close_matches(name.partition("=")[0], known, 1)
+    return f": did you mean {close[0]}?" if close else " (see --help)"
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    """Return the options of a TOML file; raises OptionError that names the file and the key."""
+def _read_toml(path: Path) -> dict[str, Value]:
+    """Return the values in a TOML file; raises OptionError that names the file and the option."""
     try:
         table = tomllib.loads(read_bytes(path).decode())
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"--config {path}: {reason}, expected a TOML file of options") from error
     try:
-        return _checked(table)
+        return _convert(table)
     except OptionError as error:
         raise OptionError(f"--config {path}: {error}") from None
 
 
-def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options by name, None for the word that stands for it; raises OptionError."""
-    values: dict[str, Any] = {}
+def _convert(table: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the values by their options' names, checked; raises OptionError."""
+    keys: dict[str, str] = {}
+    values: dict[str, Value] = {}
     for key, value in table.items():
-        name = ALIASES.get(key.replace("-", "_"), key.replace("-", "_"))
-        if name not in TABLE:
-            raise OptionError(f"unknown option {key}{_nearest(name)}")
-        if name in values:
-            raise OptionError(f"{key} is --{name} a second time, expected it once")
-        nothing = TABLE[name].metadata["nothing"]
-        values[name] = None if nothing and value == nothing else value
-        check(name, values[name])
+        name = key.replace("-", "_")
+        name = ALIASES.get(name, name)
+        if name not in OPTIONS:
+            raise OptionError(f"unknown option {key}{_suggestion(name)}")
+        if name in keys:
+            raise OptionError(f"{keys[name]} and {key} are the same option: give one")
+        keys[name] = key
+        values[name] = OPTIONS[name].convert(value)
     return values

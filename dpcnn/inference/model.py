@@ -17,7 +17,7 @@ from dpcnn.inference import evaluation
 from dpcnn.models.build import check_memory, check_parameters, image_shape, plan_network
 from dpcnn.nn import Layer
 from dpcnn.nn.network import Network
-from dpcnn.options import Options, restored
+from dpcnn.options import Options, resumed
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
@@ -82,7 +82,7 @@ def read(path: Path) -> Checkpoint:
 
 def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> Model:
     """Return the model of a checkpoint; network as for `load`. Raises CheckpointError."""
-    options = restored(Options(), frozenset(), checkpoint.options)
+    options = resumed(Options(), frozenset(), checkpoint.options)
     plan = plan_network(options, checkpoint.network, network)
     check_parameters(checkpoint.model, checkpoint.optimizer, plan)
     check_memory(options, plan, images=1, ranks=1)

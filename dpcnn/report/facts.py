@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.options import TABLE
+from dpcnn.options import Options
 from dpcnn.report.history import Session, sessions
 from dpcnn.run import events, outcome, validation
 from dpcnn.run.checkpoint import Checkpoint
@@ -77,7 +77,7 @@ class Run:
 
     def changed(self) -> list[str]:
         """Return the names of the options that differ from their defaults."""
-        usual = {name: each.default for name, each in TABLE.items()}
+        usual = Options().as_dict()
         return [name for name, value in self.options.items() if value != usual.get(name)]
 
     def status(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dpcnn.options import TABLE
+from dpcnn.options import OPTIONS
 from dpcnn.report import charts
 from dpcnn.report.facts import Run, number
 from dpcnn.report.figures import drawn, svg
@@ -93,7 +93,7 @@ def flat(value: Any, name: str = "") -> dict[str, str]:
 
 def option_word(name: str, value: Any) -> str:
     """Return an option's value as it is given on the command line."""
-    nothing = TABLE[name].metadata["nothing"] if name in TABLE else ""
+    nothing = OPTIONS[name].none_word if name in OPTIONS else ""
     return nothing if value is None and nothing else one_line(value)
 
 

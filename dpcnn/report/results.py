@@ -14,7 +14,7 @@ from dpcnn.errors import DataError, DpcnnError
 from dpcnn.inference.model import Model, restore
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
 from dpcnn.models.build import check_dataset
-from dpcnn.options import TABLE, Options
+from dpcnn.options import OPTIONS, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.facts import Run
 from dpcnn.run.checkpoint import Checkpoint
@@ -130,7 +130,7 @@ def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
 
 def _options(run: Run) -> Options:
     """Return the options of a run whose network is not to be had, perhaps of another version."""
-    return Options(**{name: value for name, value in run.options.items() if name in TABLE})
+    return Options(**{name: value for name, value in run.options.items() if name in OPTIONS})
 
 
 def evaluate(model: Model, images: Images) -> Results:

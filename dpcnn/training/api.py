@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.cli.arguments import Given, keywords, parse
+from dpcnn.cli.arguments import Parsed, parse_arguments, parse_keywords
 from dpcnn.cli.job import Job, call, run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
-    return run(lambda: parse(arguments), _command, _threads)
+    return run(lambda: parse_arguments(arguments), _command, _threads)
 
 
 @dataclass(frozen=True)
@@ -82,35 +82,36 @@ def train(network: Sequence[Layer] | None = None, **options: Any) -> Run:
     >>> run.model.network.layers[2]
     MaxPooling(2x2, stride 2x2)
     """
-    return call(lambda: keywords(options), lambda job, given: _call(job, given, network), _threads)
+    return call(
+        lambda: parse_keywords(options), lambda job, parsed: _call(job, parsed, network), _threads
+    )
 
 
-def _threads(given: Given) -> tuple[int | None, bool]:
-    options, _ = given
-    return options.threads, options.reduce == "exact"
+def _threads(parsed: Parsed) -> tuple[int | None, bool]:
+    return parsed.options.threads, parsed.options.reduce == "exact"
 
 
-def _prepare(job: Job, given: Given, network: Sequence[Layer] | None = None) -> Trainer:
+def _prepare(job: Job, parsed: Parsed, network: Sequence[Layer] | None = None) -> Trainer:
     """Return the trainer; from now on the run directory keeps errors and the end."""
     from dpcnn.training.setup import prepare, stand_in
 
     if job.comm.newcomer:
         trainer = stand_in(job.comm)
     else:
-        trainer = prepare(*given, job.comm, job.threads, network)
+        trainer = prepare(*parsed, job.comm, job.threads, network)
     job.keep_error = trainer.directory.write_error
     job.record = trainer.end
     return trainer
 
 
-def _command(job: Job, given: Given) -> int:
-    return _prepare(job, given).run()
+def _command(job: Job, parsed: Parsed) -> int:
+    return _prepare(job, parsed).run()
 
 
-def _call(job: Job, given: Given, network: Sequence[Layer] | None) -> Run:
+def _call(job: Job, parsed: Parsed, network: Sequence[Layer] | None) -> Run:
     from dpcnn.inference.model import Model
 
-    trainer = _prepare(job, given, network)
+    trainer = _prepare(job, parsed, network)
     if job.comm.size == 1:
         trainer.requests.at_once = _interrupt  # a second Ctrl-C is not to end a whole session
     try:

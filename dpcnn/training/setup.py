@@ -22,7 +22,7 @@ from dpcnn.models.user import import_layers, own_layers
 from dpcnn.nn import Layer
 from dpcnn.nn.config import to_config
 from dpcnn.nn.network import Network
-from dpcnn.options import Options, restored
+from dpcnn.options import Options, resumed
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.membership import enter
 from dpcnn.run import checkpoint as checkpoints
@@ -194,7 +194,7 @@ def _trainer_of(
 
     Its weights are the initial ones. `dataroot` and `model` as for `reopen`.
     """
-    options = restored(Options(), frozenset(), checkpoint.options)
+    options = resumed(Options(), frozenset(), checkpoint.options)
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     silent = Console()
@@ -242,7 +242,7 @@ def _find(options: Options, given: frozenset[str], console: Console) -> Start:
         directory, found = _named(Path(options.resume), options, console)
     if found is None:
         return Start(directory, options, None)
-    return Start(directory, restored(options, given, found.options), found)
+    return Start(directory, resumed(options, given, found.options), found)
 
 
 def _directory(options: Options) -> RunDirectory:

@@ -27,7 +27,7 @@ from dpcnn.nn.config import own_layers, to_config
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
 from dpcnn.optim.sgd import SGD
-from dpcnn.options import Options
+from dpcnn.options import Options, checkpoint_interval
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import REDUCTIONS, Reduction, Sums
@@ -63,7 +63,7 @@ class Trainer:
         sizes = options.minibatch_size, options.microbatch_size or sampler.AUTO_MICROBATCH
         self.loader = Loader(dataset.train, *sizes, options.seed, options.shuffle)
         self.steps_in_epoch = self.loader.steps
-        self.interval, self.unit = options.checkpoint_interval()
+        self.interval, self.unit = checkpoint_interval(options.checkpoint_every)
         own = dataset.fingerprint() if comm.node.rank == 0 else ""
         self.fingerprint = common_fingerprint(comm.allgather(own), comm.hosts, dataset.source)
         self.position, self.spending = Position(), Spending()
