@@ -1,4 +1,4 @@
-"""The errors that a user can cause or meet, each printed as one line by rank 0."""
+"""The errors that a user can cause or run into; rank 0 prints each of them as one line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from typing import Self
 
 
 class DpcnnError(Exception):
-    """Base of all errors that are the user's to know: the message is one line.
+    """Base class of the errors that concern the user.
 
-    The line says what was found, what was expected and, where there is one, the
-    cure. `exit_code` is what the process ends with. `collective` says that every rank raised
-    this same error, so that each may leave by itself; a rank that is alone with it must end the
-    others. `final` says that the same command would fail again.
+    The message is one line: what was found, what was expected and, if there is one, the cure.
+
+    Attributes
+    ----------
+    exit_code : int
+        The exit code of the process.
+    collective : bool
+        Whether every rank raised this same error, so that each can exit by itself. A rank that
+        raises an error alone has to end the other ranks.
+    final : bool
+        Whether the same command would fail again.
     """
 
     exit_code = 1
@@ -19,31 +26,31 @@ class DpcnnError(Exception):
     final = True
 
     def on_all_ranks(self) -> Self:
-        """Mark this error as raised by every rank alike."""
+        """Mark this error as raised by every rank."""
         self.collective = True
         return self
 
 
 class OptionError(DpcnnError):
-    """An option, or a combination of options, that cannot be."""
+    """An option has a value it cannot have, or options contradict each other."""
 
     exit_code = 2
 
 
 class DataError(DpcnnError):
-    """A dataset that cannot be found, read or trained on."""
+    """A dataset cannot be found, read or trained on."""
 
     exit_code = 2
 
 
 class ReadError(DpcnnError):
-    """A dataset that could be read and no longer can: a disk is broken, a file was cut off."""
+    """A dataset could be read before and no longer can: the disk failed or the file was cut off."""
 
     final = False
 
 
 class CheckpointError(DpcnnError):
-    """A checkpoint that cannot be read, or does not belong to this run."""
+    """A checkpoint cannot be read, or does not belong to this run."""
 
     exit_code = 2
 
@@ -55,4 +62,4 @@ class LaunchError(DpcnnError):
 
 
 class DivergenceError(DpcnnError):
-    """Training left the finite numbers."""
+    """Training produced NaN or infinity."""
