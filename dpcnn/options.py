@@ -37,11 +37,12 @@ class Option:
     aliases
         Other names of the same option.
     low, high
-        The smallest and the largest number allowed.
+        The smallest and the largest number allowed, also for a number in a text.
     choices
         The only texts allowed, if there are any.
     pattern, takes
-        A regular expression for the whole of any other text, and in words what it allows.
+        A regular expression for the whole of any other text, and in words what it allows. If it
+        has a group, that is a number.
     none_word
         The word that stands for None; empty if None is not allowed.
     may_change
@@ -119,8 +120,14 @@ class Option:
             case str() if self.choices:
                 return value in self.choices
             case str():
-                return self.value_type is str and re.fullmatch(self.pattern, value) is not None
+                return self.value_type is str and self._matches(value)
         return False
+
+    def _matches(self, text: str) -> bool:
+        match = re.fullmatch(self.pattern, text)
+        if match is None:
+            return False
+        return match.lastindex is None or self.low <= int(match[1]) <= self.high
 
     def _words(self) -> tuple[str, ...]:
         if self.value_type is bool:
@@ -252,7 +259,7 @@ class Options:
     checkpoint_every: str = option(
         "1ep", "run directory", "how often to save: every so many epochs (1ep) or steps (500st);"
         " the end is always saved",
-        metavar="INTERVAL", pattern="(?!0+[es])[0-9]{1,10}(ep|st)",
+        metavar="INTERVAL", pattern="([0-9]{1,10})(?:ep|st)", low=1, high=BIG,
         takes=("a number of epochs or steps such as 1ep or 500st",), may_change=True)
     keep_checkpoints: int = option(
         3, "run directory", "how many of the newest checkpoints to keep, besides the one with the"

@@ -68,7 +68,13 @@ def test_an_option_never_has_a_value_that_is_not_allowed(name: str, value: Any) 
 
 
 @pytest.mark.parametrize(
-    ("text", "interval"), [("1ep", (1, "ep")), ("500st", (500, "st")), ("007ep", (7, "ep"))]
+    ("text", "interval"),
+    [
+        ("1ep", (1, "ep")),
+        ("500st", (500, "st")),
+        ("007ep", (7, "ep")),
+        ("2147483647st", (2**31 - 1, "st")),
+    ],
 )
 def test_checkpoint_every_counts_epochs_or_steps(text: str, interval: tuple[int, str]) -> None:
     assert checkpoint_interval(Options(checkpoint_every=text).checkpoint_every) == interval

@@ -22,7 +22,7 @@ Train a convolutional network in NumPy, data-parallel over MPI:
 
     mpirun -n 4 python -m dpcnn.train                  4 ranks
     python -m dpcnn.train                              one process, no MPI
-    mpirun -n 4 python -m dpcnn.train --resume auto    go on with the newest run
+    mpirun -n 4 python -m dpcnn.train --resume auto    resume the newest run
 
 In the names of options, - and _ are the same.
 """

@@ -165,7 +165,21 @@ def test_an_option_without_its_value_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ep", "0st", "-1ep", "1", "1.5ep", "1 ep", "1xp", "1EP", "²ep", "9" * 5000 + "st"]
+    "text",
+    [
+        "",
+        "ep",
+        "0st",
+        "-1ep",
+        "1",
+        "1.5ep",
+        "1 ep",
+        "1xp",
+        "1EP",
+        "²ep",
+        "2147483648st",
+        "9" * 5000 + "st",
+    ],
 )
 def test_any_other_checkpoint_every_is_refused(text: str) -> None:
     message = message_of(f"--checkpoint_every={text}")

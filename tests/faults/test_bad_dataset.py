@@ -1,6 +1,6 @@
 """Whatever is wrong with a dataset is one line, which names the file, and exit code 2.
 
-Under mpirun, with nothing left behind: see conftest.py for what is checked of each.
+Nothing is left behind: see conftest.py for what is checked of each case.
 """
 
 from __future__ import annotations
@@ -93,10 +93,20 @@ ARRAYS: dict[str, tuple[Callable[[h5py.File], Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("case", ARRAYS)
 def test_a_bad_array_is_refused(case: str, here: Path, check_refusal: Check) -> None:
-    change, words = ARRAYS[case]
+    change, parts = ARRAYS[case]
     with h5py.File(here / "data.hdf5", "r+") as file:
         change(file)
-    check_refusal(words=("data.hdf5: ", *words))
+    check_refusal(parts=("data.hdf5: ", *parts))
+
+
+@pytest.mark.parametrize("case", ["no key", "label too large"])
+def test_two_ranks_refuse_a_bad_array_in_one_line(
+    case: str, here: Path, check_refusal: Check
+) -> None:
+    change, parts = ARRAYS[case]
+    with h5py.File(here / "data.hdf5", "r+") as file:
+        change(file)
+    check_refusal(parts=("data.hdf5: ", *parts), ranks=2)
 
 
 def flip(content: bytes, *places: int) -> bytes:
@@ -127,12 +137,18 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_bad_file_is_refused(case: str, here: Path, check_refusal: Check) -> None:
     path = here / "data.hdf5"
     path.write_bytes(BYTES[case](path.read_bytes()))
-    check_refusal(words=("data.hdf5: cannot be read as HDF5 (", FILE))
+    check_refusal(parts=("data.hdf5: cannot be read as HDF5 (", FILE))
+
+
+def test_two_ranks_refuse_a_bad_file_in_one_line(here: Path, check_refusal: Check) -> None:
+    path = here / "data.hdf5"
+    path.write_bytes(BYTES["cut in the data"](path.read_bytes()))
+    check_refusal(parts=("data.hdf5: cannot be read as HDF5 (", FILE), ranks=2)
 
 
 def test_numpy_s_archive_is_refused(here: Path, check_refusal: Check) -> None:
     np.savez(here / "data.npz", x_train=ONES)
-    check_refusal("--dataroot", "data.npz", words=("data.npz: cannot be read as HDF5", FILE))
+    check_refusal("--dataroot", "data.npz", parts=("data.npz: cannot be read as HDF5", FILE))
 
 
 @pytest.mark.parametrize(
@@ -147,4 +163,4 @@ def test_numpy_s_archive_is_refused(here: Path, check_refusal: Check) -> None:
     ],
 )
 def test_what_is_no_file_is_refused(name: str, found: str, check_refusal: Check) -> None:
-    check_refusal("--dataroot", name, words=(f"{name}: {found}, expected an HDF5 dataset",))
+    check_refusal("--dataroot", name, parts=(f"{name}: {found}, expected an HDF5 dataset",))

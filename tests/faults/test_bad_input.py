@@ -1,6 +1,6 @@
 """Whatever is wrong with a command line or its TOML file is one line and exit code 2.
 
-Under mpirun, with nothing left behind: see conftest.py for what is checked of each.
+Nothing is left behind: see conftest.py for what is checked of each case.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-Words = tuple[str, ...]
+Parts = tuple[str, ...]
 Check = Callable[..., None]
 
 BIG = 2**31 - 1
@@ -46,19 +46,19 @@ NUMBERS = {
     ("name", "value"), [(name, value) for name, row in NUMBERS.items() for value in row[1:]]
 )
 def test_a_bad_number_is_refused(name: str, value: str, check_refusal: Check) -> None:
-    words = (f"--{name} is {value}, expected {NUMBERS[name][0]}\n",)
-    check_refusal(f"--{name}={value.strip(chr(39))}", words=words)
+    parts = (f"--{name} is {value}, expected {NUMBERS[name][0]}\n",)
+    check_refusal(f"--{name}={value.strip(chr(39))}", parts=parts)
 
 
 PLACES = "a number of epochs or steps such as 1ep or 500st"
 URL = "expected an http:// or https:// URL"
 DIRECTORY = "expected a directory to write to"
-MEMORY = ("training on 2 ranks takes about ", " GiB of memory, expected at most the ")
+MEMORY = (" takes about ", " GiB of memory, expected at most the ")
 LONG = "n" * 300
 TUTORIAL = "--model dpcnn.models.zoo:tutorial"
 
-# The words of the command line, and what the line must say.
-OPTIONS: dict[str, tuple[str, Words]] = {
+# The command line, and what the error must say.
+OPTIONS: dict[str, tuple[str, Parts]] = {
     "shuffle": ("--shuffle=always", ("--shuffle is 'always', expected epoch, once or none",)),
     "reduce": ("--reduce=Exact", ("--reduce is 'Exact', expected exact or fast",)),
     "evaluate_on": ("--evaluate_on=rank1", ("--evaluate_on is 'rank1', expected rank0 or all",)),
@@ -86,10 +86,6 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "too few classes": ("--num_class 5", ("y_train holds label 5, expected 0..4 (--num_class 5)",)),
     "other height": ("--img_height 27", ("x_train has shape (8, 784)", "(N, 756)", "data.hdf5")),
     "other channels": ("--num_channel 3", ("x_train has shape (8, 784)", "(N, 3, 28, 28)")),
-    "fewer images than ranks": (
-        "--train_limit 1",
-        ("1 training images for 2 ranks", "expected at least one for each"),
-    ),
     "checkpoint_every: no unit": ("--checkpoint_every=5", ("is '5'", PLACES)),
     "checkpoint_every: no number": ("--checkpoint_every=ep", ("is 'ep'", PLACES)),
     "checkpoint_every: other unit": ("--checkpoint_every=5min", ("is '5min'", PLACES)),
@@ -99,13 +95,14 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "checkpoint_every: many": ("--checkpoint_every=9999999999ep", ("is '9999999999ep'", PLACES)),
     "checkpoint_every: empty": ("--checkpoint_every=", ("--checkpoint_every is ''",)),
     "mirror: a word": ("--mirror here", ("--mirror is 'here'", URL)),
+    "mirror: empty": ("--mirror=", ("--mirror is ''", URL)),
     "mirror: other scheme": ("--mirror ftp://a/", ("--mirror is 'ftp://a/'", URL)),
     "mirror: of nothing": ("--dataroot auto --mirror http://", ("--mirror is 'http://'", URL)),
     "mirror: nobody there": (
         "--dataroot mnist --mirror http://127.0.0.1:1/",
         ("http://127.0.0.1:1/", "refused", "give --dataroot FILE"),
     ),
-    "model: empty": ("--model=", ("--model is '', expected text or none",)),
+    "model: empty": ("--model=", ("--model is '', expected MODULE:FUNCTION or none",)),
     "model: no colon": ("--model net", ("--model is 'net', expected MODULE:FUNCTION such as",)),
     "model: missing": ("--model gone:build", ("--model gone:build: no module gone in ",)),
     "model: no function": (f"{TUTORIAL}s", ("no function named tutorials in ", "zoo.py")),
@@ -126,7 +123,7 @@ OPTIONS: dict[str, tuple[str, Words]] = {
         f"--resume run {TUTORIAL}",
         ("layer 1 of the network: found {", "'filters': 32", "expected {", "'filters': 2"),
     ),
-    "dataroot: empty": ("--dataroot=", ("--dataroot is '', expected text",)),
+    "dataroot: empty": ("--dataroot=", ("--dataroot is '', expected a path, mnist, digits",)),
     "dataroot: misspelt": ("--dataroot minst", ("minst: no such file or directory",)),
     "memory: parameters": ("--n_filter 65536 --num_class 65536", ("--n_filter 65536", *MEMORY)),
     "memory: filters": (
@@ -144,7 +141,7 @@ OPTIONS: dict[str, tuple[str, Words]] = {
     "config: a device": ("--config /dev/zero", ("--config /dev/zero: not a regular file",)),
     "config: binary": ("--config data.hdf5", ("--config data.hdf5: ", "expected a TOML file")),
     "config: long name": (f"--config {LONG}", ("--config nnn", "File name too long")),
-    "run_dir: empty": ("--run_dir=", ("--run_dir is '', expected text or auto",)),
+    "run_dir: empty": ("--run_dir=", ("--run_dir is '', expected a path or auto",)),
     "run_dir: a file": ("--run_dir garbage", ("--run_dir garbage: File exists", DIRECTORY)),
     "run_dir: under a file": (
         "--run_dir garbage/run",
@@ -158,7 +155,7 @@ OPTIONS: dict[str, tuple[str, Words]] = {
         "--run_dir run",
         ("--run_dir run: holds a run already", "expected a new directory", "--resume auto"),
     ),
-    "resume: empty": ("--resume=", ("--resume is '', expected text or none",)),
+    "resume: empty": ("--resume=", ("--resume is '', expected a path, auto or none",)),
     "resume: missing": ("--resume gone", ("gone: no such file", "expected a checkpoint")),
     "resume: no checkpoint": (
         "--resume folder",
@@ -192,18 +189,45 @@ OPTIONS: dict[str, tuple[str, Words]] = {
 
 @pytest.mark.parametrize("case", OPTIONS)
 def test_a_bad_command_line_is_refused(case: str, check_refusal: Check) -> None:
-    line, words = OPTIONS[case]
-    check_refusal(*line.split(), words=words)
+    line, parts = OPTIONS[case]
+    check_refusal(*line.split(), parts=parts)
+
+
+# What ranks alone can get wrong, and some of each kind of mistake.
+ON_TWO_RANKS: dict[str, tuple[str, Parts]] = {
+    "fewer images than ranks": (
+        "--train_limit 1",
+        ("1 training images for 2 ranks", "expected at least one for each"),
+    ),
+    "memory of all ranks": (OPTIONS["memory: parameters"][0], ("training on 2 ranks", *MEMORY)),
+} | {
+    case: OPTIONS[case]
+    for case in (
+        "one letter",
+        "too few classes",
+        "mirror: nobody there",
+        "model: no function",
+        "config: binary",
+        "resume: other options",
+        "resume: other data",
+    )
+}
+
+
+@pytest.mark.parametrize("case", ON_TWO_RANKS)
+def test_two_ranks_refuse_a_bad_command_line_in_one_line(case: str, check_refusal: Check) -> None:
+    line, parts = ON_TWO_RANKS[case]
+    check_refusal(*line.split(), parts=parts, ranks=2)
 
 
 def test_another_run_is_not_written_over_by_a_resumed_one(here: Path, check_refusal: Check) -> None:
     shutil.copytree(here / "run", here / "run2")
-    words = ("--run_dir run2: holds another run than --resume run", "expected a new directory")
-    check_refusal("--resume", "run", "--run_dir", "run2", words=words)
+    parts = ("--run_dir run2: holds another run than --resume run", "expected a new directory")
+    check_refusal("--resume", "run", "--run_dir", "run2", parts=parts)
 
 
 # The TOML file, and what the line must say besides its name.
-TOML: dict[str, tuple[str | bytes, Words]] = {
+TOML: dict[str, tuple[str | bytes, Parts]] = {
     "unknown key": ("learning_rat = 1", ("unknown option learning_rat", "see --help")),
     "nearest key": ("epocs = 3", ("unknown option epocs", "did you mean epochs?")),
     "config itself": ("config = 'x'", ("unknown option config (see --help)",)),
@@ -215,7 +239,7 @@ TOML: dict[str, tuple[str | bytes, Words]] = {
     "array for a number": ("lr = [0.1]", ("--lr is [0.1], expected a number",)),
     "table for a number": ("lr = {x = 1}", ("--lr is {'x': 1}, expected a number",)),
     "date for a number": ("lr = 2020-01-01", ("--lr is datetime.date(2020", "a number")),
-    "number for text": ("dataroot = 5", ("--dataroot is 5, expected text",)),
+    "number for text": ("dataroot = 5", ("--dataroot is 5, expected a path",)),
     "number for a choice": ("reduce = 1", ("--reduce is 1, expected exact or fast",)),
     "NaN": ("lr = nan", ("--lr is nan, expected a number from 1e-12",)),
     "out of range": ("stride = 0", ("--stride is 0, expected an integer from 1 to 4096",)),
@@ -229,11 +253,14 @@ TOML: dict[str, tuple[str | bytes, Words]] = {
     ),
     "key and alias": (
         "minibatch_size = 8\nbatch-size = 8",
-        ("batch-size is --minibatch_size a second time, expected it once",),
+        ("minibatch_size and batch-size are the same option: give one",),
     ),
     "not UTF-8": (b"\xff\xfe", ("decode", "expected a TOML file of options")),
     "NUL byte": (b"lr = 1\0", ("line 1", "expected a TOML file of options")),
-    "NUL in a text": (r"run_dir = 'a'" "\n" r'dataroot = "a\u0000b"', (r"is 'a\x00b'", "text")),
+    "NUL in a text": (
+        r"run_dir = 'a'" "\n" r'dataroot = "a\u0000b"',
+        (r"is 'a\x00b'", "expected a path"),
+    ),
     "nested too deep": ("lr = " + "[" * 10_000, ("expected a TOML file of options",)),
     "too many digits": ("seed = " + "9" * 5000, ("5000 digits", "expected a TOML file")),
 }
@@ -241,7 +268,7 @@ TOML: dict[str, tuple[str | bytes, Words]] = {
 
 @pytest.mark.parametrize("case", TOML)
 def test_a_bad_toml_file_is_refused(case: str, here: Path, check_refusal: Check) -> None:
-    content, words = TOML[case]
+    content, parts = TOML[case]
     path = here / "options.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    check_refusal("--config", path.name, words=(f"--config {path.name}: ", *words))
+    check_refusal("--config", path.name, parts=(f"--config {path.name}: ", *parts))
