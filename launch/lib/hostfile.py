@@ -1,10 +1,10 @@
-"""Reads a HOSTFILE, and has each of its hosts made ready and checked over ssh.
+"""Reads a HOSTFILE, sets up each of its hosts over ssh and checks that they are alike.
 
     python launch/lib/hostfile.py HOSTFILE RANKS ENVIRONMENT EXTRA
 
-RANKS is a number, or `all`; the environment is that of launch/lib/environment.sh. Prints three
-lines: HOST:RANKS,... for mpirun, the number of ranks, and the hosts other than this one. What is
-wrong is one line, and exit code 2.
+RANKS is a number or `all`; ENVIRONMENT and EXTRA are those of launch/lib/environment.sh. Prints
+three lines: HOST:RANKS,... for mpirun, the number of ranks, and the hosts other than this one. An
+error is one line, with exit code 2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import ssh
 PROJECT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)(?::([0-9]+))?((?:\s+[a-z_-]+=\S+)*)")
 MOST = 100_000  # slots of a host
-# Run by bash on every host but this one, with the arguments PROJECT DIRECTORY ENVIRONMENT EXTRA.
+# bash runs this on every other host, with the arguments PROJECT DIRECTORY ENVIRONMENT EXTRA.
 READY = """
 set -eu
 [[ -r $1/launch/lib/environment.sh ]] ||
@@ -34,19 +34,19 @@ exec "$1/$3/bin/python" - "$1" "$2" <&3
 
 
 class HostfileError(Exception):
-    """The HOSTFILE, or a host, cannot be used; the message is one line."""
+    """The HOSTFILE or one of its hosts cannot be used; the message is one line."""
 
 
 def read(path: Path) -> dict[str, int | None]:
-    """Return the slots of each host of a HOSTFILE, None where it does not say.
+    """Return the slots of each host in a HOSTFILE, None if its line has none.
 
-    A host that has several lines has the sum of their slots, one for a line that does not say.
+    Several lines of the same host add up; a line without slots counts as one.
     """
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise HostfileError(f"{path}: {reason}, expected a file of hosts, one a line") from None
+        raise HostfileError(f"{path}: {reason}, expected a file with one host per line") from None
     slots: dict[str, int | None] = {}
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
@@ -54,12 +54,12 @@ def read(path: Path) -> dict[str, int | None]:
             host, count = parse(text, f"{path}:{number}")
             slots[host] = count if host not in slots else (slots[host] or 1) + (count or 1)
     if not slots:
-        raise HostfileError(f"{path}: no host, expected a file of hosts, one a line")
+        raise HostfileError(f"{path}: no host, expected a file with one host per line")
     return slots
 
 
 def parse(text: str, where: str) -> tuple[str, int | None]:
-    """Return host and slots of a line."""
+    """Return the host and the slots of a line."""
     expected = f"expected HOST, HOST:N or HOST slots=N, with N from 1 to {MOST:,}"
     found = LINE.fullmatch(text)
     if found is None:
@@ -74,7 +74,7 @@ def parse(text: str, where: str) -> tuple[str, int | None]:
 
 
 def is_here(host: str) -> bool:
-    """Tell whether a host's address is one of this machine."""
+    """Tell whether a host is this machine, by its address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -85,7 +85,7 @@ def is_here(host: str) -> bool:
 
 
 def check(hosts: list[str], environment: str, extra: str) -> list[dict[str, Any]]:
-    """Return the facts of each host, after it was made ready; raises HostfileError."""
+    """Set up the hosts and return the facts of each; raises HostfileError."""
     here = str(PROJECT), str(Path.cwd())
     own = facts.facts(*map(Path, here))
     command = ["bash", "-c", READY, "launch/hosts", *here, environment, extra]
@@ -99,14 +99,14 @@ def check(hosts: list[str], environment: str, extra: str) -> list[dict[str, Any]
     for host, name in zip(hosts, names, strict=False):
         if name in names[: hosts.index(host)]:
             other = hosts[names.index(name)]
-            wrong.append(f"{other} and {host} are both named {name}, expected names of their own")
+            wrong.append(f"{other} and {host} are both named {name}, expected different names")
     if wrong:
         raise HostfileError("; ".join(wrong))
     return answers
 
 
 def difference(host: str, found: dict[str, Any], own: dict[str, Any], environment: str) -> str:
-    """Return in words what is not on a host as it is here; empty if all is."""
+    """Return a sentence on what differs between a host and this one, "" if nothing does."""
     if found["version"] != own["version"]:
         return (
             f"{host} has dpcnn {found['version']}, expected {own['version']} as here:"
@@ -114,7 +114,7 @@ def difference(host: str, found: dict[str, Any], own: dict[str, Any], environmen
         )
     if found["fingerprint"] != own["fingerprint"]:
         return (
-            f"{host} has other source files of dpcnn {found['version']} (fingerprint"
+            f"{host} has different source files of dpcnn {found['version']} (fingerprint"
             f" {found['fingerprint'][:12]}, expected {own['fingerprint'][:12]} as here):"
             f" copy {PROJECT} there"
         )
@@ -123,13 +123,13 @@ def difference(host: str, found: dict[str, Any], own: dict[str, Any], environmen
         if versions[0] != versions[1]:
             return (
                 f"{host} has {name} {versions[0]}, expected {versions[1]} as here:"
-                f" remove {PROJECT / environment} there, and it is made anew"
+                f" remove {PROJECT / environment} there, and it is set up again"
             )
-    return "" if found["directory"] else f"{host} has no directory {Path.cwd()}: make it there"
+    return "" if found["directory"] else f"{host} has no directory {Path.cwd()}: create it there"
 
 
 def place(slots: dict[str, int], ranks: str, path: Path) -> dict[str, int]:
-    """Return how many ranks each host gets: the first hosts fill first."""
+    """Return the number of ranks on each host; the first hosts fill first."""
     total = sum(slots.values())
     left = total if ranks == "all" else int(ranks)
     if left > total:
@@ -142,7 +142,7 @@ def place(slots: dict[str, int], ranks: str, path: Path) -> dict[str, int]:
 
 
 def main(path: Path, ranks: str, environment: str, extra: str) -> int:
-    """Print the hosts with their ranks, and which of them are others; return the exit code."""
+    """Print the three lines; return the exit code."""
     try:
         found = read(path)
         checked = check(list(found), environment, extra)

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# What launch/local, launch/elastic and launch/hosts share: their command line, what Open MPI needs
-# to survive the death of ranks, and the start under supervision.
+# What launch/local, launch/elastic and launch/hosts share: the command line, the options with which
+# Open MPI survives the death of ranks, and the start under supervision.
+# shellcheck disable=SC2034,SC2154  # the scripts that source this file share its variables
 
 # read_arguments ARGUMENT...: sets ranks, max_restarts and options from the command line. Ranks may
-# be the word that is set as default_ranks.
+# also be the word in default_ranks.
 read_arguments() {
-  # nproc would answer OMP_NUM_THREADS where that is set, which says nothing of the cores.
+  # If OMP_NUM_THREADS is set, nproc prints that instead of the number of cores.
   ranks=${default_ranks:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
   options=()
   if [[ ${1:-} == -h || ${1:-} == --help ]]; then
@@ -22,16 +23,16 @@ read_arguments() {
       *) options+=("$1") ;;
     esac
     [[ $ranks =~ ^[1-9][0-9]{0,5}$ || $ranks == "${default_ranks:-}" ]] ||
-      fail 2 "found $ranks after -n, expected a number of ranks from 1"
+      fail 2 "found $ranks after -n, expected a number of ranks, 1 or more"
     [[ $max_restarts =~ ^[0-9]{1,6}$ ]] ||
-      fail 2 "found $max_restarts after --max_restarts, expected a number from 0"
+      fail 2 "found $max_restarts after --max_restarts, expected a number, 0 or more"
     shift
   done
-  export DPCNN_COMMAND="$0 -n $ranks" # what a message says to go on with
+  export DPCNN_COMMAND="$0 -n $ranks" # which messages repeat to say how to resume
   describe_terminal
 }
 
-# describe_terminal: tells ranks of the terminal, instead of which they see pipes.
+# describe_terminal: tells the ranks about the terminal, as they see pipes instead.
 describe_terminal() {
   local size
   if [[ -t 2 && ${TERM:-dumb} != dumb ]]; then
@@ -42,30 +43,33 @@ describe_terminal() {
   fi
 }
 
-# outlive_ranks: sets `ulfm`, with which Open MPI's mpirun lets a job go on without ranks that die.
+# outlive_ranks: sets `ulfm`, the options with which Open MPI's mpirun keeps a job that loses ranks.
 outlive_ranks() {
   export DPCNN_ELASTIC=1
   export EVENT_NOEPOLL=1 # with epoll, libevent prints a warning for the sockets of a dead rank
-  # A detector with a thread of its own notices a rank that is stopped, and leaves one alone that
-  # is busy. HAN's collectives give wrong sums after a death (Open MPI 5.0). That thread and btl/sm
-  # crash one start in ten (5.0.11); large vectors do not go through it. The ranks tell each other
-  # of a death by themselves (rbcast): mpirun's daemons do not, where a host is cut off. Recoverable:
-  # mpirun does not complain of replaced ranks, which leave without MPI_Finalize as all do: it can
-  # hang.
+  # mpi_ft_detector_thread: a detector with its own thread notices a stopped rank, and does not
+  #   mistake a busy one for it.
+  # rbcast: the ranks tell each other of a death; mpirun's daemons do not if a host is cut off.
+  # coll ^han: HAN's collectives give wrong sums after a death (Open MPI 5.0).
+  # btl tcp: the detector's thread and btl/sm crash one start in ten (5.0.11); large vectors do not
+  #   need btl/sm.
+  # state_base_recoverable: keeps mpirun from complaining about replaced ranks. Like all ranks, they
+  #   exit without MPI_Finalize, which can hang.
   ulfm=(--with-ft ulfm --mca mpi_ft_detector true --mca mpi_ft_detector_thread true
     --mca mpi_ft_detector_period 0.3 --mca mpi_ft_detector_timeout 1
     --mca mpi_ft_propagator_with_rbcast true
     --mca coll '^hcoll,portals4,han' --mca btl "self,tcp" --prtemca state_base_recoverable 1)
 }
 
-# start ENVIRONMENT MPIRUN...: trains there under this mpirun command; does not return.
+# start ENVIRONMENT MPIRUN...: trains in this environment under this mpirun; does not return.
 start() {
   local python=$project/$1/bin/python
-  # The user's directory is none of Python's business (-P): a file there must not replace a module.
+  # -P: a file in the user's directory must not replace a module.
   local train=("$python" -P -m dpcnn.train "${options[@]}")
-  # mpirun reads two pipes in any order, and lines would get into the bar: let them share one.
+  # mpirun reads two pipes in any order, which would mix lines into the bar: let them share one.
   if [[ -n ${DPCNN_TERMINAL:-} && -t 1 ]]; then
     train=(sh -c 'exec "$@" >&2' sh "${train[@]}")
   fi
-  exec "$python" "$project/launch/lib/supervise.py" "$max_restarts" "${@:2}" "${train[@]}" </dev/null
+  exec "$python" "$project/launch/lib/supervise.py" "$max_restarts" "${@:2}" "${train[@]}" \
+    </dev/null
 }

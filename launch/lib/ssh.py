@@ -1,4 +1,4 @@
-"""Commands on other hosts, over ssh, on many at a time."""
+"""Runs commands on other hosts over ssh, on many at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-# A host that asks for a password, or does not answer, is an error and no reason to wait.
+# A host that asks for a password or does not answer is an error, not worth waiting for.
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=10")
 UNREACHABLE = 255  # ssh's own exit code
-SETTING_UP = "Setting up "  # how launch/lib/environment.sh announces what takes a minute
+SETTING_UP = "Setting up "  # what launch/lib/environment.sh prints before it takes a minute
 
 
 class HostError(Exception):
@@ -22,7 +22,7 @@ class HostError(Exception):
 
 
 def on_all(hosts: Sequence[str], ask: Callable[[str], dict[str, Any]]) -> list[Any]:
-    """Return what `ask` returns for each host, or the HostError it raises."""
+    """Return for each host what `ask` returns, or the HostError it raises."""
 
     def one(host: str) -> dict[str, Any] | HostError:
         try:
@@ -35,9 +35,9 @@ def on_all(hosts: Sequence[str], ask: Callable[[str], dict[str, Any]]) -> list[A
 
 
 def ask(host: str, command: Sequence[str], text: str = "") -> dict[str, Any]:
-    """Run a command on a host; return the JSON object it prints last.
+    """Run a command on a host with `text` as its standard input; return the JSON it prints last.
 
-    `text` is its standard input. Raises HostError if it fails.
+    Raises HostError if the command fails.
     """
     process = subprocess.Popen(
         [*SSH, host, shlex.join(command)],
@@ -45,7 +45,7 @@ def ask(host: str, command: Sequence[str], text: str = "") -> dict[str, Any]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        process_group=0,  # Ctrl-C is for the process that asks
+        process_group=0,  # Ctrl-C is for this process, not for ssh
     )
     assert process.stdin is not None
     assert process.stdout is not None

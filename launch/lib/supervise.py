@@ -1,13 +1,13 @@
-"""Runs mpirun, and again from the newest checkpoint when a run ends without saying how.
+"""Runs mpirun, and restarts it from the newest checkpoint when a run ends without saying how.
 
     python launch/lib/supervise.py MAX_RESTARTS mpirun ... python -m dpcnn.train ...
 
-mpirun's exit code is not trusted: under ULFM it is 0 even where every rank was killed. A run that
-ends by itself records its exit code (dpcnn/run/outcome.py), and that is the exit code here. One
-that was killed records nothing; it is started again with --resume auto, up to MAX_RESTARTS times,
-but not twice from the same checkpoint. A signal to this process goes to the ranks, which save and
-stop; a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked
-over ssh. Uses the standard library only, so that nothing that breaks a run breaks this.
+mpirun's exit code is not trusted: under ULFM it is 0 even if every rank was killed. A run that ends
+by itself records its exit code (dpcnn/run/outcome.py), and the supervisor exits with that. A run
+that is killed records nothing; it is restarted with --resume auto up to MAX_RESTARTS times, but not
+twice from the same checkpoint. Signals to this process are passed on to the ranks, which save and
+stop; a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked over
+ssh. Uses only the standard library, so that whatever breaks a run does not break its supervisor.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PERIOD = 1.0  # seconds between two looks for ranks on this host
-PERIOD_ELSEWHERE = 5.0  # the same where this host has none
-GONE = 3  # looks without a rank after which mpirun is not waited for
+PERIOD_ELSEWHERE = 5.0  # the same if this host has none
+GONE = 3  # looks without a rank after which mpirun is no longer waited for
 LONGEST_PAUSE = 2.0  # seconds before a restart
 
 
 class Supervisor:
-    """One run of training, in as many starts as it takes."""
+    """Runs one training, with as many restarts as it takes."""
 
     def __init__(self, command: list[str], max_restarts: int, told: Path, hosts: list[str]) -> None:
         self.command, self.max_restarts = command, max_restarts
         self.told, self.hosts = told, hosts
         self.mpirun: subprocess.Popen[bytes] | None = None
         self.stops: list[int] = []
-        # What each host has recorded of the run.
+        # What each host has recorded about the run.
         self.records: list[dict[str, Any]] = []
 
     def run(self) -> int:
-        """Start the run until it has ended by itself or goes no further; return the exit code."""
+        """Start the run until it ends by itself or makes no progress; return the exit code."""
         for stop in STOPS:
             signal.signal(stop, self._stop)
         command, restarts, saved = self.command, 0, None
@@ -61,7 +61,7 @@ class Supervisor:
             if self.stops:
                 return 128 + self.stops[0]
             before, saved = saved, self._recorded("saved")
-            reason = f"the run was broken off {after(saved)}"
+            reason = f"the run was interrupted {moment(saved)}"
             if restarts == self.max_restarts or (restarts and saved == before):
                 return self._give_up(reason, restarts, saved == before)
             restarts += 1
@@ -70,13 +70,13 @@ class Supervisor:
             command = self._resuming()
 
     def _start(self, command: list[str], restarts: int) -> None:
-        """Run mpirun to its end, and see that it leaves no process behind."""
+        """Run mpirun to its end and see to it that no process is left behind."""
         self.records = []
         if self.stops:
             return
         traces.begin(self.told)
         self._elsewhere("begin")
-        # A process group of its own: Ctrl-C is for this process, which passes it on once.
+        # In its own process group: Ctrl-C is for this process, which passes it on once.
         self.mpirun = subprocess.Popen(
             command,
             env=os.environ | {traces.OUTCOME: str(self.told), RESTART: str(restarts)},
@@ -88,9 +88,9 @@ class Supervisor:
         self.records = [own, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
-        """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) can hang then.
+        """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) may hang after that.
 
-        Those that are left when the run has ended count as gone: they never came to take part.
+        Ranks that are left when the run has ended count as gone: they never took part.
         """
         begun, gone, period = False, 0, PERIOD
         while mpirun.poll() is None and gone < GONE:
@@ -104,7 +104,7 @@ class Supervisor:
             gone = gone + 1 if begun and not ranks else 0
 
     def _any_elsewhere(self) -> bool:
-        """Tell whether a rank is left on another host; asks until one says so, and that first."""
+        """Tell whether a rank is left on another host, and ask that host first next time."""
         for host in list(self.hosts):
             if any(answer.get("ranks") for answer in self._ask([host], "look")):
                 self.hosts.remove(host)
@@ -113,18 +113,20 @@ class Supervisor:
         return False
 
     def _give_up(self, reason: str, restarts: int, stuck: bool) -> int:
-        """Say why the run is not started again; return the exit code."""
-        why = f" after {restarts} of {self.max_restarts} restarts" if restarts else ""
-        why += " without progress" if restarts and stuck else ""
+        """Say why the run is not restarted; return the exit code."""
+        count = f"{restarts} of {self.max_restarts} restarts" + (", no progress" if stuck else "")
+        why = f" ({count})" if restarts else ""
         cure = self._resuming()[len(self.command) :]
-        cure = f"; go on with: {os.environ.get(COMMAND, '...')} {shlex.join(cure)}" if cure else ""
+        cure = (
+            f"; resume it with: {os.environ.get(COMMAND, '...')} {shlex.join(cure)}" if cure else ""
+        )
         print(f"dpcnn: error: {reason}{why}{cure}", file=sys.stderr)
         return 1
 
     def _stop(self, number: int, frame: object) -> None:
-        """Pass a signal on to the ranks; the second SIGINT kills them.
+        """Pass a signal on to the ranks; a second SIGINT kills them.
 
-        Ranks of this host tell the others; where there are none yet, mpirun gets it.
+        The ranks of this host tell the others; if there are no ranks yet, mpirun gets the signal.
         """
         if number == signal.SIGINT in self.stops:
             traces.kill(self.told)
@@ -136,7 +138,7 @@ class Supervisor:
             traces.deliver(self.mpirun.pid, number)
 
     def _elsewhere(self, action: str, *arguments: str) -> list[dict[str, Any]]:
-        """Do an action of traces.py on all other hosts; return what those that answer say."""
+        """Run an action of traces.py on all other hosts; return the answers."""
         return self._ask(self.hosts, action, *arguments)
 
     def _ask(self, hosts: list[str], action: str, *arguments: str) -> list[dict[str, Any]]:
@@ -146,19 +148,19 @@ class Supervisor:
         return [answer for answer in answers if not isinstance(answer, ssh.HostError)]
 
     def _recorded(self, name: str) -> Any:
-        """Return a fact of the first host that knows it, the newest saved step; None for none."""
+        """Return what the first host that knows it recorded, or of `saved` the newest; or None."""
         found = [known[name] for known in self.records if known.get(name) is not None]
         return max(found, default=None) if name == "saved" else next(iter(found), None)
 
     def _resuming(self) -> list[str]:
-        """Return the command that goes on with the run; the same where it had not begun."""
+        """Return the command that resumes the run, or the first one again if it had not begun."""
         run_dir = self._recorded("run_dir")
         return self.command + (["--run_dir", str(run_dir), "--resume", "auto"] if run_dir else [])
 
 
-def after(step: int | None) -> str:
-    """Return where the newest checkpoint stands, in words."""
-    return "before its first checkpoint" if step is None else f"and is saved up to step {step:,}"
+def moment(step: int | None) -> str:
+    """Say when a run was interrupted whose newest checkpoint is of this step."""
+    return "before its first checkpoint" if step is None else f"after saving step {step:,}"
 
 
 if __name__ == "__main__":

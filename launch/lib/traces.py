@@ -1,11 +1,11 @@
-"""What a run has left on this host: its processes and what it has recorded.
+"""Finds the traces of a run on this host: its processes and what it has recorded.
 
-supervise.py asks it of its own host, and of others over ssh:
+supervise.py uses it on its own host, and over ssh on the others:
 
     python launch/lib/traces.py ACTION TOLD [SIGNAL]
 
-TOLD is the file in which the ranks tell their supervisor how the run ends (dpcnn/run/outcome.py).
-Every process of the run carries its name in its environment.
+TOLD is the file in which the ranks tell their supervisor how the run ended (dpcnn/run/outcome.py).
+Every process of the run has its path in its environment.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 OUTCOME = "DPCNN_OUTCOME"
-# Launchers set one of these for each rank, and for nothing else.
+# Launchers set one of these for every rank and for nothing else.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 def begin(told: Path) -> dict[str, Any]:
-    """Make the place where ranks of this host can tell how the run ends, with nothing told yet."""
-    told.parent.mkdir(mode=0o700, exist_ok=True)  # there already where hosts share /tmp
+    """Make the directory in which ranks of this host tell how the run ended."""
+    told.parent.mkdir(mode=0o700, exist_ok=True)  # hosts may share /tmp
     return {}
 
 
 def look(told: Path) -> dict[str, Any]:
-    """Return the processes that are ranks."""
+    """Return the process ids of the ranks."""
     return {"ranks": [pid for pid, names in processes(told) if names & set(RANKS)]}
 
 
@@ -45,21 +45,21 @@ def send(told: Path, number: str | int) -> dict[str, Any]:
 
 
 def kill(told: Path) -> dict[str, Any]:
-    """Kill all processes of the run, mpirun too; return what was recorded."""
+    """Kill all processes of the run, mpirun included; return what was recorded."""
     for pid, _ in processes(told):
         deliver(pid, signal.SIGKILL)
     return record(told)
 
 
 def end(told: Path) -> dict[str, Any]:
-    """Kill what is left of the run, and forget it; return what was recorded."""
+    """Kill what is left of the run and remove its directory; return what was recorded."""
     found = kill(told)
     shutil.rmtree(told.parent, ignore_errors=True)
     return found
 
 
 def record(told: Path) -> dict[str, Any]:
-    """Return the run directory, the exit code and the newest saved step, as far as known here."""
+    """Return run directory, exit code and newest saved step, as far as this host knows them."""
     known = read(told)
     run_dir = known.get("run_dir")
     if run_dir is None:
@@ -71,7 +71,7 @@ def record(told: Path) -> dict[str, Any]:
 
 
 def processes(told: Path) -> Iterator[tuple[int, set[str]]]:
-    """Yield each process of the run with the names in its environment, mpirun first."""
+    """Yield each process of the run with the names of its environment variables, mpirun first."""
     mark = f"{OUTCOME}={told}".encode()
     for entry in sorted(os.listdir("/proc"), key=lambda name: name.zfill(9)):
         try:
@@ -84,7 +84,7 @@ def processes(told: Path) -> Iterator[tuple[int, set[str]]]:
 
 
 def deliver(pid: int, number: int) -> None:
-    """Send a signal to a process that may be gone."""
+    """Send a signal to a process, which may be gone."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -92,7 +92,7 @@ def deliver(pid: int, number: int) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a file, empty where there is none."""
+    """Return the JSON object in a file, empty if there is none."""
     try:
         facts = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -163,7 +163,7 @@ def test_ranks_that_are_killed_are_started_again_if_they_had_saved(
         cluster.run("scancel", "--signal=ABRT", job)
     facts = cluster.end(unsaved)
     assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "1:0", "0")
-    assert "broken off, and has saved nothing since its start" in cluster.log(unsaved)
+    assert "interrupted, and has saved nothing since its start" in cluster.log(unsaved)
     check_same(cluster, saved, 1, undisturbed)
 
 

@@ -100,7 +100,7 @@ def test_without_restarts_left_a_killed_job_is_no_success(mpi, small, tmp_path):
     assert result.returncode == 1
     [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
     assert re.search(
-        r"broken off and is saved up to step \d+; go on with: .*--run_dir run --resume auto", line
+        r"interrupted after saving step \d+; resume it with: .*--run_dir run --resume auto", line
     )
     assert run(2, "--run_dir", "run", "--resume", "auto", cwd=tmp_path).returncode == 0
 
@@ -111,7 +111,7 @@ def test_a_job_that_gets_nowhere_is_given_up(mpi, small, tmp_path):
     result = end_dying(plan, 9, 2, small, tmp_path, mpi)
     assert result.returncode == 1
     assert result.stderr.count("restart 1 of 9") == 1
-    assert "after 1 of 9 restarts without progress" in result.stderr
+    assert "(1 of 9 restarts, no progress)" in result.stderr
     assert "restart 2 of 9" not in result.stderr
 
 

@@ -115,7 +115,7 @@ def test_a_host_with_another_source_of_the_same_version_is_named_and_refused(hos
         file.write("# a change\n")
     hosts["beta"].mount(copy, ROOT / "dpcnn")
     line = refusal(train(hosts, "alpha\nbeta", cwd=here))
-    assert line.startswith("launch/hosts: error: beta has other source files of dpcnn ")
+    assert line.startswith("launch/hosts: error: beta has different source files of dpcnn ")
     assert not (here / "run").exists()
 
 
@@ -143,7 +143,7 @@ def test_what_a_host_lacks_is_named(hosts, here, aside):
     hosts["gamma"].mount(aside, ROOT / "launch")
     hosts["beta"].mount(aside, here.parent)
     line = refusal(train(hosts, "alpha\nbeta", cwd=here))
-    assert f"error: beta has no directory {here}: make it there" in line
+    assert f"error: beta has no directory {here}: create it there" in line
     line = refusal(train(hosts, "alpha\ngamma", cwd=here))
     assert f"error: gamma: no {ROOT}, expected a copy of the project" in line
 
@@ -175,7 +175,7 @@ def test_a_bad_hostfile_is_one_line(text, hosts, here):
         (["-n", 4], "found 4 after -n, expected at most the 3 slots of HOSTFILE"),
         (["-n", 0], "found 0 after -n"),
         (["--mpi", "lam"], "found lam after --mpi, expected openmpi or mpich"),
-        (["--elastic", "--mpi=mpich"], "found --mpi mpich, expected openmpi with --elastic"),
+        (["--elastic", "--mpi=mpich"], "found --mpi mpich with --elastic, expected --mpi openmpi"),
     ],
 )
 def test_bad_options_of_the_launcher_are_one_line(options, words, hosts, here):
