@@ -47,7 +47,7 @@ def _export(job: Job, arguments: argparse.Namespace) -> int:
     from dpcnn.inference.model import load
     from dpcnn.inference.onnx import npz, onnx
     from dpcnn.models.user import import_layers
-    from dpcnn.run.checkpoint import write_atomically
+    from dpcnn.system.files import write_atomically
 
     job.alone()
     out = arguments.out

@@ -20,7 +20,7 @@ from dpcnn.report.parts import (
     missing,
     option_word,
 )
-from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.system.text import one_line
 
 # Name -> key of the metrics, title, over time.
 CURVES = {

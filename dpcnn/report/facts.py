@@ -23,7 +23,8 @@ from dpcnn.run import events, outcome, validation
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import LOCK, OPTIONS, RunDirectory
 from dpcnn.run.loggers import jsonl
-from dpcnn.system.safe_hdf5 import UntrustedError, file_size, one_line
+from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
 
@@ -134,10 +135,10 @@ def _is_epoch(line: dict[str, Any]) -> bool:
 
 
 def _bytes(run: Run, name: str) -> bytes:
-    """Return the bytes of a file of the run; raises UntrustedError or OSError."""
+    """Return the bytes of a file of the run; raises UnsafeFileError or OSError."""
     size = file_size(run.path / name)
     if size > LIMIT:
-        raise UntrustedError(f"{size:,} bytes, expected at most {LIMIT:,}")
+        raise UnsafeFileError(f"{size:,} bytes, expected at most {LIMIT:,}")
     return (run.path / name).read_bytes()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.system.text import one_line
 
 BEGINNINGS = ("start", "resume")
 

@@ -21,7 +21,7 @@ from dpcnn.report.parts import (
     table,
 )
 from dpcnn.report.results import Learned
-from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.system.text import one_line
 
 
 def page(run: Run, learned: Learned) -> str:

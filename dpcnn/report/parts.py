@@ -15,7 +15,7 @@ from dpcnn.report import charts
 from dpcnn.report.facts import Run, number
 from dpcnn.report.figures import drawn, svg
 from dpcnn.report.html import Content, Markup, tag
-from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.system.text import one_line
 
 # Nothing is loaded and nothing is run, whatever a file of the run may hold.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -19,7 +19,7 @@ from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.facts import Run
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
-from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.system.text import one_line
 from dpcnn.training.console import Console
 from dpcnn.training.setup import open_dataset
 

@@ -28,7 +28,7 @@ from dpcnn.report.figures import (
     short,
 )
 from dpcnn.report.history import Event, Session
-from dpcnn.system.safe_hdf5 import one_line
+from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ from dpcnn.report.facts import Run, read
 from dpcnn.report.figures import drawn, png
 from dpcnn.report.page import page
 from dpcnn.report.results import Learned, learned
-from dpcnn.run.checkpoint import write_atomically
+from dpcnn.system.files import write_atomically
 
 Drawings = dict[str, Callable[[], Figure]]
 

@@ -16,7 +16,6 @@ import copy
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,8 @@ from numpy.typing import NDArray
 from dpcnn.errors import CheckpointError
 from dpcnn.run import validation
 from dpcnn.system import safe_hdf5
+from dpcnn.system.files import UnsafeFileError, file_size, write_atomically
+from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
 
@@ -70,25 +71,6 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, _image(checkpoint))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by one with this content, durably, or leave it as it is and raise OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def read(path: Path, limit: int = LIMIT) -> Checkpoint:
     """Return the checkpoint of a file of at most `limit` bytes.
 
@@ -100,14 +82,14 @@ def read(path: Path, limit: int = LIMIT) -> Checkpoint:
     try:
         return _parse(image)
     except safe_hdf5.UNREADABLE as error:
-        reason = safe_hdf5.one_line(error)
+        reason = one_line(error)
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} ({reason})") from error
 
 
 def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
     """Return the user block and the image behind it."""
     try:
-        size = safe_hdf5.file_size(path)
+        size = file_size(path)
         if size > limit:
             raise CheckpointError(f"{path}: {size:,} bytes, expected at most {limit:,}")
         with path.open("rb") as file:
@@ -117,8 +99,8 @@ def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
                     f"{path}: not a dpcnn checkpoint (its first bytes are not one's)"
                 )
             return block, file.read(size)
-    except (safe_hdf5.UntrustedError, OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or safe_hdf5.one_line(error)
+    except (UnsafeFileError, OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise CheckpointError(f"{path}: {reason}, expected a checkpoint") from error
 
 

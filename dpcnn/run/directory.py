@@ -29,6 +29,7 @@ from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import outcome
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.loggers import jsonl
+from dpcnn.system.files import write_atomically
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
@@ -242,7 +243,7 @@ class RunDirectory:
             return
 
     def _write(self, name: str, text: str) -> None:
-        checkpoints.write_atomically(self.path / name, text.encode())
+        write_atomically(self.path / name, text.encode())
 
 
 def _last_change(run: Path) -> float:

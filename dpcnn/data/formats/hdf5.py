@@ -22,6 +22,8 @@ from dpcnn.data.dataset import Dataset, Images, image_forms
 from dpcnn.data.disk_array import StoredArray
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
+from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
 
@@ -39,15 +41,15 @@ def read(
     array, for anything that cannot be trained on.
     """
     try:
-        limit = safe_hdf5.RATIO * safe_hdf5.file_size(path)
-    except safe_hdf5.UntrustedError as error:
+        limit = safe_hdf5.RATIO * file_size(path)
+    except UnsafeFileError as error:
         raise DataError(f"{path}: {error}, expected an HDF5 dataset (--dataroot)") from error
     try:
         with h5py.File(path, "r") as file:
             names = sorted(file)
             missing = [key for key in KEYS if key not in names]
             if missing:
-                listed = safe_hdf5.one_line(", ".join(names) or "nothing")
+                listed = one_line(", ".join(names) or "nothing")
                 raise DataError(
                     f"{path}: no array {', '.join(missing)}; found {listed},"
                     f" expected {', '.join(KEYS)}"
@@ -57,10 +59,10 @@ def read(
                 _images(arrays, f"{path}: ", part, shape, num_class, folder)
                 for part in ("train", "test")
             )
-    except safe_hdf5.UntrustedError as error:
+    except UnsafeFileError as error:
         raise DataError(f"{path}: {error}") from error
     except safe_hdf5.UNREADABLE as error:
-        reason = safe_hdf5.one_line(error)
+        reason = one_line(error)
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}), expected a dataset like MNISTdata.hdf5"
         ) from error
@@ -70,7 +72,7 @@ def read(
 def blocks(path: Path, name: str) -> Iterator[Array]:
     """Yield the rows of one array of an HDF5 file, a block at a time; raises DataError."""
     try:
-        limit = safe_hdf5.RATIO * safe_hdf5.file_size(path)
+        limit = safe_hdf5.RATIO * file_size(path)
         with h5py.File(path, "r") as file:
             array = safe_hdf5.array(file, name, limit)
             if array.size == 0:
@@ -78,7 +80,7 @@ def blocks(path: Path, name: str) -> Iterator[Array]:
             for rows in _blocks(array):
                 yield array[rows]
     except safe_hdf5.UNREADABLE as error:
-        reason = safe_hdf5.one_line(error)
+        reason = one_line(error)
         raise DataError(
             f"{path}: {name} cannot be read ({reason}), expected an HDF5 array of images"
         ) from error
@@ -187,7 +189,7 @@ def _in_file(x: h5py.Dataset, where: str, size: tuple[int, ...]) -> StoredArray 
     if offset is None:
         return None
     path = Path(x.file.filename)
-    if offset + x.nbytes > safe_hdf5.file_size(path):
+    if offset + x.nbytes > file_size(path):
         raise DataError(f"{where} ends past the end of the file, expected a whole file")
     return StoredArray(path, size, x.dtype, offset)
 

@@ -14,6 +14,8 @@ from dpcnn.data.dataset import as_images, image_forms
 from dpcnn.data.formats import hdf5, picture
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
+from dpcnn.system.files import file_size
+from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
 
@@ -69,10 +71,10 @@ def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Ite
 def _npy(path: Path, shape: tuple[int, int, int]) -> Iterator[Array]:
     """Yield blocks of the images, or the one image, in an .npy file; never unpickles anything."""
     try:
-        safe_hdf5.file_size(path)
+        file_size(path)
         array = np.lib.format.open_memmap(path, mode="r")
     except safe_hdf5.UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or safe_hdf5.one_line(error)
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}), expected an .npy array") from error
     images = array[None] if array.shape in image_forms(shape) else array
     if images.size == 0:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dpcnn.data.formats import ink
 from dpcnn.errors import DataError, OptionError
-from dpcnn.system import safe_hdf5
+from dpcnn.system.files import file_size
+from dpcnn.system.text import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +55,7 @@ def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except Exception as error:  # Pillow's decoders raise errors of every kind
-        reason = safe_hdf5.one_line(error)
+        reason = one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}), expected PNG or JPEG") from error
 
 
@@ -66,7 +67,7 @@ def _open(path: Path, enough: int) -> Image:
     import PIL.Image
     from PIL import ImageOps
 
-    safe_hdf5.file_size(path)
+    file_size(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about sizes, which are checked here, and metadata
         with PIL.Image.open(path, formats=FORMATS) as opened:
