@@ -16,17 +16,19 @@ cores, and the exact reduction's bits are those of one thread.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dpcnn.errors import DpcnnError
 from dpcnn.system import blas
-from dpcnn.training.api import Run, train
-from dpcnn.version import __version__
+
+blas.load()  # before anything here imports NumPy
+
+from dpcnn.errors import DpcnnError  # noqa: E402
+from dpcnn.training.api import Run, train  # noqa: E402
+from dpcnn.version import __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from dpcnn import nn
     from dpcnn.inference.model import Model, load
 
 __all__ = ["DpcnnError", "Model", "Run", "__version__", "load", "nn", "train"]
-blas.set_threads(blas.threads(None, exact=True, local_size=1))
 
 
 def __getattr__(name: str) -> Any:
@@ -34,7 +36,7 @@ def __getattr__(name: str) -> Any:
     if name == "nn":
         return import_module("dpcnn.nn")
     if name in ("Model", "load"):
-        return getattr(import_module("dpcnn.model"), name)
+        return getattr(import_module("dpcnn.inference.model"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,1 +1,1 @@
-"""What lies below: BLAS threads, the environment, files and what may be read of them."""
+"""What lies below all rooms: BLAS threads, the environment, regular files, HDF5 from anywhere."""

@@ -1,6 +1,12 @@
-"""BLAS threads, set through the environment before NumPy loads its BLAS, or for a while after.
+"""BLAS threads: how many a rank has, and how they are set.
 
-Importing it imports neither NumPy nor anything that does.
+NumPy multiplies matrices in a BLAS library that has threads of its own: OpenBLAS in NumPy's wheels,
+MKL in some builds. Their number can be set at any time; the products after that take it, and have
+the bits of a library that was loaded with it. What cannot be undone are threads that have been
+started: OpenBLAS starts one a core as soon as it is loaded, which on a node of N cores would be
+N x N for N ranks, each with a buffer. Hence `load`, which importing the package calls.
+
+Importing this module imports neither NumPy nor anything that does.
 """
 
 from __future__ import annotations
@@ -8,80 +14,134 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-# What the user had set before this package set anything.
-USERS = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), None)
-
-# OpenBLAS has names of its own in NumPy's wheels (scipy_, 64_).
+# How functions are named: OpenBLAS's have a prefix in NumPy's wheels, and a suffix where it is
+# built for integers of 64 bits.
 _OPENBLAS = ("scipy_openblas_{}64_", "openblas_{}64_", "scipy_openblas_{}", "openblas_{}")
 _MKL = {"get_num_threads": "MKL_Get_Max_Threads", "set_num_threads": "MKL_Set_Num_Threads"}
+
+
+@dataclass(frozen=True)
+class _Library:
+    """What is used of a BLAS library in this process; `get_kernels` tells its kernels' CPU.
+
+    An OpenBLAS built with OpenMP, as Debian has one, keeps the number for the thread that sets it.
+    MKL takes fewer threads than it is told where there are fewer cores.
+    """
+
+    get_threads: Callable[[], int]
+    set_threads: Callable[[int], None]
+    get_kernels: Callable[[], bytes] | None
 
 
 def threads(requested: int | None, exact: bool, local_size: int) -> int:
     """Return the BLAS threads of a rank.
 
-    `requested` wins; then a variable the user has set; then 1 under the exact reduction, whose
-    bits are those of one thread; else this process's cores divided by the node's ranks.
+    `requested` wins; then a variable of the environment, the user's; then 1 under the exact
+    reduction, whose bits are those of one thread; else this process's cores divided by the ranks
+    of its node.
     """
     if requested is not None:
         return requested
-    if USERS is not None and USERS.isdecimal():
-        return int(USERS)
+    variable = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), "")
+    if variable.isdecimal():
+        return int(variable)
     return 1 if exact else max(1, len(os.sched_getaffinity(0)) // local_size)
 
 
-def set_threads(count: int) -> None:
-    """Give BLAS that many threads, if NumPy has not been imported yet."""
+def load() -> None:
+    """Import NumPy with one BLAS thread, or as many as the user's variables say.
+
+    A library reads its variables when it is loaded, or first used. Afterwards they are again what
+    they were, so that processes started later can tell what the user has chosen. Where NumPy has
+    been imported before, its threads are its user's and stay.
+    """
+    if "numpy" in sys.modules:
+        return
+    count = threads(None, exact=True, local_size=1)
+    before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ.update(dict.fromkeys(VARIABLES, str(count)))
+    try:
+        import numpy  # noqa: F401  (its BLAS)
+
+        set_threads(count)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def set_threads(count: int) -> None:
+    """Give the BLAS libraries of this process that many threads."""
+    for library in _libraries():
+        library.set_threads(count)
 
 
 @contextlib.contextmanager
 def limited(count: int) -> Iterator[None]:
-    """Give BLAS that many threads while entered, also where NumPy has been imported before."""
+    """Give BLAS that many threads while entered, and those it had before afterwards."""
     import numpy  # noqa: F401  (its BLAS must be there to be limited)
 
-    with contextlib.ExitStack() as stack:
-        for library in _loaded():
-            put, before = _function(library, "set_num_threads"), _threads(library)
-            if put and before:
-                stack.callback(put, before)
-                put(count)
+    before = [(library, library.get_threads()) for library in _libraries()]
+    try:
+        set_threads(count)
         yield
+    finally:
+        for library, number in before:
+            library.set_threads(number)
 
 
 def loaded() -> dict[str, str | int | None]:
-    """Return of the BLAS in this process: for which CPU its kernels are, and its threads.
+    """Return the kernels and the threads of NumPy's BLAS, None for what it does not tell.
 
-    None where it does not tell. The bits depend on the kernels, which NumPy's build leaves open.
+    kernels: the CPU they are written for, by OpenBLAS's name. Bits depend on it, and NumPy's build
+    leaves it open.
     """
-    facts: dict[str, str | int | None] = {"kernels": None, "threads": None}
-    for library in _loaded():
-        corename = _function(library, "get_corename")
-        if corename:
-            corename.restype = ctypes.c_char_p
-            facts["kernels"] = corename().decode()
-        facts["threads"] = _threads(library)
-    return facts
+    library = next(iter(_libraries()), None)
+    if library is None:
+        return {"kernels": None, "threads": None}
+    kernels = library.get_kernels().decode() if library.get_kernels else None
+    return {"kernels": kernels, "threads": library.get_threads()}
 
 
-def _loaded() -> list[ctypes.CDLL]:
-    """Return the BLAS libraries of this process."""
-    fields = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
-    paths = sorted({each[5] for each in fields if len(each) == 6})
-    return [ctypes.CDLL(p) for p in paths if "blas" in Path(p).name or "libmkl_rt" in p]
+def as_variables() -> dict[str, str]:
+    """Return the variables that give a new process the threads that BLAS has in this one."""
+    count = loaded()["threads"]
+    return {} if count is None else dict.fromkeys(VARIABLES, str(count))
 
 
-def _function(library: ctypes.CDLL, what: str) -> Any:
-    """Return a function of OpenBLAS or MKL, None where the library has no such."""
-    names = [form.format(what) for form in _OPENBLAS] + [_MKL.get(what, what)]
-    return next((getattr(library, name) for name in names if hasattr(library, name)), None)
+def _libraries() -> list[_Library]:
+    """Return the BLAS libraries of this process whose threads can be set, NumPy's own first."""
+    mappings = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
+    paths = {fields[5] for fields in mappings if len(fields) == 6}
+    blas = [path for path in paths if "blas" in Path(path).name or "libmkl_rt" in path]
+    blas.sort(key=lambda path: ("numpy" not in path, path))  # SciPy's wheels bring another one
+    return list(filter(None, map(_library, blas)))
 
 
-def _threads(library: ctypes.CDLL) -> int | None:
-    get = _function(library, "get_num_threads")
-    return get() if get else None
+def _library(path: str) -> _Library | None:
+    """Return a library that has been loaded; None if its threads cannot be set."""
+    functions = ctypes.CDLL(path)
+    get_threads = _function(functions, "get_num_threads")
+    set_threads = _function(functions, "set_num_threads")
+    get_kernels = _function(functions, "get_corename")
+    if get_threads is None or set_threads is None:
+        return None
+    if get_kernels is not None:
+        get_kernels.restype = ctypes.c_char_p
+    return _Library(get_threads, set_threads, get_kernels)
+
+
+def _function(functions: ctypes.CDLL, name: str) -> Any:
+    """Return a function of OpenBLAS or MKL, None if the library does not have it."""
+    names = [form.format(name) for form in _OPENBLAS] + [_MKL.get(name, name)]
+    return next((getattr(functions, each) for each in names if hasattr(functions, each)), None)

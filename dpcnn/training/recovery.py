@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from dpcnn.parallel.communicator import Member, RankLostError
 from dpcnn.parallel.membership import missing, recovering, respawn, survivors
+from dpcnn.system import blas
 from dpcnn.training.console import console
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _respawn(trainer: Trainer) -> str:
     trainer.tries[step] += 1
     tired = trainer.tries[step] > TRIES
     variables = {name: os.environ[name] for name in os.environ if name.startswith(VARIABLES)}
+    variables |= blas.as_variables()
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     model = trainer.options.model
     if model is not None and model.partition(":")[0] not in sys.modules:
