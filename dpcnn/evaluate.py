@@ -97,7 +97,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
         as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
         facts = {
             "path": str(arguments.path),
-            "step": checkpoint.position["step"],
+            "step": checkpoint.progress["step"],
             "weights_sha256": model.network.weights_sha256(),
             "dataset": dataset.source,
             "fingerprint": as_trained.fingerprint(),

@@ -179,7 +179,7 @@ def test_what_is_wrong_is_raised_and_leaves_nothing(
 def test_divergence_is_raised_and_the_last_good_step_kept(quick: dict[str, Any]) -> None:
     with pytest.raises(DivergenceError, match="step 2: "):
         dpcnn.train(run_dir="run", lr=1e6, **quick)
-    assert dpcnn.load("run").checkpoint.position["step"] == 1
+    assert dpcnn.load("run").checkpoint.progress["step"] == 1
     assert json.loads(Path("run/outcome.json").read_text()) == {"exit_code": 1}
     with pytest.raises(OptionError, match="holds a run already"):
         dpcnn.train(run_dir="run", **quick)

@@ -49,11 +49,11 @@ def metadata(model: Model) -> dict[str, str]:
         "image_shape": json.dumps(image_shape(model.options)),
         "dataset": Path(checkpoint.dataset["source"]).name,
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],
-        "step": str(checkpoint.position["step"]),
+        "step": str(checkpoint.progress["step"]),
         "weights_sha256": model.network.weights_sha256(),
     }
     last = checkpoint.metrics[-1] if checkpoint.metrics else {"step": None}
-    evaluated = last["step"] == checkpoint.position["step"]  # not in the middle of an epoch
+    evaluated = last["step"] == checkpoint.progress["step"]  # not in the middle of an epoch
     return facts | ({"test_accuracy": str(last["test_accuracy"])} if evaluated else {})
 
 

@@ -149,7 +149,7 @@ def evaluate(model: Model, images: Images) -> Results:
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(rights[wrong], kind="stable")][:WORST]
     return Results(
-        step=model.checkpoint.position["step"],
+        step=model.checkpoint.progress["step"],
         classes=count,
         images=len(labels),
         accuracy=float((predicted == labels).mean()),

@@ -2,12 +2,12 @@
 
     /model/<layer>/<parameter>    float32
     /optimizer/<slot>             float32, one value for each parameter
-    attributes                    JSON texts, see TEXTS; `format`
+    attributes                    `format`, and a JSON text for each of TEXTS
 
-The HDF5 image is made in memory and stands behind a block of 512 bytes, a user block, which HDF5
-readers skip. It holds the SHA-256 of the image: a reader knows that every byte is as written
-before HDF5 parses one. Nothing in it is pickled. Anyone can compute a SHA-256, so what is read is
-checked all the same: the names, the types, the sizes, and every value that is used later.
+Before the HDF5 image stands a block of 512 bytes, which HDF5 readers skip as a user block. It holds
+the SHA-256 of the image, so that a reader knows that every byte is as written before HDF5 parses
+one. No object is pickled. As anyone can compute a SHA-256, what is read is checked all the same:
+the names, the types, the sizes, and every value that is used later.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from dpcnn.system.text import one_line
 Array = NDArray[Any]
 
 FORMAT = 1
-USER_BLOCK = 512  # the smallest that HDF5 allows
+USER_BLOCK = 512  # bytes, the smallest that HDF5 allows
 MAGIC = b"dpcnn checkpoint, SHA-256 of what follows this block: "
-TEXTS = ("position", "options", "metrics", "dataset", "network")
-LIMIT = 4 << 30  # bytes of a file that is read: a thousand million parameters
+TEXTS = ("progress", "options", "metrics", "dataset", "network")
+LIMIT = 4 << 30  # bytes of a file that is read: 1,000 million parameters
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """The state of a run after a step.
 
-    model: layer -> parameter -> array; optimizer: slot -> vector; position: the step, epoch and
-    running sums; options: as they were given; metrics: the lines so far; dataset: its fingerprint
-    and source; network: a description of its layers (nn/config.py).
+    model: layer -> parameter -> array; optimizer: slot -> vector; progress: step, epoch and the
+    running sums of the epoch; options: those of the run; metrics: a line for each epoch so far;
+    dataset: its fingerprint and source; network: the configs of its layers (nn/config.py).
     """
 
     model: dict[str, dict[str, Array]]
     optimizer: dict[str, Array]
-    position: dict[str, Any]
+    progress: dict[str, Any]
     options: dict[str, Any]
     metrics: list[dict[str, Any]]
     dataset: dict[str, Any]
@@ -65,10 +65,9 @@ class Checkpoint:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that `path` is either the old file or the whole new one.
 
-    Temporary file in the same directory, write, fsync, rename, fsync of the directory. Raises
-    OSError where the disk does not take it; the temporary file is gone then.
+    Raises OSError if the disk does not take it.
     """
-    write_atomically(path, _image(checkpoint))
+    write_atomically(path, _content(checkpoint))
 
 
 def read(path: Path, limit: int = LIMIT) -> Checkpoint:
@@ -76,9 +75,11 @@ def read(path: Path, limit: int = LIMIT) -> Checkpoint:
 
     Raises CheckpointError, one line that says what is wrong with it.
     """
-    block, image = _content(path, limit)
+    block, image = _read(path, limit)
     if block != _user_block(image):
-        raise CheckpointError(f"{path}: damaged or cut off (its SHA-256 is not the recorded one)")
+        raise CheckpointError(
+            f"{path}: damaged or cut off (its SHA-256 differs from the recorded one)"
+        )
     try:
         return _parse(image)
     except safe_hdf5.UNREADABLE as error:
@@ -86,8 +87,8 @@ def read(path: Path, limit: int = LIMIT) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} ({reason})") from error
 
 
-def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
-    """Return the user block and the image behind it."""
+def _read(path: Path, limit: int) -> tuple[bytes, bytes]:
+    """Return the user block of a file and the image behind it."""
     try:
         size = file_size(path)
         if size > limit:
@@ -96,7 +97,7 @@ def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
             block = file.read(USER_BLOCK)
             if not block.startswith(MAGIC):
                 raise CheckpointError(
-                    f"{path}: not a dpcnn checkpoint (its first bytes are not one's)"
+                    f"{path}: not a dpcnn checkpoint (it does not begin like one)"
                 )
             return block, file.read(size)
     except (UnsafeFileError, OSError, MemoryError) as error:
@@ -104,8 +105,8 @@ def _content(path: Path, limit: int) -> tuple[bytes, bytes]:
         raise CheckpointError(f"{path}: {reason}, expected a checkpoint") from error
 
 
-def _image(checkpoint: Checkpoint) -> bytes:
-    """Return the file's bytes."""
+def _content(checkpoint: Checkpoint) -> bytes:
+    """Return the bytes of a checkpoint's file."""
     memory = io.BytesIO()
     with h5py.File(memory, "w", libver="latest") as file:
         file.attrs["format"] = FORMAT
@@ -126,19 +127,18 @@ def _user_block(image: bytes) -> bytes:
 
 
 def _parse(image: bytes) -> Checkpoint:
+    """Return the checkpoint in an HDF5 image; raises one of UNREADABLE for what is none."""
     with h5py.File(io.BytesIO(image), "r") as file:
-        found = safe_hdf5.attribute(file, "format", "i", 8)
-        if found != FORMAT:
-            raise ValueError(f"it is of format {found}")
+        number = safe_hdf5.attribute(file, "format", "i", 8)
+        if number != FORMAT:
+            raise ValueError(f"its format is {number}")
         _check_names(file, {"model", "optimizer"})
         _check_names(file.attrs, {"format", *TEXTS})
         texts = {name: safe_hdf5.attribute(file, name, "S", len(image)) for name in TEXTS}
         arrays = _Arrays(len(image))
-        group = safe_hdf5.group(file, "model")
-        model = {layer: arrays.read(safe_hdf5.group(group, layer)) for layer in group}
-        optimizer = (
-            arrays.read(safe_hdf5.group(file, "optimizer")) if "optimizer" in [*file] else {}
-        )
+        layers = safe_hdf5.group(file, "model")
+        model = {layer: arrays.read(layers, layer) for layer in layers}
+        optimizer = arrays.read(file, "optimizer") if "optimizer" in [*file] else {}
     values = {name: validation.parse(text) for name, text in texts.items()}
     validation.check(**values)
     return Checkpoint(model=model, optimizer=optimizer, **values)
@@ -148,21 +148,23 @@ class _Arrays:
     """Reads float32 arrays that together take no more memory than the file they lie in."""
 
     def __init__(self, limit: int) -> None:
-        self.left = limit
+        self._bytes_left = limit
 
-    def read(self, group: h5py.Group) -> dict[str, Array]:
-        """Return the arrays of a group, which holds nothing else."""
-        arrays = {}
-        for name in group:
-            found = safe_hdf5.array(group, name, self.left, compressed=False)
-            if found.dtype != np.float32:
-                raise ValueError(f"{found.name} holds {found.dtype}, expected float32")
-            self.left -= found.nbytes  # an array of many names would be read as often
-            arrays[name] = found[()]
-        return arrays
+    def read(self, parent: h5py.Group, name: str) -> dict[str, Array]:
+        """Return the arrays of the group of that name, which holds nothing else."""
+        group = safe_hdf5.group(parent, name)
+        return {key: self._array(group, key) for key in group}
+
+    def _array(self, group: h5py.Group, key: str) -> Array:
+        dataset = safe_hdf5.array(group, key, self._bytes_left, compressed=False)
+        if dataset.dtype != np.float32:
+            raise ValueError(f"{dataset.name} holds {dataset.dtype}, expected float32")
+        self._bytes_left -= dataset.nbytes  # one array may have any number of names
+        array: Array = dataset[()]
+        return array
 
 
-def _check_names(found: Iterable[str], known: set[str]) -> None:
-    odd = sorted(set(found) - known)
-    if odd:
-        raise ValueError(f"it holds {', '.join(odd)}, expected {', '.join(sorted(known))} alone")
+def _check_names(names: Iterable[str], known: set[str]) -> None:
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(f"it holds {', '.join(unknown)}, expected only {', '.join(sorted(known))}")

@@ -224,7 +224,7 @@ class RunDirectory:
         Those of later steps stay and do not count: a run that was resumed before them may have
         found them broken.
         """
-        now = checkpoint.position["step"]
+        now = checkpoint.progress["step"]
         path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)
         best = jsonl.best_step(checkpoint.metrics)

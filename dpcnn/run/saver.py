@@ -26,7 +26,7 @@ class Saver:
     def start(self, checkpoint: Checkpoint) -> None:
         """Begin to save this state, unless its step is saved; waits for the one before."""
         self.finish()
-        self._step = checkpoint.position["step"]
+        self._step = checkpoint.progress["step"]
         if self._step != self.saved_step:
             self._going = self._pool.submit(self.directory.save, checkpoint.copy(), self.keep)
 

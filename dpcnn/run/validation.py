@@ -1,21 +1,93 @@
-"""What a checkpoint says beside its arrays: JSON texts, checked for what a run is resumed from."""
+"""What a checkpoint says besides its arrays, checked for what others rely on.
+
+It is plain data from JSON texts that may come from anyone. Here its form is checked: types, finite
+numbers, integers of ordinary size. Whether the options exist, the layers make a network and the
+progress is possible with the dataset is for those to judge who use them.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-LARGEST = 2**63 - 1
-COUNT, NUMBER, TEXT = "an integer from 0", "a finite number", "a text"
-MEMBERS = "a list of objects"
-SETTING = "a text, a number of ordinary size, true, false or null, or a list of them"
-PLAIN = "a text, a number of ordinary size, true, false or null"
+LARGEST = 2**63 - 1  # of an integer of ordinary size
+MEMBER = ("rank", "process")  # what others rely on of a rank that was there
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a value must be: `fits` tells whether it is, `name` says it in messages."""
+
+    name: str
+    fits: Callable[[Any], bool]
+
+
+def _is_integer(value: Any) -> bool:
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    return integer and -LARGEST <= value <= LARGEST
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and value >= 0
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | float | str) or _is_integer(value)
+
+
+def _is_setting(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, list) else _is_plain(value)
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_data, value.values()))
+    return all(map(_is_data, value)) if isinstance(value, list) else _is_plain(value)
+
+
+def _is_member(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_count(value.get(key)) for key in MEMBER)
+
+
+def _is_members(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_member, value))
+
+
+COUNT = Form("an integer from 0", _is_count)
+NUMBER = Form("a finite number", _is_finite)
+TEXT = Form("a string", _is_text)
+PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
+SETTING = Form(f"{PLAIN.name}, or a list of them", _is_setting)
+DATA = Form("plain data with numbers of ordinary size", _is_data)
+MEMBERS = Form("a list of objects with rank and process", _is_members)
+
+PROGRESS = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS}
+DATASET = {"fingerprint": TEXT, "source": TEXT}
+EPOCH = {
+    "epoch": COUNT,
+    "step": COUNT,
+    "test_accuracy": NUMBER,
+    "deaths": MEMBERS,
+    "ranks": MEMBERS,
+    "weights_sha256": TEXT,
+}
+LAYER = {"layer": TEXT}
 
 
 def parse(text: bytes) -> Any:
-    """Return the value of a JSON text, whose strings can be printed and be names of files.
+    """Return the value of a JSON text whose strings can be printed and used as file names.
 
     Raises ValueError for any other text, RecursionError for one that is nested too deep.
     """
@@ -24,65 +96,33 @@ def parse(text: bytes) -> Any:
     return value
 
 
-def check(position: Any, options: Any, metrics: Any, dataset: Any, network: Any) -> None:
-    """Raise ValueError unless each has the form it is written in, and values in range.
-
-    Which options and layers there are, and which position the data have, is for others to judge.
-    """
-    place = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS}
-    _check("position", position, place, rest=NUMBER)
-    _check("options", options, {})
-    _check("dataset", dataset, {"fingerprint": TEXT, "source": TEXT})
-    check_network(network)
-    if not isinstance(metrics, list):
-        raise ValueError(f"metrics is {type(metrics).__name__}, expected a list")
-    used = {
-        "epoch": COUNT,
-        "step": COUNT,
-        "test_accuracy": NUMBER,
-        "deaths": MEMBERS,
-        "ranks": MEMBERS,
-        "weights_sha256": TEXT,
-    }
-    for line in metrics:
-        _check("a line of metrics", line, used)
+def check(progress: Any, options: Any, metrics: Any, dataset: Any, network: Any) -> None:
+    """Raise ValueError that names the first value, if any, that is not of its form."""
+    _check_object("progress", progress, PROGRESS, others=NUMBER)
+    _check_object("options", options, {}, others=PLAIN)
+    _check_objects("metrics", metrics, EPOCH, others=PLAIN)
+    _check_object("dataset", dataset, DATASET, others=PLAIN)
+    _check_objects("network", network, LAYER, others=DATA)
 
 
 def check_network(network: Any) -> None:
-    """Raise ValueError unless it has the form of a description of layers."""
-    if not isinstance(network, list):
-        raise ValueError(f"network is {type(network).__name__}, expected a list")
-    for layer in network:
-        _check("a layer of network", layer, {"layer": TEXT}, rest=SETTING)
+    """Raise ValueError unless this is a list of layers with settings that a layer can have."""
+    _check_objects("network", network, LAYER, others=SETTING)
 
 
-def _check(where: str, found: Any, forms: dict[str, str], rest: str = PLAIN) -> None:
-    """Raise ValueError unless found is an object with values of these forms, the rest of `rest`."""
-    if not isinstance(found, dict):
-        raise ValueError(f"{where} is {type(found).__name__}, expected an object")
-    for name, form in (dict.fromkeys(found, rest) | forms).items():
-        if name not in found:
-            raise ValueError(f"{where} has no {name}, expected {form}")
-        if not _fits(found[name], form):
-            raise ValueError(f"{name} of {where} is {found[name]!r}, expected {form}")
+def _check_objects(path: str, values: Any, forms: Mapping[str, Form], others: Form) -> None:
+    if not isinstance(values, list):
+        raise ValueError(f"{path} is {values!r:.200}, expected a list")
+    for index, value in enumerate(values):
+        _check_object(f"{path}[{index}]", value, forms, others)
 
 
-def _fits(value: Any, form: str) -> bool:
-    if form == SETTING:
-        return all(_fits(each, PLAIN) for each in (value if isinstance(value, list) else [value]))
-    if form == MEMBERS or isinstance(value, list):
-        return form == MEMBERS and isinstance(value, list) and all(map(_is_member, value))
-    if value is None or isinstance(value, bool):
-        return form == PLAIN
-    if isinstance(value, str):
-        return form in (TEXT, PLAIN)
-    if isinstance(value, int):
-        return form != TEXT and (0 if form == COUNT else -LARGEST) <= value <= LARGEST
-    return isinstance(value, float) and (form == PLAIN or (form == NUMBER and math.isfinite(value)))
-
-
-def _is_member(value: Any) -> bool:
-    """Tell whether this is of a rank, host and process, as far as others rely on it."""
-    return isinstance(value, dict) and {"rank", "process"} <= {
-        name for name, each in value.items() if _fits(each, COUNT)
-    }
+def _check_object(path: str, value: Any, forms: Mapping[str, Form], others: Form) -> None:
+    """Raise ValueError unless this is an object with keys of these forms, and `others` besides."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is {value!r:.200}, expected an object")
+    for key, form in (dict.fromkeys(value, others) | {**forms}).items():
+        if key not in value:
+            raise ValueError(f"{path}.{key} is missing, expected {form.name}")
+        if not form.fits(value[key]):
+            raise ValueError(f"{path}.{key} is {value[key]!r:.200}, expected {form.name}")

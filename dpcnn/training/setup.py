@@ -149,7 +149,7 @@ def reopen(
         start = [
             found
             for found in sound
-            if found.position["epoch_step"] == 0 and found.position["epoch"] <= (epoch or epochs)
+            if found.progress["epoch_step"] == 0 and found.progress["epoch"] <= (epoch or epochs)
         ]
         return sound[0], next(iter(start), None)
 
@@ -269,7 +269,7 @@ def _named(path: Path, options: Options, console: Console) -> tuple[RunDirectory
     else:
         found = checkpoints.read(path)
         around = RunDirectory(path.absolute().parent.parent)
-        if around.checkpoint_path(found.position["step"]) != path.absolute():
+        if around.checkpoint_path(found.progress["step"]) != path.absolute():
             around = RunDirectory.new()
     if options.run_dir is None:
         return around, found

@@ -34,7 +34,7 @@ class Position:
 
 
 def restored(values: dict[str, Any], steps: int, images: int, minibatch_size: int) -> Position:
-    """Return the position that a checkpoint has recorded.
+    """Return the progress that a checkpoint has recorded.
 
     Raises CheckpointError if no run can be there whose epochs have so many steps and images.
     """
@@ -47,6 +47,6 @@ def restored(values: dict[str, Any], steps: int, images: int, minibatch_size: in
         if inside and timed and (found.step, found.images) == (step, visited):
             return found
     raise CheckpointError(
-        f"the checkpoint's position is {values}, which is none in epochs of {steps} steps and"
+        f"the checkpoint's progress is {values}, impossible with {steps} steps an epoch and"
         f" {images} images"
     )

@@ -280,7 +280,7 @@ class Trainer:
         return Checkpoint(
             model=self.network.named_parameters(),
             optimizer=self.optimizer.slots,
-            position=asdict(self.position),
+            progress=asdict(self.position),
             options=self.options.as_dict(),
             metrics=self.metrics,
             dataset={"fingerprint": self.fingerprint, "source": self.dataset.source},
@@ -295,7 +295,7 @@ class Trainer:
         self.check_dataset(checkpoint)
         check_parameters(checkpoint.model, checkpoint.optimizer, self.network.plan)
         images = len(self.dataset.train), self.options.minibatch_size
-        self.comm.together(lambda: restored(checkpoint.position, self.steps_in_epoch, *images))
+        self.comm.together(lambda: restored(checkpoint.progress, self.steps_in_epoch, *images))
         self.adopt(checkpoint)
         self.saver.saved_step = self.position.step
 
@@ -303,7 +303,7 @@ class Trainer:
         """Take over the state of a checkpoint of this network."""
         self.network.restore(checkpoint.model)
         self.optimizer.slots.update(checkpoint.optimizer)
-        self.position = Position(**checkpoint.position)
+        self.position = Position(**checkpoint.progress)
         self.metrics = list(checkpoint.metrics)
 
     def check_dataset(self, checkpoint: Checkpoint) -> None:

@@ -144,7 +144,7 @@ def at(moment: str, function: Any) -> Any:
 
 trainer.Trainer.step = at("step", trainer.Trainer.step)
 trainer.Trainer.evaluate = at("evaluation", trainer.Trainer.evaluate)
-checkpoint._image = at("checkpoint", checkpoint._image)
+checkpoint._content = at("checkpoint", checkpoint._content)
 MPICommunicator._exchange = at("exchange", MPICommunicator._exchange)
 MPICommunicator._add_shared = at("allreduce", MPICommunicator._add_shared)
 ElasticCommunicator.shrink = at("recovery", ElasticCommunicator.shrink)

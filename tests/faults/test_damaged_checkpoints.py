@@ -46,7 +46,7 @@ def the_one_before_is_found(directory: RunDirectory) -> None:
     """Hold that the newest checkpoint is refused, and the one before it is sound."""
     [(_, found)] = the_newest_is_refused(directory)
     assert isinstance(found, Checkpoint)
-    assert found.position["step"] == 1
+    assert found.progress["step"] == 1
 
 
 def test_every_flipped_byte_is_found(saved: RunDirectory) -> None:

@@ -208,11 +208,11 @@ def add_attribute(file: h5py.File) -> None:
 
 
 def long_text(file: h5py.File) -> None:
-    file.attrs["position"] = "of any length"
+    file.attrs["progress"] = "of any length"
 
 
 def many_texts(file: h5py.File) -> None:
-    file.attrs["position"] = np.array([b"{}", b"{}"])
+    file.attrs["progress"] = np.array([b"{}", b"{}"])
 
 
 def odd_name(file: h5py.File) -> None:
@@ -252,43 +252,46 @@ IN_FORM = [
     (compress, "filters [1], expected none"),
     (widen, "float64, expected float32"),
     (nest, "model/dense1/more is a group, expected an array"),
-    (add_array, "it holds more, expected model, optimizer alone"),
-    (add_attribute, "it holds more, expected dataset"),
-    (long_text, "attribute position is object"),
-    (many_texts, "attribute position is |S2 of shape (2,)"),
+    (add_array, "it holds more, expected only model, optimizer"),
+    (add_attribute, "it holds more, expected only dataset"),
+    (long_text, "attribute progress is object"),
+    (many_texts, "attribute progress is |S2 of shape (2,)"),
     (odd_name, r"'\x1b[2J\n' in /model, expected a name"),
-    (set_text("position", "{"), "format 1"),
-    (set_text("position", "[" * 100_000), "recursion"),
-    (set_text("metrics", "{}"), "metrics is dict, expected a list"),
-    (set_text("metrics", "[3]"), "a line of metrics is int"),
-    (set_text("metrics", json.dumps([LINE | {"step": 10**30}])), "step of a line"),
-    (set_text("metrics", json.dumps([LINE | {"test_accuracy": "x"}])), "test_accuracy of a line"),
-    (set_text("metrics", json.dumps([{"epoch": 1}])), "a line of metrics has no step"),
-    (set_text("options", "[]"), "options is list, expected an object"),
-    (set_text("dataset", "{}"), "dataset has no fingerprint"),
-    (change("dataset", source=3), "source of dataset is 3"),
-    (change("options", dataroot=["digits"]), "dataroot of options is ['digits']"),
+    (set_text("progress", "{"), "format 1"),
+    (set_text("progress", "[" * 100_000), "recursion"),
+    (set_text("metrics", "{}"), "metrics is {}, expected a list"),
+    (set_text("metrics", "[3]"), "metrics[0] is 3, expected an object"),
+    (set_text("metrics", json.dumps([LINE | {"step": 10**30}])), "metrics[0].step is 1000"),
+    (
+        set_text("metrics", json.dumps([LINE | {"test_accuracy": "x"}])),
+        "test_accuracy is 'x'",
+    ),
+    (set_text("metrics", json.dumps([{"epoch": 1}])), "metrics[0].step is missing"),
+    (set_text("options", "[]"), "options is [], expected an object"),
+    (set_text("dataset", "{}"), "dataset.fingerprint is missing, expected a string"),
+    (change("dataset", source=3), "dataset.source is 3"),
+    (change("options", dataroot=["digits"]), "options.dataroot is ['digits']"),
     (change("options", dataroot="\ud800"), "surrogates not allowed"),
-    (change("position", step=-1), "step of position is -1, expected an integer from 0"),
-    (change("position", step=1.0), "step of position is 1.0"),
-    (change("position", step=True), "step of position is True"),
-    (change("position", step=10**30), "step of position is 1000"),
-    (change("position", epoch=...), "position has no epoch"),
-    (change("position", loss=float("nan")), "loss of position is nan, expected a finite number"),
-    (change("position", seconds=float("inf")), "seconds of position is inf"),
-    (change("position", images="64"), "images of position is '64'"),
+    (change("progress", step=-1), "progress.step is -1, expected an integer from 0"),
+    (change("progress", step=1.0), "progress.step is 1.0"),
+    (change("progress", step=True), "progress.step is True"),
+    (change("progress", step=10**30), "progress.step is 1000"),
+    (change("progress", epoch=...), "progress.epoch is missing"),
+    (change("progress", loss=float("nan")), "progress.loss is nan, expected a finite number"),
+    (change("progress", seconds=float("inf")), "progress.seconds is inf"),
+    (change("progress", images="64"), "progress.images is '64'"),
 ]
 
 IN_USE = [
     (odd_slot, "optimizer/velocity: found shape (3,), expected shape (11630,)"),
-    (change("position", step=2), "the checkpoint's position is"),
-    (change("position", epoch=0, epoch_step=2, step=0, images=128), "the checkpoint's position is"),
-    (change("position", epoch=10**15), "the checkpoint's position is"),
-    (change("position", epoch_step=3, step=3, images=128), "the checkpoint's position is"),
-    (change("position", images=0), "the checkpoint's position is"),
-    (change("position", seconds=0), "the checkpoint's position is"),
-    (change("position", loss=...), "the checkpoint's position is"),
-    (change("position", more=1), "the checkpoint's position is"),
+    (change("progress", step=2), "impossible with 2 steps an epoch and 128 images"),
+    (change("progress", epoch=0, epoch_step=2, step=0, images=128), "the checkpoint's progress is"),
+    (change("progress", epoch=10**15), "the checkpoint's progress is"),
+    (change("progress", epoch_step=3, step=3, images=128), "the checkpoint's progress is"),
+    (change("progress", images=0), "the checkpoint's progress is"),
+    (change("progress", seconds=0), "the checkpoint's progress is"),
+    (change("progress", loss=...), "the checkpoint's progress is"),
+    (change("progress", more=1), "the checkpoint's progress is"),
     (change("options", lr=float("nan")), "the checkpoint's options: --lr is nan"),
     (change("options", epochs="many"), "the checkpoint's options: --epochs is 'many'"),
     (change("options", epochs=...), "of another version of dpcnn (options epochs)"),

@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys):
     copy = shutil.copytree(trained, tmp_path / "copy")
     newest = copy / "checkpoints/step-00000032.h5"
     newest.write_bytes(newest.read_bytes()[:-1])
-    assert load(copy).checkpoint.position["step"] == 16
+    assert load(copy).checkpoint.progress["step"] == 16
     assert "step-00000032.h5: damaged or cut off" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match="no sound checkpoint"):
         load(tmp_path)

@@ -22,7 +22,7 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             "dense": {"weights": array(4, 3), "bias": array(4)},
         },
         optimizer={"velocity": array(31)},
-        position={"step": step, "epoch": 2, "epoch_step": 3, "deaths": [], "loss": 0.1 + 0.2},
+        progress={"step": step, "epoch": 2, "epoch_step": 3, "deaths": [], "loss": 0.1 + 0.2},
         options={"lr": 0.1, "run_dir": "rüns\n", "train_limit": None},
         metrics=[
             {

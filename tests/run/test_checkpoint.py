@@ -86,7 +86,7 @@ def test_the_metrics_of_many_epochs_fit(path: Path) -> None:
 def test_it_is_hdf5_with_the_documented_names(path: Path) -> None:
     with h5py.File(path, "r") as file:
         assert file.attrs["format"] == checkpoints.FORMAT
-        assert json.loads(file.attrs["position"])["step"] == 7
+        assert json.loads(file.attrs["progress"])["step"] == 7
         assert set(file.attrs) == {"format", *TEXTS}
         names: list[str] = []
         file.visititems(lambda name, each: names.append(name) if hasattr(each, "dtype") else None)

@@ -77,7 +77,7 @@ def test_a_checkpoint_alone_is_a_run(run: RunDirectory) -> None:
 def test_a_checkpoint_is_named_after_its_step(run: RunDirectory) -> None:
     path = run.save(state(938), keep=3)
     assert path == run.path / "checkpoints" / "step-00000938.h5"
-    assert checkpoints.read(path).position["step"] == 938
+    assert checkpoints.read(path).progress["step"] == 938
 
 
 def test_only_the_newest_stay(run: RunDirectory) -> None:

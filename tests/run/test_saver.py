@@ -55,7 +55,7 @@ def test_what_is_written_is_the_state_of_its_step(saver: Saver, directory: Slow)
     expected = given.model["dense"]["weights"].copy()
     saver.start(given)
     given.model["dense"]["weights"][...] = 0
-    given.position["loss"] = -1.0
+    given.progress["loss"] = -1.0
     given.metrics.append({"epoch": 9})
     saver.poll()
     assert saver.saved_step == -1
@@ -64,7 +64,7 @@ def test_what_is_written_is_the_state_of_its_step(saver: Saver, directory: Slow)
     assert saver.saved_step == 5
     found = checkpoints.read(directory.checkpoint_path(5))
     np.testing.assert_array_equal(found.model["dense"]["weights"], expected)
-    assert found.position["loss"] == 0.1 + 0.2
+    assert found.progress["loss"] == 0.1 + 0.2
     assert found.metrics == []
 
 
