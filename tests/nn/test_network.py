@@ -6,9 +6,7 @@ import hashlib
 import struct
 
 import numpy as np
-import pytest
 
-from dpcnn.models.zoo import tutorial
 from dpcnn.nn import Convolution, Dense, Flatten, ReLU
 from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.nn.network import Network
@@ -27,13 +25,6 @@ def two_convolutions(dtype: type[np.floating] = np.float32) -> Network:
         Dense(4),
     ]
     return Network(Plan(layers, (2, 5, 6)), dtype)
-
-
-def test_the_tutorial_has_185930_parameters() -> None:
-    network = Network(Plan(tutorial(), (1, 28, 28)))
-    assert network.parameters.size == 185_930 == 32 * 49 + 32 + 18432 * 10 + 10
-    assert network.gradient.size == 185_930
-    assert network.parameters.dtype == network.gradient.dtype == np.float32
 
 
 def test_parameters_and_gradients_are_views_into_the_flat_vectors_in_layer_order() -> None:
@@ -72,18 +63,6 @@ def test_initialize_depends_on_layers_and_seed_only() -> None:
     other.parameters.fill(7)
     other.initialize(seed=3)
     np.testing.assert_array_equal(other.parameters, first)
-
-
-def test_weights_are_drawn_as_the_tutorial_draws_them() -> None:
-    network = Network(Plan(tutorial(), (1, 28, 28)))
-    network.initialize(seed=0)
-    named = network.named_parameters()
-    for layer, deviation in (("convolution1", (32 / 2) ** -0.5), ("dense1", (18432 / 2) ** -0.5)):
-        W, b = named[layer]["W"], named[layer]["b"]
-        five_sigma = 5 / np.sqrt(W.size)
-        assert W.std() == pytest.approx(deviation, rel=five_sigma)
-        assert W.mean() == pytest.approx(0, abs=five_sigma * deviation)
-        assert not b.any()
 
 
 def test_activations_keep_their_size_through_many_convolutions() -> None:
