@@ -104,6 +104,11 @@ class Browser:
         path.write_bytes(base64.b64decode(shown["data"]))
         return path
 
+    def text(self) -> str:
+        """Return all text that the page shows, that of drawings too, a line for each piece."""
+        pieces = "[...document.querySelectorAll('svg text')].map((text) => text.textContent)"
+        return str(self.evaluate(f"[document.body.innerText, ...{pieces}].join('\\n')"))
+
     def complaints(self) -> list[dict[str, Any]]:
         """Return what the page wrote to the console, and exceptions and errors of it."""
         methods = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")

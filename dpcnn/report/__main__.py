@@ -1,17 +1,16 @@
-"""Report what happened in a run, or compare several:
+"""Report on a run, or compare several:
 
     python -m dpcnn.report RUN                      one HTML page, RUN/report.html
     python -m dpcnn.report RUN RUN ...              their curves over each other, and what differs
-    python -m dpcnn.report RUN --format png         the single pictures, into the folder RUN/report
+    python -m dpcnn.report RUN --format png         the figures as PNG files, in RUN/report/
 
-The page needs nothing else and no network: it can be moved and sent. Works on a run that is still
-at work, or broken, as far as there is something to show. Needs matplotlib (extra `report`).
+The page is one file that needs no network: it can be moved and sent. A run that is running or
+broken is reported as far as there is something to show. Needs the extra `report`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,8 @@ from pathlib import Path
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
+
+EXTRA = ("matplotlib", "jinja2", "markupsafe")  # packages of the extra `report`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandLine(
         prog="python -m dpcnn.report",
-        description="Report what happened in a run as one HTML page, or compare several runs.",
+        description="Report on a run as one HTML page, or compare several runs.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -39,28 +40,29 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="PATH",
-        help="file of the page, or folder of the pictures (default: report.html, comparison.html"
+        help="file of the page, or folder of the PNG files (default: report.html, comparison.html"
         " or the folder report, in the first RUN)",
     )
     parser.add_argument(
-        "--format", choices=("html", "png"), default="html", help="a page, or single pictures"
+        "--format", choices=("html", "png"), default="html", help="one page, or PNG files"
     )
     parser.add_argument("--dataroot", help="where the dataset is now (default: as recorded)")
-    options = parser.parse_args(arguments)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise OptionError(
-            "found no matplotlib in this environment, expected the extra `report`:"
-            " pip install 'dpcnn[report]'"
-        )
-    return options
+    return parser.parse_args(arguments)
 
 
 def _report(job: Job, options: argparse.Namespace) -> int:
-    """Read the runs and write the report; print where it is."""
+    """Write the report on rank 0 and print where it is."""
 
     def write() -> None:
-        from dpcnn.report.write import write
-
+        try:
+            from dpcnn.report.write import write
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package not in EXTRA:
+                raise
+            raise OptionError(
+                f"writing a report needs the package {package}: pip install 'dpcnn[report]'"
+            ) from error
         print(write(options.runs, options.out, options.format, options.dataroot))
 
     job.comm.together(write, only=job.comm.rank == 0)

@@ -1,88 +1,106 @@
-"""The history of a run: its events, gathered into the sessions between a start and an end."""
+"""The history of a run: its events, grouped into sessions, each from a start to the next."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dpcnn.system.text import one_line
+from dpcnn.report.files import text
 
-BEGINNINGS = ("start", "resume")
+STARTS = ("start", "resume")
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened, when (None where the time cannot be read), and the other facts."""
+    """What happened, when (None if that cannot be read), and the other values of its line."""
 
     kind: str
     time: datetime | None
-    facts: dict[str, Any]
+    values: dict[str, Any]
 
     @property
     def step(self) -> int | None:
         """The step it happened after."""
-        return _count(self.facts.get("step"))
+        return _count(self.values.get("step"))
 
     @property
-    def ranks(self) -> int | None:
-        """How many ranks there were then."""
-        return _count(self.facts.get("world_size"))
-
-    def words(self) -> str:
-        """Say what happened."""
-        at = f" after step {self.step:,}" if self.step else ""
-        size = self.ranks
+    def text(self) -> str:
+        """What happened, in a sentence."""
+        value = self.values.get
+        after = f" after step {self.step:,}" if self.step else ""
+        size = _count(value("world_size"))
         ranks = "" if size is None else f" on {size} rank{'s' * (size != 1)}"
-        restart = _count(self.facts.get("restart"))
-        again = f", restart {restart} by the supervisor" if restart else ""
-        replaced = self.facts.get("replaced")
-        fresh = f", replaced by {_names(replaced)}" if replaced else ""
-        code = self.facts.get("exit_code")
-        words = {
+        restart = _count(value("restart"))
+        again = f" (automatic restart {restart})" if restart else ""
+        replacement = f", replaced by {_names(value('replaced'))}" if value("replaced") else ""
+        code = text(value("exit_code"))
+        texts = {
             "start": f"Started{ranks}{again}",
-            "resume": f"Resumed{at}{ranks}{again}",
-            "epoch": f"Finished epoch {one_line(self.facts.get('epoch'))}",
-            "stop": f"Stopped by {one_line(self.facts.get('signal'))}{at}, saved",
-            "death": f"Lost {_names(self.facts.get('ranks'))}{at}, went on{ranks}{fresh}",
-            "divergence": f"Diverged: {one_line(self.facts.get('error'))}",
-            "kill": f"Broken off, last heard of{at}: no end is recorded",
-            "end": "Ended" if code == 0 else f"Ended with exit code {one_line(code)}",
+            "resume": f"Resumed{after}{ranks}{again}",
+            "death": f"Lost {_names(value('ranks'))}{after}, continued{ranks}{replacement}",
+            "stop": f"Stopped by {text(value('signal'))}{after}, state saved",
+            "divergence": f"Diverged{after}: {text(value('error'))}",
+            "interruption": f"Interrupted{' some time' * bool(after)}{after}: no end is recorded",
+            "end": "Finished" if code == "0" else f"Ended with exit code {code}",
         }
-        return words.get(self.kind, f"{one_line(self.kind).capitalize()}{at}{ranks}")
+        return texts.get(self.kind, f"{self.kind.capitalize()}{after}{ranks}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Session:
-    """What happened from one start to the next."""
+    """What happened from one start to the next; `running` if it goes on."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[Event]
+    running: bool = False
 
-    @property
-    def begun(self) -> datetime | None:
-        """When it began, as far as is known."""
-        return next((each.time for each in self.events if each.time), None)
-
-    @property
-    def seen(self) -> datetime | None:
-        """When it was last heard of."""
-        return max((each.time for each in self.events if each.time), default=None)
+    def of_kind(self, kind: str) -> list[Event]:
+        """Return the events of a kind."""
+        return [event for event in self.events if event.kind == kind]
 
     @property
-    def ended(self) -> bool:
-        """Tell whether it ended by itself; else it was killed, or is at work."""
-        return any(each.kind == "end" for each in self.events)
+    def milestones(self) -> list[Event]:
+        """The events but for the ends of epochs."""
+        return [event for event in self.events if event.kind != "epoch"]
+
+    @property
+    def begin(self) -> datetime | None:
+        """The time of its first event."""
+        return next((event.time for event in self.events if event.time), None)
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran: until its last event, or until now."""
+        return self.seconds_until(datetime.now(UTC) if self.running else _last_time(self.events))
+
+    def seconds_until(self, time: datetime | None) -> float:
+        """Return how long it had run at a time, 0 if that or its begin is not known."""
+        if time is None or self.begin is None:
+            return 0.0
+        return max(0.0, (time - self.begin).total_seconds())
 
 
-def sessions(lines: list[dict[str, Any]]) -> list[Session]:
-    """Return the sessions of the lines of events.jsonl, in their order."""
-    found: list[Session] = []
+def sessions(lines: list[dict[str, Any]], running: bool = False) -> list[Session]:
+    """Return the sessions of the lines of events.jsonl, in order.
+
+    running: whether the last one goes on. Any other without an end gets an `interruption` at the
+    time of its last event.
+    """
+    groups: list[list[Event]] = []
     for line in lines:
-        event = Event(one_line(line["event"]), _time(line.get("time")), line)
-        if event.kind in BEGINNINGS or not found:
-            found.append(Session())
-        found[-1].events.append(event)
-    return found
+        event = Event(text(line["event"]), _time(line.get("time")), line)
+        if event.kind in STARTS or not groups:
+            groups.append([])
+        groups[-1].append(event)
+    for events in groups[: len(groups) - running]:
+        if not any(event.kind == "end" for event in events):
+            step = max((event.step for event in events if event.step is not None), default=0)
+            events.append(Event("interruption", _last_time(events), {"step": step}))
+    return [Session(events, running and events is groups[-1]) for events in groups]
+
+
+def _last_time(events: list[Event]) -> datetime | None:
+    return max((event.time for event in events if event.time), default=None)
 
 
 def _time(text: Any) -> datetime | None:
@@ -97,7 +115,7 @@ def _count(value: Any) -> int | None:
 
 
 def _names(ranks: Any) -> str:
-    """Name lost ranks: rank 2 on vm."""
-    known = [each for each in ranks if isinstance(each, dict)] if isinstance(ranks, list) else []
-    names = [f"rank {one_line(each.get('rank'))} on {one_line(each.get('host'))}" for each in known]
+    """Name ranks: rank 2 on vm."""
+    objects = [rank for rank in ranks if isinstance(rank, dict)] if isinstance(ranks, list) else []
+    names = [f"rank {text(rank.get('rank'))} on {text(rank.get('host'))}" for rank in objects]
     return ", ".join(names) or "a rank"

@@ -1,49 +1,93 @@
-"""HTML that is safe by construction: what is not Markup is text, and is escaped."""
+"""How values become HTML: the templates, and the text that a value is shown as."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from html import escape
+from datetime import UTC, datetime
+from typing import Any
 
-# Control characters, which HTML does not allow; a line break and a tab may stay.
-_CODES = [code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"]
-_CONTROLS = dict.fromkeys(_CODES, "\N{REPLACEMENT CHARACTER}")
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-VOID = ("img", "meta", "link", "br")
+from dpcnn.options import OPTIONS
+from dpcnn.report.curves import time_unit
+from dpcnn.report.figures import Figures
+from dpcnn.report.files import text
+from dpcnn.report.run import Run, number
+from dpcnn.report.style import svg
 
-
-class Markup(str):
-    """A text that is HTML already."""
-
-    __slots__ = ()
-
-
-Content = str | None | Iterable["Content"]
+# Control characters, which HTML does not allow, but for the line break and the tab.
+CONTROLS = {*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}
 
 
-def tag(name: str, /, *content: Content, **attributes: str | None) -> Markup:
-    """Return an element; `class_` and `aria_label` stand for class and aria-label."""
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
-        for key, value in attributes.items()
-        if value is not None
+def render(template: str, figures: Figures, **values: Any) -> str:
+    """Return the page that a template makes of figures and other values."""
+    return TEMPLATES.get_template(template).render(
+        figures={name: svg(figure, name) for name, figure in figures.items()},
+        now=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC",
+        **values,
     )
-    end = "" if name in VOID else f"{join(content)}</{name}>"
-    return Markup(f"<{name}{written}>{end}")
 
 
-def join(content: Content) -> Markup:
-    """Return pieces of content, one after the other."""
-    if content is None:
-        return Markup()
-    if isinstance(content, Markup):
-        return content
-    if isinstance(content, str):
-        return text(content)
-    return Markup("".join(map(join, content)))
+def printable(value: object) -> object:
+    """Return a value that a template is about to show as text that is valid in HTML and UTF-8."""
+    if isinstance(value, Markup):
+        return value
+    encodable = str(value).encode(errors="replace").decode()
+    return encodable.translate(dict.fromkeys(CONTROLS, "\N{REPLACEMENT CHARACTER}"))
 
 
-def text(words: str) -> Markup:
-    """Return a text as HTML that can be written as UTF-8, also the name of any file."""
-    known = words.encode(errors="replace").decode()
-    return Markup(escape(known.translate(_CONTROLS)))
+def headline(run: Run) -> dict[str, str]:
+    """Return the numbers that matter most, by name."""
+    last = run.metrics[-1] if run.metrics else {}
+    seconds = float(run.seconds[-1]) if run.metrics else math.nan
+    unit, symbol = time_unit(seconds)
+    epochs = text(run.options.get("epochs"))
+    return {
+        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
+        "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
+        "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
+        "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
+        "training time": formatted(seconds / unit, "{:.1f} " + symbol),
+        "images per second": formatted(number(last.get("images_per_second")), "{:,.0f}"),
+    }
+
+
+def formatted(value: float, form: str) -> str:
+    """Return a number as text, NaN as a dash."""
+    return "-" if math.isnan(value) else form.format(value)
+
+
+def extent(shape: Iterable[int]) -> str:
+    """Return a shape as text that stays on one line."""
+    return "\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}".join(map(str, shape))
+
+
+def option_texts(options: dict[str, Any]) -> dict[str, str]:
+    """Return options as they would be given on the command line: value by --name."""
+    texts = {}
+    for name, value in options.items():
+        none_word = OPTIONS[name].none_word if name in OPTIONS else "none"
+        texts[f"--{name}"] = none_word if value is None else text(value)
+    return texts
+
+
+def flattened(value: Any, name: str = "") -> dict[str, str]:
+    """Return nested objects as one: text by dotted name."""
+    if not isinstance(value, dict):
+        return {name: text(value)}
+    parts = (flattened(value[key], f"{name}.{key}".lstrip(".")) for key in value)
+    return {key: line for part in parts for key, line in part.items()}
+
+
+# Whatever a template shows is escaped, unless it is Markup.
+TEMPLATES = Environment(
+    loader=PackageLoader("dpcnn.report"),
+    autoescape=True,
+    finalize=printable,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters |= {"extent": extent, "count": "{:,}".format, "percent": "{:.1%}".format}

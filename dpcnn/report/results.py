@@ -1,8 +1,9 @@
-"""What the network has learned, and what it makes of the test images."""
+"""What a run has trained: its network, its dataset, and how the one does on the other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes,
 from dpcnn.models.build import check_dataset
 from dpcnn.options import OPTIONS, Options
 from dpcnn.parallel.communicator import Communicator
-from dpcnn.report.facts import Run
+from dpcnn.report.run import Run
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.system.text import one_line
@@ -25,145 +26,162 @@ from dpcnn.training.setup import open_dataset
 
 Array = NDArray[Any]
 
-WORST = 25  # mistakes that are shown
-GUESSES = 3  # classes that are shown of each
+WORST = 25  # mistakes that are kept
+GUESSES = 3  # classes that are kept of each
 CHUNK = 1000  # images whose probabilities are in memory at a time
-MATRIX = 1000  # classes of a confusion matrix at most
+MATRIX = 1000  # classes up to which there is a confusion matrix
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A test image that was taken for another class: the most probable classes, best first."""
+    """What a network makes of one image (C, H, W): the most probable classes, best first."""
 
     image: Array
     label: int
+    label_probability: float
     classes: list[int]
     probabilities: list[float]
-    right: float  # the probability of the label
+
+    def candidates(self) -> list[tuple[int, float]]:
+        """Return the most probable classes with their probabilities, the label among them."""
+        pairs = list(zip(self.classes, self.probabilities, strict=True))
+        if self.label not in self.classes:
+            pairs[-1] = (self.label, self.label_probability)
+        return pairs
 
 
 @dataclass(frozen=True)
 class Results:
-    """How the network of a checkpoint, after a step, does on the test images of its dataset.
+    """How a network does on the test images.
 
-    confusion: (classes, classes), None for too many of them; worst: the mistakes that the network
-    was surest of.
+    confusion: (classes, classes), None if there are too many of them; worst: the wrongly
+    classified images whose label got the lowest probability, lowest first.
     """
 
-    step: int
     classes: int
     images: int
-    accuracy: float
+    correct: int
     confusion: Array | None
     per_class: PerClass
     mistakes: list[Mistake]
     worst: list[Guess]
 
+    @property
+    def accuracy(self) -> float:
+        """The share of the images that is classified correctly."""
+        return self.correct / self.images
+
 
 @dataclass(frozen=True)
-class Learned:
-    """What there is of a run's network, dataset and results: None what cannot be had."""
+class Trained:
+    """What a run has trained; None for what cannot be read, which `missing` gives reasons for."""
 
+    checkpoint: Checkpoint | None = None
     model: Model | None = None
     dataset: Dataset | None = None
     results: Results | None = None
+    missing: list[str] = field(default_factory=list)
 
     @property
     def filters(self) -> Array | None:
-        """The filters of the first layer (K, C, F, F), None where it has none."""
+        """The filters of the first layer (K, C, F, F), None if it has no such weights."""
         W = getattr(self.model.network.layers[0], "W", None) if self.model else None
         return W if W is not None and W.ndim == 4 else None
 
 
-def learned(run: Run, dataroot: str | None = None) -> Learned:
-    """Return what the run has learned; what is missing is added to run.missing.
+def load(run: Run, dataroot: str | None = None) -> Trained:
+    """Return what the run has trained, from its newest sound checkpoint.
 
-    dataroot: where its dataset is now, None: where it was. Nothing is downloaded.
+    dataroot: where the dataset is now, None: where it was. Nothing is downloaded.
     """
-    run.checkpoint = _newest_checkpoint(run)
-    model = dataset = results = None
+    missing: list[str] = []
+    checkpoint = _newest_checkpoint(run.path, missing)
+    model = dataset = None
     try:
-        model = restore(run.checkpoint) if run.checkpoint else None
+        model = restore(checkpoint) if checkpoint else None
     except DpcnnError as error:
-        run.missing.append(f"The network cannot be shown: {one_line(error)}.")
+        missing.append(f"The network cannot be shown: {one_line(error)}.")
     try:
-        dataset = _dataset(run, model, dataroot)
+        dataset = _dataset(model.options if model else _options(run), checkpoint, dataroot)
     except DpcnnError as error:
-        run.missing.append(
-            f"The dataset, and how the network does on it, cannot be shown: {one_line(error)};"
-            " name it with --dataroot."
+        missing.append(
+            f"The dataset and the results on it cannot be shown: {one_line(error)}; name the"
+            " dataset with --dataroot."
         )
-    if model and dataset:
-        results = evaluate(model, dataset.test)
-    return Learned(model, dataset, results)
+    results = evaluate(model, dataset.test) if model and dataset else None
+    return Trained(checkpoint, model, dataset, results, missing)
 
 
-def _newest_checkpoint(run: Run) -> Checkpoint | None:
-    """Return the newest sound checkpoint, None without one; say which are not sound, and why."""
-    any_file = False
-    for _, found in RunDirectory(run.path).read_checkpoints():
-        any_file = True
-        if isinstance(found, Checkpoint):
-            return found
-        run.missing.append(f"{found}.")
-    why = "none of the checkpoints can be read" if any_file else "there is no checkpoint"
-    run.missing.append(
-        f"What the network has learned, and whether the dataset is the one it was trained on,"
-        f" cannot be known: {why}."
+def _newest_checkpoint(path: Path, missing: list[str]) -> Checkpoint | None:
+    """Return the newest sound checkpoint of a run directory, None without one."""
+    reason = "There is no checkpoint"
+    for _, checkpoint in RunDirectory(path).read_checkpoints():
+        if isinstance(checkpoint, Checkpoint):
+            return checkpoint
+        missing.append(f"{checkpoint}.")  # an error: what is wrong with it
+        reason = "None of the checkpoints can be read"
+    missing.append(
+        f"{reason}: the network cannot be shown, and the dataset shown may not be the one it was"
+        " trained on."
     )
     return None
 
 
-def _dataset(run: Run, model: Model | None, dataroot: str | None) -> Dataset:
-    """Return the dataset of a run; raises DpcnnError where it is not to be had, or another one."""
-    options = model.options if model else _options(run)
-    root = find.locate(dataroot or options.dataroot)
-    if root is None and run.checkpoint is not None:
-        root = find.DIGITS  # which `auto` takes where it finds no MNIST
-    if root is None:
-        raise DataError("found no MNIST here, and nothing is downloaded")
-    dataset = open_dataset(replace(options, dataroot=root), Communicator(), Console())
-    if run.checkpoint is not None:
-        check_dataset(run.checkpoint, dataset.fingerprint(), dataset.source)
-    return dataset
-
-
 def _options(run: Run) -> Options:
-    """Return the options of a run whose network is not to be had, perhaps of another version."""
+    """Return the options of a run, perhaps of another version, as far as this one knows them."""
     return Options(**{name: value for name, value in run.options.items() if name in OPTIONS})
+
+
+def _dataset(options: Options, checkpoint: Checkpoint | None, dataroot: str | None) -> Dataset:
+    """Return the dataset of a run; raises DpcnnError if it cannot be read or is another one."""
+    root = find.locate(dataroot or options.dataroot)
+    if root is None and checkpoint is not None:
+        root = find.DIGITS  # what `auto` falls back to; the fingerprint tells whether it did
+    if root is None:
+        raise DataError("no MNIST on this machine, and a report downloads nothing")
+    dataset = open_dataset(replace(options, dataroot=root), Communicator(), Console())
+    if checkpoint is not None:
+        check_dataset(checkpoint, dataset.fingerprint(), dataset.source)
+    return dataset
 
 
 def evaluate(model: Model, images: Images) -> Results:
     """Return how the model does on labelled images."""
     labels = images.labels.astype(np.int64)
-    right, best, values = [], [], []
-    for first in range(0, len(images), CHUNK):
-        chunk = np.arange(first, min(first + CHUNK, len(images)))
-        found = model.probabilities(images.rows(chunk))
-        order = np.argsort(-found, axis=1, kind="stable")[:, :GUESSES]
-        right.append(found[np.arange(len(found)), labels[chunk]])
-        best.append(order)
-        values.append(np.take_along_axis(found, order, axis=1))
-    rights, classes, probable = map(np.concatenate, (right, best, values))
-    predicted, count = classes[:, 0], model.network.plan.shapes[-1][0]
+    of_label, classes, probabilities = _probabilities(model, images)
+    predicted = classes[:, 0]
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(rights[wrong], kind="stable")][:WORST]
+    worst = wrong[np.argsort(of_label[wrong], kind="stable")][:WORST]
+    count = model.network.plan.shapes[-1][0]
     return Results(
-        step=model.checkpoint.progress["step"],
         classes=count,
         images=len(labels),
-        accuracy=float((predicted == labels).mean()),
+        correct=len(labels) - len(wrong),
         confusion=confusion(labels, predicted, count) if count <= MATRIX else None,
         per_class=per_class(labels, predicted, count),
         mistakes=mistakes(labels, predicted),
         worst=[
             Guess(
-                images.rows(np.array([index]))[0],
-                int(labels[index]),
-                classes[index].tolist(),
-                probable[index].tolist(),
-                float(rights[index]),
+                image=images.rows(np.array([index]))[0],
+                label=int(labels[index]),
+                label_probability=float(of_label[index]),
+                classes=classes[index].tolist(),
+                probabilities=probabilities[index].tolist(),
             )
             for index in worst
         ],
     )
+
+
+def _probabilities(model: Model, images: Images) -> tuple[Array, Array, Array]:
+    """Return the probability of each label (N,), the best classes (N, GUESSES), and theirs."""
+    chunks = []
+    for first in range(0, len(images), CHUNK):
+        rows = np.arange(first, min(first + CHUNK, len(images)))
+        probabilities = model.probabilities(images.rows(rows))
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :GUESSES]
+        of_best = np.take_along_axis(probabilities, best, axis=1)
+        of_label = probabilities[np.arange(len(rows)), images.labels[rows]]
+        chunks.append((of_label, best, of_best))
+    of_label, best, of_best = map(np.concatenate, zip(*chunks, strict=True))
+    return of_label, best, of_best

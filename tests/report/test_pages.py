@@ -12,11 +12,19 @@ from dpcnn.report.write import write
 from tests.browser import Browser
 from tests.launching import metrics, run
 
-PARTS = ["setup", "curves", "classes", "mistakes", "filters", "time"]
+SECTIONS = {
+    "setup": "Setup",
+    "curves": "Curves",
+    "classes": "Results per class",
+    "mistakes": "Worst mistakes",
+    "filters": "Filters",
+    "time": "Timing",
+}
 CHARTS = {
     *("accuracy", "loss", "accuracy-time", "loss-time", "learning-rate", "speed"),
-    *("confusion", "per-class", "spending", "timeline"),
+    *("confusion", "per-class", "timings", "timeline"),
 }
+NO_WORDS = re.compile(r"\b(?:None|nan|NaN|inf|Undefined|True|False)\b|[{}]")
 SIZE = 3_000_000  # bytes of a page at most
 
 # Texts of a chart whose colour is not 3:1 or more against the card that it stands on. The numbers
@@ -66,6 +74,7 @@ def test_a_page_is_sound_on_any_screen(
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate(ILLEGIBLE) == []
     assert browser.evaluate("document.scripts.length") == 0
+    assert NO_WORDS.findall(browser.text()) == []
     broken = "[...document.images].filter((image) => !image.naturalWidth).length"
     assert browser.evaluate(broken) == 0
     ids = browser.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
@@ -79,10 +88,18 @@ def test_a_page_is_sound_on_any_screen(
     assert browser.screenshot(tmp_path / "page.png").stat().st_size > 50_000
 
 
-def test_a_page_has_all_its_parts(page: Path, whole: Path, browser: Browser) -> None:
+def test_a_page_has_all_its_sections(page: Path, whole: Path, browser: Browser) -> None:
     assert page.stat().st_size < SIZE
     browser.open(page, 1200)
-    assert browser.evaluate("[...document.querySelectorAll('section')].map((s) => s.id)") == PARTS
+    headings = browser.evaluate(
+        "[...document.querySelectorAll('section')]"
+        ".map((section) => [section.id, section.querySelector('h2').innerText])"
+    )
+    assert headings == [[*pair] for pair in SECTIONS.items()]
+    links = browser.evaluate(
+        "[...document.querySelectorAll('nav a')].map((a) => [a.hash.slice(1), a.innerText])"
+    )
+    assert links == headings
     charts = browser.evaluate(
         "[...document.querySelectorAll('figure[id]')].filter((f) => f.querySelector('svg'))"
         ".map((f) => f.id)"
@@ -95,8 +112,8 @@ def test_a_page_has_all_its_parts(page: Path, whole: Path, browser: Browser) -> 
     assert last["weights_sha256"] in text
     assert f"{last['test_accuracy']:.2%}".replace("%", " %") in text
     right = round(last["test_accuracy"] * 200)
-    assert f"{right} of 200 test images are classified right" in text
-    for words in ("--n_filter4", "MPICH", "1,000 to train on, 200 to test on", "computing"):
+    assert f"{right} of 200 test images are classified correctly" in text
+    for words in ("--n_filter4", "MPICH", "1,000 for training, 200 for testing", "computing"):
         assert words in text
     assert "Not everything" not in text
 
@@ -107,9 +124,9 @@ def test_the_history_tells_of_kill_and_restart(page: Path, browser: Browser) -> 
     words = [re.sub(r"^\d\d \w+ [\d:]+ ", "", line) for line in lines]
     assert words == [
         "Started on 2 ranks",
-        "Broken off, last heard of after step 32: no end is recorded",
-        "Resumed after step 16 on 2 ranks, restart 1 by the supervisor",
-        "Ended",
+        "Interrupted some time after step 32: no end is recorded",
+        "Resumed after step 16 on 2 ranks (automatic restart 1)",
+        "Finished",
     ]
 
 
@@ -156,5 +173,5 @@ def test_six_epochs_of_mnist_on_four_ranks(mnist: Path, tmp_path: Path, browser:
     assert (browser.complaints(), browser.requests()) == ([], [page.as_uri()])
     shown = browser.evaluate("document.querySelectorAll('figure svg, .mistakes .card').length")
     assert shown == len(CHARTS) + 25
-    line = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
+    line = json.loads((tmp_path / "run/loggers.jsonl").read_text().splitlines()[-1])
     assert line["weights_sha256"] in page.read_text()

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
 from dpcnn.data.dataset import Images
 from dpcnn.data.sources import find
-from dpcnn.report import charts, pictures
-from dpcnn.report.facts import NEWEST, number, read
+from dpcnn.report import curves, images, style
+from dpcnn.report.files import NEWEST
 from dpcnn.report.history import sessions
-from dpcnn.report.html import Markup, join, tag
-from dpcnn.report.results import learned
-from dpcnn.report.timecharts import RANKS, SHARES, ranks, shares
+from dpcnn.report.html import TEMPLATES
+from dpcnn.report.results import load
+from dpcnn.report.run import number, read
+from dpcnn.report.timings import PARTS, RANKS, rank_numbers, rank_timings
 from tests.launching import metrics
 
 
-def test_text_is_escaped_and_markup_is_not():
-    inner = tag("b", "<x>", class_="a")
-    assert inner == '<b class="a">&lt;x&gt;</b>'
-    assert tag("p", inner, [" & ", None]) == '<p><b class="a">&lt;x&gt;</b> &amp; </p>'
-    assert tag("img", alt='"', src=None) == '<img alt="&quot;">'
-    assert isinstance(join("a"), Markup)
-    assert tag("p", "a\0b\ud800").encode() == "<p>a\N{REPLACEMENT CHARACTER}b?</p>".encode()
+def test_a_template_shows_text_escaped_and_markup_as_it_is():
+    template = TEMPLATES.from_string('<p title="{{ value }}">{{ value }}</p>')
+    assert (
+        template.render(value='"<x> & ')
+        == '<p title="&#34;&lt;x&gt; &amp; ">&#34;&lt;x&gt; &amp; </p>'
+    )
+    assert TEMPLATES.from_string("{{ value }}").render(value=Markup("<b>")) == "<b>"
+    shown = template.render(value="a\0b\ud800\n").encode()
+    assert shown.count("a\N{REPLACEMENT CHARACTER}b?\n".encode()) == 2
+    with pytest.raises(UndefinedError):
+        template.render()
 
 
 @pytest.mark.parametrize("value", [None, True, "1", [1], float("inf"), float("nan"), 10**400])
@@ -39,36 +47,48 @@ def test_events_are_gathered_between_starts():
     lines[2] |= {"ranks": [{"rank": 1, "host": "h"}], "world_size": 1}
     lines[4] |= {"signal": "SIGTERM"}
     first, second = sessions(lines)
-    assert [event.kind for event in first.events] == ["start", "epoch", "death"]
-    assert (first.ended, second.ended) == (False, True)
-    assert first.events[2].words() == "Lost rank 1 on h after step 2, went on on 1 rank"
+    assert [event.kind for event in first.events] == ["start", "epoch", "death", "interruption"]
+    assert [event.kind for event in first.milestones] == ["start", "death", "interruption"]
+    assert [event.kind for event in second.events] == ["resume", "stop", "end"]
+    assert first.events[2].text == "Lost rank 1 on h after step 2, continued on 1 rank"
+    assert first.events[3].text == "Interrupted some time after step 2: no end is recorded"
     lines[2]["replaced"] = [{"rank": 2, "host": "h"}]
-    assert sessions(lines)[0].events[2].words().endswith(", replaced by rank 2 on h")
-    assert second.events[0].words() == "Resumed after step 3 on 2 ranks"
-    assert second.events[1].words() == "Stopped by SIGTERM after step 4, saved"
+    assert sessions(lines)[0].events[2].text.endswith(", replaced by rank 2 on h")
+    assert second.events[0].text == "Resumed after step 3 on 2 ranks"
+    assert second.events[1].text == "Stopped by SIGTERM after step 4, state saved"
+
+
+def test_only_the_last_session_of_a_running_run_goes_on():
+    lines = [{"event": "start"}, {"event": "resume"}, {"event": "epoch"}]
+    first, second = sessions(lines, running=True)
+    assert [event.kind for event in first.events] == ["start", "interruption"]
+    assert [event.kind for event in second.events] == ["resume", "epoch"]
+    assert (first.running, second.running) == (False, True)
+    assert sessions(lines)[1].events[-1].text == "Interrupted: no end is recorded"
+    assert sessions([], running=True) == []
 
 
 def test_labels_keep_their_order_and_distance():
-    moved = charts._spread([0.5, 0.5, 0.52, 1.2])
+    moved = curves._spread([0.5, 0.5, 0.52, 1.2])
     assert moved == sorted(moved)
-    assert min(np.diff(moved)) >= charts.DISTANCE - 1e-9
+    assert min(np.diff(moved)) >= curves.DISTANCE - 1e-9
     assert max(moved) <= 1
-    assert min(charts._spread([0.0] * 40)) > -0.1
-    assert charts._spread([]) == []
+    assert min(curves._spread([0.0] * 40)) > -0.1
+    assert curves._spread([]) == []
 
 
 def test_a_run_is_read_as_it_was_written(whole):
     run = read(whole)
     last = metrics(whole)[-1]
     assert run.missing == []
-    assert run.status() == "done"
+    assert run.status.text == "finished"
     assert run.weights_sha256 == last["weights_sha256"]
     assert run.series("test_loss")[-1] == last["test_loss"]
-    assert {"epochs", "n_filter"} < set(run.changed())
-    assert "lr" not in run.changed()
-    spent = shares(run)
-    assert [*spent] == [0, 1]
-    assert all(seconds.shape == (len(SHARES), 3) for _, seconds in spent.values())
+    assert {"epochs", "n_filter"} < set(run.changed_options)
+    assert "lr" not in run.changed_options
+    timings = rank_timings(run)
+    assert [*timings] == [0, 1]
+    assert all(timing.seconds.shape == (len(PARTS), 3) for timing in timings.values())
 
 
 def test_of_many_lines_and_ranks_the_newest_and_first_are_shown(copy):
@@ -76,21 +96,24 @@ def test_of_many_lines_and_ranks_the_newest_and_first_are_shown(copy):
     lines = [json.dumps(line | {"epoch": epoch}) for epoch in range(1, NEWEST + 8)]
     (copy / "metrics.jsonl").write_text("\n".join(lines))
     run = read(copy)
-    assert run.missing == [f"metrics.jsonl: of {NEWEST + 7:,} lines the last {NEWEST:,} are shown."]
+    assert run.missing == [
+        f"metrics.jsonl: only the last {NEWEST:,} of {NEWEST + 7:,} lines shown."
+    ]
     assert (run.epochs[0], run.epochs[-1]) == (8, NEWEST + 7)
-    assert len(ranks(run)) == RANKS + 5
-    assert [*shares(run)] == [*range(RANKS)]
+    assert len(rank_numbers(run)) == RANKS + 5
+    assert [*rank_timings(run)] == [*range(RANKS)]
 
 
 def test_the_results_are_those_that_were_recorded(whole):
     run = read(whole)
-    results = learned(run).results
+    results = load(run).results
     assert results.accuracy == run.series("test_accuracy")[-1]
     assert results.confusion.sum() == results.images == 200
-    rights = [guess.right for guess in results.worst]
-    assert rights == sorted(rights)
+    probabilities = [guess.label_probability for guess in results.worst]
+    assert probabilities == sorted(probabilities)
     assert all(guess.classes[0] != guess.label for guess in results.worst)
-    assert all(guess.probabilities[0] >= guess.right for guess in results.worst)
+    assert all(guess.label in dict(guess.candidates()) for guess in results.worst)
+    assert all(guess.probabilities[0] >= guess.label_probability for guess in results.worst)
 
 
 def test_a_dataset_is_never_downloaded(monkeypatch, tmp_path):
@@ -104,13 +127,29 @@ def test_a_dataset_is_never_downloaded(monkeypatch, tmp_path):
     assert find.locate("mnist") is None
 
 
+def test_a_figure_takes_its_colours_from_the_page_and_has_ids_of_its_own():
+    with style.applied():
+        figure, chart = style.axes(2, "a < #0072b2", "x")
+        chart.plot([1, 2], [1, 2], "o", color=style.BLUE)
+        chart.plot([1, 2], [2, 1], color="#123456")
+        one, other = (style.svg(figure, name) for name in ("one", "other"))
+    assert 'aria-label="a &lt; #0072b2"' in one
+    assert ">a &lt; #0072b2</text>" in one
+    assert "fill: var(--blue)" in one
+    assert "stroke: #123456" in one
+    ids = [set(re.findall(' id="([^"]+)"', svg)) for svg in (one, other)]
+    assert ids[0] & ids[1] == set()
+    for svg, defined in zip((one, other), ids, strict=True):
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) == defined != set()
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [((1, 28, 28), (28, 28)), ((3, 32, 30), (32, 30, 3)), ((2, 200, 100), (50, 25))],
 )
 def test_images_of_any_shape_become_pictures(shape, expected):
-    assert pictures.pixels(np.ones(shape, np.float32)).shape == expected
-    images = Images(np.zeros((5, *shape), np.uint8), np.array([3, 3, 70, 70, 70]))
-    tiles = pictures.samples(images)
-    assert [tile.caption for tile in tiles] == ["3: 2 images", "70: 3 images"]
-    assert tiles[0].pixels.shape == tiles[1].pixels.shape
+    assert images.to_pixels(np.ones(shape, np.float32)).shape == expected
+    labelled = Images(np.zeros((5, *shape), np.uint8), np.array([3, 3, 70, 70, 70]))
+    samples = images.samples(labelled)
+    assert [picture.caption for picture in samples] == ["3: 2 images", "70: 3 images"]
+    assert samples[0].pixels.shape == samples[1].pixels.shape

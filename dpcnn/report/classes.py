@@ -1,0 +1,82 @@
+"""Figures of the results per class: the confusion matrix, precision and recall."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dpcnn.report.results import Results
+from dpcnn.report.style import BLUE, FAINT, INK, MUTED, ORANGE, axes
+
+Array = NDArray[Any]
+
+NUMBERED = 15  # classes up to which the counts fit into the cells of a confusion matrix
+ROWS = 30  # classes in the figure of precision and recall
+STRONG = 0.75  # opacity of a cell from which its count is white
+
+
+def confusion(counts: Array) -> Figure:
+    """Draw a confusion matrix (classes, classes): true class by predicted class."""
+    figure, chart = axes(4.3, "Confusion matrix", "predicted class", "true class")
+    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    cells = np.empty((*counts.shape, 4))
+    cells[..., :3] = to_rgb(BLUE)
+    cells[..., 3] = 0.9 * np.sqrt(wrong / max(int(wrong.max()), 1))
+    np.fill_diagonal(cells[..., 3], 0.08)
+    chart.imshow(cells, interpolation="none")
+    chart.tick_params(length=0)
+    chart.spines[:].set_visible(False)
+    if len(counts) <= NUMBERED:
+        _write_counts(chart, counts, cells[..., 3])
+    return figure
+
+
+def _write_counts(chart: Axes, counts: Array, opacity: Array) -> None:
+    """Label every class, and write the counts that are not zero into their cells."""
+    chart.set_xticks(range(len(counts)))
+    chart.set_yticks(range(len(counts)))
+    style: dict[str, Any] = {"ha": "center", "va": "center"}
+    style["fontsize"] = min(8.0, 80 / len(counts))
+    for (row, column), count in np.ndenumerate(counts):
+        color = "#ffffff" if opacity[row, column] > STRONG else MUTED if row == column else INK
+        if count:
+            chart.text(column, row, f"{count}", color=color, **style)
+
+
+def per_class(results: Results) -> Figure:
+    """Draw precision and recall of each class; of many classes, those of the lowest F1."""
+    scores = results.per_class
+    shown = np.sort(np.argsort(np.nan_to_num(scores.f1), kind="stable")[:ROWS])
+    worst = f": the {ROWS} worst" if results.classes > ROWS else ""
+    height = 1.2 + 0.3 * len(shown)
+    figure, chart = axes(height, f"Precision and recall per class{worst}", "share (%)", "class")
+    rows = np.arange(len(shown))
+    precision = 100 * scores.precision[shown]
+    recall = 100 * scores.recall[shown]
+    chart.hlines(rows, precision, recall, color=FAINT, linewidth=2, zorder=1)
+    chart.plot(precision, rows, "o", color=BLUE, markersize=6, zorder=2)
+    chart.plot(recall, rows, "D", color=ORANGE, markersize=6, zorder=2)
+    _name_markers(chart, precision[0], recall[0])
+    chart.set_yticks(rows, [f"{label}" for label in shown])
+    chart.set_ylim(len(shown) - 0.4, -0.6)
+    chart.margins(x=0.22)
+    chart.grid(axis="both")
+    chart.spines["left"].set_visible(False)
+    return figure
+
+
+def _name_markers(chart: Axes, precision: float, recall: float) -> None:
+    """Name the two markers of the first row, away from each other."""
+    sign = 1 if np.nan_to_num(precision) >= np.nan_to_num(recall) else -1
+    for name, value, direction in (("precision", precision, sign), ("recall", recall, -sign)):
+        if not np.isnan(value):
+            side = "left" if direction > 0 else "right"
+            chart.annotate(
+                name, (value, 0), (7 * direction, 0), textcoords="offset points", ha=side,
+                va="center",
+            )  # fmt: skip

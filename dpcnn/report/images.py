@@ -1,0 +1,106 @@
+"""Images as pictures: of the dataset, of mistakes, of filters."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+
+from dpcnn.data.dataset import Images
+from dpcnn.report.results import Guess
+from dpcnn.report.style import BLUE, ORANGE, WIDTH
+
+Array = NDArray[Any]
+
+LARGEST = 64  # pixels of a picture's side; of larger images every n-th pixel is shown
+CLASSES = 20  # that samples are shown of
+SAMPLES = 10  # of each class
+FILTERS = 64  # that are shown
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels (H, W), (H, W, 3) or (H, W, 4), uint8, their name, and a caption."""
+
+    pixels: Array
+    name: str
+    caption: str
+
+    @property
+    def url(self) -> str:
+        """The picture as a data: URL."""
+        buffer = io.BytesIO()
+        gray = self.pixels.ndim == 2
+        pixels = np.repeat(self.pixels[:, :, None], 3, axis=2) if gray else self.pixels
+        imsave(buffer, np.ascontiguousarray(pixels), format="png")
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def to_pixels(image: Array) -> Array:
+    """Return an image (C, H, W), uint8 or in [0, 1], as pixels: three channels as colours.
+
+    Of any other number of channels only the first is shown.
+    """
+    step = -(-max(image.shape[1:]) // LARGEST)
+    thinned = image[:, ::step, ::step]
+    if thinned.dtype != np.uint8:
+        thinned = np.round(thinned * 255).astype(np.uint8)
+    return np.moveaxis(thinned, 0, 2) if len(thinned) == 3 else thinned[0]
+
+
+def samples(images: Images) -> list[Picture]:
+    """Return one picture per class: its first images, side by side."""
+    return [_row(images, label) for label in np.unique(images.labels)[:CLASSES]]
+
+
+def _row(images: Images, label: int) -> Picture:
+    """Return the first images of a class with gaps between them, blank where there are fewer."""
+    of_class = np.flatnonzero(images.labels == label)
+    row = [to_pixels(image) for image in images.rows(of_class[:SAMPLES])]
+    row += [np.zeros_like(row[0])] * (SAMPLES - len(row))
+    gap = np.zeros((row[0].shape[0], 2, *row[0].shape[2:]), np.uint8)
+    parts = [part for pixels in row for part in (gap, pixels)]
+    return Picture(
+        np.concatenate(parts[1:], axis=1), f"{label}", f"{label}: {len(of_class):,} images"
+    )
+
+
+def mistake(guess: Guess) -> Picture:
+    """Return a wrongly classified image with both classes and their probabilities."""
+    name = f"a {guess.label} classified as {guess.classes[0]}"
+    caption = f"{guess.label} ({guess.label_probability:.1%})"
+    caption += f"\nas {guess.classes[0]} ({guess.probabilities[0]:.1%})"
+    return Picture(to_pixels(guess.image), name, caption)
+
+
+def filters(W: Array) -> list[Picture]:
+    """Return filters (K, C, F, F), the mean over C: orange above zero, blue below, clear at it."""
+    means = W[:FILTERS].mean(axis=1)
+    strength = np.abs(means) / max(float(np.abs(means).max()), 1e-30)
+    rgba = np.empty((*means.shape, 4))
+    rgba[..., :3] = np.where((means < 0)[..., None], to_rgb(BLUE), to_rgb(ORANGE))
+    rgba[..., 3] = np.nan_to_num(strength) ** 0.7
+    tiles = np.round(rgba * 255).astype(np.uint8)
+    return [Picture(pixels, f"filter {place}", f"{place}") for place, pixels in enumerate(tiles, 1)]
+
+
+def sheet(pictures: Sequence[Picture], title: str, columns: int) -> Figure:
+    """Return a figure of the pictures, row by row, with their captions."""
+    rows = -(-len(pictures) // columns)
+    height, width = pictures[0].pixels.shape[:2]
+    figure = Figure(figsize=(WIDTH, 0.4 + rows * (WIDTH / columns * height / width + 0.35)))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    for chart in figure.subplots(rows, columns, squeeze=False).flat:
+        chart.set_axis_off()
+    for chart, picture in zip(figure.axes, pictures, strict=False):
+        chart.imshow(picture.pixels, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        chart.set_title(picture.caption, loc="center", fontsize=6.5, fontweight="normal", pad=2)
+    return figure

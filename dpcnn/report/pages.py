@@ -1,0 +1,142 @@
+"""The pages: of one run, and of several; what their templates show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from dpcnn.report import figures, html, images
+from dpcnn.report.files import text
+from dpcnn.report.html import extent, formatted
+from dpcnn.report.results import Results, Trained
+from dpcnn.report.run import Run, labels
+
+CLASSES = 100  # rows of the table of classes
+
+
+def of_run(run: Run, trained: Trained) -> str:
+    """Return the page of a run."""
+    drawn = figures.of_run(run, trained)
+    worst = trained.results.worst if trained.results else []
+    titles = {
+        "setup": "Setup",
+        "curves": "Curves" if run.metrics else "",
+        "classes": "Results per class" if trained.results else "",
+        "mistakes": "Worst mistakes" if trained.results else "",
+        "filters": "Filters" if trained.filters is not None else "",
+        "time": "Timing" if {"timings", "timeline"} & drawn.keys() else "",
+    }
+    return html.render(
+        "run.html",
+        drawn,
+        title=run.name,
+        run=run,
+        trained=trained,
+        sections={name: title for name, title in titles.items() if title},
+        headline=html.headline(run),
+        missing=run.missing + trained.missing,
+        summary=_summary(run, trained),
+        changed_options=html.option_texts(run.changed_options),
+        options=html.option_texts(run.options),
+        environment=html.flattened(run.environment),
+        samples=images.samples(trained.dataset.train) if trained.dataset else [],
+        layers=trained.model.network.plan.table() if trained.model else [],
+        class_rows=_class_rows(trained.results) if trained.results else [],
+        mistakes=[(guess, images.mistake(guess)) for guess in worst],
+        filters=images.filters(trained.filters) if trained.filters is not None else [],
+    )
+
+
+def _summary(run: Run, trained: Trained) -> dict[str, str]:
+    """Return what was trained on what, by name."""
+    options = html.option_texts(run.options)
+    lr, reduction, minibatch, microbatch = (
+        options.get(f"--{name}", "?")
+        for name in ("lr", "reduce", "minibatch_size", "microbatch_size")
+    )
+    source = trained.checkpoint.dataset.get("source") if trained.checkpoint else None
+    rows = {"dataset": text(source or options.get("--dataroot"))}
+    if trained.dataset:
+        training, test = trained.dataset.train, trained.dataset.test
+        counts = f"{len(training):,} for training, {len(test):,} for testing"
+        rows["images"] = f"{counts}, {extent(training.shape)}"
+    if trained.model:
+        rows["network"] = " → ".join(map(repr, trained.model.network.layers))
+        rows["parameters"] = f"{trained.model.network.parameters.size:,}"
+    rows["optimizer"] = f"SGD, learning rate {lr}"
+    rows["minibatch"] = f"{minibatch} images, in micro-batches of {microbatch}"
+    rows["reduction"] = reduction
+    return rows | _machines(run)
+
+
+def _machines(run: Run) -> dict[str, str]:
+    """Return what the run ran on, by name."""
+    rows = {}
+    hosts = run.environment.get("hosts")
+    if isinstance(hosts, list):
+        names = [text(host) for host in hosts]
+        counts = (f"{names.count(name)} on {name}" for name in dict.fromkeys(names))
+        rows["ranks"] = f"{len(names)} ({', '.join(counts)})"
+    for key in ("mpi", "cpu"):
+        if key in run.environment:
+            rows[key.upper()] = text(run.environment[key])
+    return rows
+
+
+def _class_rows(results: Results) -> list[list[str]]:
+    """Return the rows of the table of classes."""
+    mistaken_for: dict[int, str] = {}
+    for mistake in results.mistakes:  # the most frequent come first
+        taken_for = f"{mistake.predicted} ({mistake.images:,} times)"
+        mistaken_for.setdefault(mistake.label, taken_for)
+    rows = []
+    for label, (support, *scores) in enumerate(zip(*results.per_class, strict=True)):
+        shares = [formatted(score, "{:.4f}") for score in scores]
+        rows.append([f"{label}", f"{support:,}", *shares, mistaken_for.get(label, "-")])
+    return rows[:CLASSES]
+
+
+def of_comparison(runs: Sequence[Run]) -> str:
+    """Return the page of several runs: their results, their curves, and what differs."""
+    names = labels(runs)
+    return html.render(
+        "comparison.html",
+        figures.of_comparison(runs),
+        title=f"Comparison of {len(runs)} runs",
+        names=names,
+        statuses=[run.status for run in runs],
+        missing=[
+            f"{name}: {sentence}"
+            for name, run in zip(names, runs, strict=True)
+            for sentence in run.missing
+        ],
+        results=_rows([_results(run) for run in runs]),
+        differences={
+            "Options": _different([html.option_texts(run.options) for run in runs]),
+            "Environment": _different([html.flattened(run.environment) for run in runs]),
+        },
+    )
+
+
+def _results(run: Run) -> dict[str, str]:
+    """Return the results of a run by name."""
+    accuracy = run.series("test_accuracy")
+    best = "-"
+    if np.isfinite(accuracy).any():
+        place = int(np.nanargmax(accuracy))
+        best = f"{accuracy[place]:.2%} (epoch {run.epochs[place]:.0f})"
+    sha256 = Markup("<code>{}</code>").format(run.weights_sha256[:16] or "-")
+    return html.headline(run) | {"best test accuracy": best, "weights SHA-256": sha256}
+
+
+def _rows(columns: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    """Return what each column has under each name, a dash if it has nothing."""
+    names = dict.fromkeys(name for column in columns for name in column)
+    return {name: [column.get(name, "-") for column in columns] for name in names}
+
+
+def _different(columns: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    """Return the rows that are not the same in all columns."""
+    return {name: row for name, row in _rows(columns).items() if len(set(row)) > 1}
