@@ -1,1 +1,1 @@
-"""Looks for what is wrong with the ranks, their hosts and what lies between them."""
+"""The doctor: what may be wrong with the ranks, their hosts and the network between them."""

@@ -4,8 +4,8 @@
     mpirun -n 4 python -m dpcnn.doctor                     these ranks, however they are started
     mpirun -n 4 python -m dpcnn.doctor --run_dir runs/x    and where a run is to be kept
 
-A line for each thing it has looked at: ok, warning, or failure, with the cure. Exit code 1 if
-there is a failure. A warning is what trains well, but slower than it could, or without a promise.
+Prints a line for each check: ok, warning, or failure, with the cure. A warning is what trains,
+but slower than it could, or without one of the promises. Exits with 1 if there is a failure.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from pathlib import Path
 
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.cli.job import Job, run
-from dpcnn.doctor import checks, directory, launch, speed
-from dpcnn.doctor.facts import facts
+from dpcnn.doctor import checks, mpi, speed
+from dpcnn.doctor.directory import run_directory
 from dpcnn.doctor.finding import FAILURE, WARNING, Finding
+from dpcnn.doctor.inventory import inventory
 from dpcnn.errors import LaunchError, OptionError
-
-Section = tuple[str, list[Finding]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
-    return run(lambda: _parse(arguments), _examine, _threads, _alone)
+    return run(lambda: _parse(arguments), _examine, _threads, _examine_alone)
 
 
 def _threads(options: argparse.Namespace) -> tuple[int | None, bool]:
@@ -37,13 +36,13 @@ def _threads(options: argparse.Namespace) -> tuple[int | None, bool]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandLine(
         prog="python -m dpcnn.doctor",
-        description="Look for what is wrong with the ranks, their hosts and what lies between"
-        " them. Exit code 1 if something has to be mended.",
+        description="Look for what is wrong with the ranks, their hosts and the network between"
+        " them. Exits with 1 if something must be fixed.",
     )
     parser.add_argument(
         "--run_dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)"
     )
-    parser.add_argument("--threads", type=int, help="BLAS threads of a rank (default: 1)")
+    parser.add_argument("--threads", type=int, help="BLAS threads per rank (default: 1)")
     parser.add_argument(
         "--timeout", type=float, default=60.0, help="seconds to wait for a rank (default: 60)"
     )
@@ -56,34 +55,39 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _examine(job: Job, options: argparse.Namespace) -> int:
-    """Examine the ranks that have met."""
+    """Examine the ranks, which have connected."""
     job.comm.timeout = options.timeout
-    return _tell(_sections(job, options, launch.met(job.comm)), job.comm.rank)
+    return _print(_sections(job, options, mpi.connected(job.comm)), job.comm.rank)
 
 
-def _alone(job: Job, options: argparse.Namespace, error: LaunchError) -> int:
-    """Examine rank 0 alone, because the ranks have not met."""
-    return _tell(_sections(job, options, launch.unmet(error)), 0)
+def _examine_alone(job: Job, options: argparse.Namespace, error: LaunchError) -> int:
+    """Examine rank 0 alone, because the ranks could not connect."""
+    return _print(_sections(job, options, mpi.unconnected(error)), 0)
 
 
-def _sections(job: Job, options: argparse.Namespace, met: list[Finding]) -> Iterator[Section]:
-    """Yield the name of each thing and what was found; collective, in the order of trust."""
+def _sections(
+    job: Job, options: argparse.Namespace, launch: list[Finding]
+) -> Iterator[tuple[str, list[Finding]]]:
+    """Yield the name and the findings of each check; collective.
+
+    What a check relies on was checked before it.
+    """
     comm = job.comm
-    yield "MPI", met
-    everyone = comm.allgather(facts(comm, job.threads))
-    yield "ranks", checks.ranks(everyone)
-    yield "packages", checks.packages(everyone)
-    yield "CPU", checks.cpus(everyone)
-    yield "cores", checks.cores(everyone)
-    yield "BLAS", checks.blas(everyone)
-    yield "shared memory", checks.shared_memory(everyone)
-    yield "run directory", directory.directory(options.run_dir, comm)
+    yield "MPI", launch
+    ranks = comm.allgather(inventory(comm, job.threads))
+    yield "ranks", checks.placement(ranks)
+    yield "packages", checks.packages(ranks)
+    yield "CPU", checks.cpus(ranks)
+    yield "cores", checks.cores(ranks)
+    yield "BLAS", checks.blas(ranks)
+    yield "shared memory", checks.shared_memory(ranks)
+    yield "run directory", run_directory(options.run_dir, comm)
     yield "allreduce", speed.allreduce(comm)
     yield "message", speed.message(comm)
     yield "step", speed.step(comm)
 
 
-def _tell(sections: Iterator[Section], rank: int) -> int:
+def _print(sections: Iterator[tuple[str, list[Finding]]], rank: int) -> int:
     """Print the findings on rank 0 as they come; return the exit code."""
     states = []
     for name, findings in sections:
@@ -91,7 +95,7 @@ def _tell(sections: Iterator[Section], rank: int) -> int:
             states.append(finding.state)
             if rank == 0:
                 print("\n".join(finding.lines(name)), flush=True)
-    counts = [f"{states.count(state)} {state}s" for state in (FAILURE, WARNING)]
+    counts = (f"{states.count(state)} {state}s" for state in (FAILURE, WARNING))
     if rank == 0:
         print(", ".join(counts), flush=True)
     return 1 if FAILURE in states else 0

@@ -1,184 +1,152 @@
-"""What the facts of all ranks say: pure functions from facts to findings."""
+"""What the inventories of all ranks say: pure functions from inventories to findings."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 
-from dpcnn.doctor.facts import Facts
-from dpcnn.doctor.finding import FAILURE, OK, WARNING, Finding
+from dpcnn.doctor.finding import FAILURE, OK, WARNING, Finding, count_text, size_text
+from dpcnn.doctor.inventory import Inventory
 
-MEGABYTE = 1 << 20
-# MPI libraries keep the messages of a node's ranks there. Four ranks of MPICH 5.0.2 took 5 MB each
-# and died where there were 16 MB in all; Open MPI 5.0.11 makes a file of 16 MB a rank.
-SHARED_A_RANK = 16 * MEGABYTE
+# Bytes of /dev/shm that an MPI library may need for the messages of one rank. Four ranks of MPICH
+# 5.0.2 took 5 MB each and died where there were 16 MB in all; Open MPI 5.0.11 makes a file of
+# 16 MB a rank.
+SHARED_PER_RANK = 16 << 20
 
 
-def ranks(everyone: Sequence[Facts]) -> list[Finding]:
+def placement(ranks: Sequence[Inventory]) -> list[Finding]:
     """Say how many ranks there are, and where."""
-    hosts = [each["host"] for each in everyone]
-    where = ", ".join(f"{hosts.count(host)} on {host}" for host in dict.fromkeys(hosts))
-    return [Finding(OK, f"{len(everyone)}: {where}")]
+    counts = ", ".join(f"{len(there)} on {host}" for host, there in _by_host(ranks).items())
+    return [Finding(OK, f"{len(ranks)}: {counts}")]
 
 
-def cpus(everyone: Sequence[Facts]) -> list[Finding]:
-    """Compare the kinds of CPU, and those that BLAS has taken its kernels for."""
-    words = _groups(everyone, _cpu)
-    if len(words) == 1:
-        return [Finding(OK, next(iter(words)))]
-    return [
-        Finding(
-            WARNING,
-            f"{_listed(words)}: of different kinds, the bits of a result are not those of a run on"
-            " one kind",
-            "where the same bits matter, use hosts of one kind",
-        )
-    ]
+def cpus(ranks: Sequence[Inventory]) -> list[Finding]:
+    """Compare the kinds of CPU, and the kinds that BLAS has chosen its kernels for."""
+    places = _places(ranks, _cpu)
+    if len(places) == 1:
+        return [Finding(OK, next(iter(places)))]
+    text = f"{_listed(places)}: the kinds of CPU differ, so the bits of a result may too"
+    return [Finding(WARNING, text, "where the same bits matter, use hosts of one kind")]
 
 
-def packages(everyone: Sequence[Facts]) -> list[Finding]:
+def packages(ranks: Sequence[Inventory]) -> list[Finding]:
     """Compare the versions of Python, dpcnn and what it uses; name each that differs."""
     findings = []
-    for name in dict.fromkeys(chain.from_iterable(map(_versions, everyone))):
-        words = _groups(everyone, partial(_version, name))
-        if len(words) > 1:
-            cure = f"install the same on every host, such as {next(iter(words))} of rank 0"
-            findings.append(Finding(FAILURE, _listed(words), cure))
-    return findings or [Finding(OK, ", ".join(map(" ".join, _versions(everyone[0]).items())))]
+    for name in dict.fromkeys(chain.from_iterable(map(_versions, ranks))):
+        places = _places(ranks, partial(_version, name))
+        if len(places) > 1:
+            cure = f"install the same on every host, such as {next(iter(places))} of rank 0"
+            findings.append(Finding(FAILURE, _listed(places), cure))
+    return findings or [Finding(OK, ", ".join(map(" ".join, _versions(ranks[0]).items())))]
 
 
-def cores(everyone: Sequence[Facts]) -> list[Finding]:
-    """Compare the threads of each rank with the cores it may use, and of each host with its."""
+def cores(ranks: Sequence[Inventory]) -> list[Finding]:
+    """Compare the threads of each rank, and of each host, with the cores they may use."""
     findings = []
-    for each in everyone:
-        bound, threads = len(each["bound"]), each["blas_threads"]
+    for rank in ranks:
+        bound = len(rank["bound"])
+        threads = rank["blas_threads"]
         if threads > bound:
-            findings.append(
-                Finding(
-                    FAILURE,
-                    f"{_rank(each)}: {threads} BLAS threads on {_cores(bound)}",
-                    "--threads 1, or as many cores a rank: mpirun --bind-to none, or"
-                    f" srun --cpus-per-task={threads}",
-                )
-            )
-    for host in dict.fromkeys(each["host"] for each in everyone):
-        findings += _host_cores(host, [each for each in everyone if each["host"] == host])
-    return findings
+            text = f"{_name(rank)}: {threads} BLAS threads on {count_text(bound, 'core')}"
+            cure = "--threads 1, or as many cores per rank: mpirun --bind-to none, or"
+            findings.append(Finding(FAILURE, text, f"{cure} srun --cpus-per-task={threads}"))
+    return findings + [_host_cores(host, there) for host, there in _by_host(ranks).items()]
 
 
-def _host_cores(host: str, there: Sequence[Facts]) -> list[Finding]:
+def _host_cores(host: str, ranks: Sequence[Inventory]) -> Finding:
     """Say whether the ranks of a host get in each other's way."""
-    threads = sum(each["blas_threads"] for each in there)
-    bound = set(chain.from_iterable(each["bound"] for each in there))
-    usable = min(len(bound), there[0]["quota"] or len(bound))
-    what = f"{host}: {_number(threads, 'thread')} of {_number(len(there), 'rank')} on"
-    what = f"{what} {_cores(usable)}"
+    threads = sum(rank["blas_threads"] for rank in ranks)
+    bound = len(set(chain.from_iterable(rank["bound"] for rank in ranks)))
+    usable = min(bound, ranks[0]["quota"] or bound)
+    text = f"{count_text(threads, 'thread')} of {count_text(len(ranks), 'rank')}"
+    text = f"{host}: {text} on {count_text(usable, 'core')}"
     if threads <= usable:
-        return [Finding(OK, what)]
-    idle = there[0]["host_cores"] - len(bound)
-    if usable < len(bound):
-        cure = f"start fewer ranks: its container may use {usable:g} of {len(bound)} cores"
-    elif idle and len(there) > 1:
-        cure = f"bind each rank to cores of its own: the ranks leave {_cores(idle)} idle"
+        return Finding(OK, text)
+    idle = ranks[0]["host_cores"] - bound
+    if usable < bound:
+        cure = f"start fewer ranks: the container may use {usable:g} of {bound} cores"
+    elif idle and len(ranks) > 1:
+        cure = f"bind each rank to cores of its own: {count_text(idle, 'core')} of {host} stay idle"
     else:
-        cure = f"start no more than {_number(len(bound), 'rank')} of one thread on {host}"
-    return [Finding(WARNING, f"{what}, which take turns", cure)]
+        cure = f"start at most {count_text(bound, 'rank')} of one thread on {host}"
+    return Finding(WARNING, f"{text}, which they have to share", cure)
 
 
-def blas(everyone: Sequence[Facts]) -> list[Finding]:
-    """Compare the BLAS of the ranks and say how many threads it uses."""
-    words = _groups(everyone, lambda each: f"{each['blas']['name']} {each['blas']['version']}")
-    asked = max(each["blas_threads"] for each in everyone)
-    threads = f"{_number(asked, 'thread')} a rank"
-    if len(words) > 1:
-        cure = "install the same NumPy on every host"
-        return [Finding(FAILURE, f"{_listed(words)}: the bits differ", cure)]
-    what = f"{next(iter(words))}, {threads}"
-    others = [each for each in everyone if each["blas"]["threads"] not in (None, asked)]
+def blas(ranks: Sequence[Inventory]) -> list[Finding]:
+    """Compare the BLAS libraries of the ranks, and the threads they use with those asked for."""
+    places = _places(ranks, lambda rank: f"{rank['blas']['name']} {rank['blas']['version']}")
+    if len(places) > 1:
+        text = f"{_listed(places)}: the bits of a result differ"
+        return [Finding(FAILURE, text, "install the same NumPy on every host")]
+    threads = max(rank["blas_threads"] for rank in ranks)
+    text = f"{next(iter(places))}, {count_text(threads, 'thread')} per rank"
+    others = [rank for rank in ranks if rank["blas"]["threads"] not in (None, threads)]
     if others:
-        used = others[0]["blas"]["threads"]
+        text = f"{text}, but {others[0]['blas']['threads']} on {_name(others[0])}"
         cure = "give every rank as many cores as threads, and all ranks the same environment"
-        return [Finding(WARNING, f"{what}, but {used} on {_rank(others[0])}", cure)]
-    if asked > 1:
-        cure = "--threads 1, or --reduce fast, which promises no bits"
-        return [Finding(WARNING, f"{what}: the bits may differ from those of one", cure)]
-    return [Finding(OK, what)]
+        return [Finding(WARNING, text, cure)]
+    if threads > 1:
+        cure = "--threads 1, or --reduce fast, which does not promise the same bits"
+        return [Finding(WARNING, f"{text}: the bits may differ from those of one thread", cure)]
+    return [Finding(OK, text)]
 
 
-def shared_memory(everyone: Sequence[Facts]) -> list[Finding]:
+def shared_memory(ranks: Sequence[Inventory]) -> list[Finding]:
     """Say whether the ranks of each host have room for the messages between them."""
-    findings = []
-    for host in dict.fromkeys(each["host"] for each in everyone):
-        there = [each for each in everyone if each["host"] == host]
-        size, needed = there[0]["shared_memory"], len(there) * SHARED_A_RANK
-        if len(there) == 1:
-            needed = 0
-        cure = "start the container with more, such as --shm-size=1g"
-        if size is None:
-            state = FAILURE if needed else OK
-            findings.append(Finding(state, f"{host}: none in /dev/shm", cure if needed else ""))
-        elif size < needed:
-            what = f"{host}: {size_in_words(size)} in /dev/shm for {len(there)} ranks, expected"
-            findings.append(Finding(WARNING, f"{what} {size_in_words(needed)}", cure))
-        else:
-            findings.append(Finding(OK, f"{host}: {size_in_words(size)} in /dev/shm"))
-    return findings
+    return [_host_memory(host, there) for host, there in _by_host(ranks).items()]
 
 
-def _cpu(each: Facts) -> str:
-    kernels = each["blas"]["kernels"]
-    return f"{each['cpu']}, BLAS kernels for {kernels}" if kernels else str(each["cpu"])
+def _host_memory(host: str, ranks: Sequence[Inventory]) -> Finding:
+    size = ranks[0]["shared_memory"]
+    needed = len(ranks) * SHARED_PER_RANK if len(ranks) > 1 else 0
+    cure = "start the container with more, such as --shm-size=1g"
+    if size is None:
+        text = f"{host}: no /dev/shm"
+        return Finding(FAILURE, text, cure) if needed else Finding(OK, text)
+    text = f"{host}: {size_text(size)} in /dev/shm"
+    if size >= needed:
+        return Finding(OK, text)
+    text = f"{text} for {len(ranks)} ranks, expected {size_text(needed)}"
+    return Finding(WARNING, text, cure)
 
 
-def _versions(each: Facts) -> dict[str, str]:
+def _cpu(rank: Inventory) -> str:
+    kernels = rank["blas"]["kernels"]
+    return f"{rank['cpu']}, BLAS kernels for {kernels}" if kernels else str(rank["cpu"])
+
+
+def _versions(rank: Inventory) -> dict[str, str]:
     """Return what has to be the same for all ranks, by name."""
-    packages: dict[str, str] = each["packages"]
-    own = {"python": each["python"], "dpcnn": each["dpcnn"], "dpcnn's files": each["code"]}
-    return own | packages
+    code = {"python": rank["python"], "dpcnn": rank["dpcnn"], "dpcnn's files": rank["code"]}
+    return code | dict(rank["packages"])
 
 
-def _version(name: str, each: Facts) -> str:
-    return f"{name} {_versions(each).get(name, 'none')}"
+def _version(name: str, rank: Inventory) -> str:
+    return f"{name} {_versions(rank).get(name, 'none')}"
 
 
-def _groups(everyone: Sequence[Facts], words: Callable[[Facts], str]) -> dict[str, str]:
-    """Return the words of each rank with where they hold: on hosts, or on ranks of a split host."""
-    found: dict[str, list[Facts]] = {}
-    for each in everyone:
-        found.setdefault(words(each), []).append(each)
-    kinds = Counter(host for group in found.values() for host in {each["host"] for each in group})
-    return {
-        key: ", ".join(
-            dict.fromkeys(
-                _rank(each) if kinds[each["host"]] > 1 else each["host"] for each in group
-            )
-        )
-        for key, group in found.items()
-    }
+def _by_host(ranks: Sequence[Inventory]) -> dict[str, list[Inventory]]:
+    """Return the ranks of each host."""
+    hosts: dict[str, list[Inventory]] = {}
+    for rank in ranks:
+        hosts.setdefault(rank["host"], []).append(rank)
+    return hosts
 
 
-def _listed(words: dict[str, str]) -> str:
-    return "; ".join(f"{what} on {where}" for what, where in words.items())
+def _places(ranks: Sequence[Inventory], text: Callable[[Inventory], str]) -> dict[str, str]:
+    """Return where each text holds: the hosts, or the ranks of a host that has several texts."""
+    of_host = {host: set(map(text, there)) for host, there in _by_host(ranks).items()}
+    places: dict[str, dict[str, None]] = {}
+    for rank in ranks:
+        place = _name(rank) if len(of_host[rank["host"]]) > 1 else rank["host"]
+        places.setdefault(text(rank), {})[place] = None
+    return {key: ", ".join(names) for key, names in places.items()}
 
 
-def _rank(each: Facts) -> str:
-    return f"rank {each['rank']} on {each['host']}"
+def _listed(places: dict[str, str]) -> str:
+    return "; ".join(f"{text} on {where}" for text, where in places.items())
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def _cores(count: float) -> str:
-    return f"{count:g} core{'s' * (count != 1)}"
-
-
-def size_in_words(size: float) -> str:
-    """Return a number of bytes in words."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} TB"
+def _name(rank: Inventory) -> str:
+    return f"rank {rank['rank']} on {rank['host']}"

@@ -1,4 +1,4 @@
-"""What a check returns, and how it is printed."""
+"""The result of a check, and how it is printed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ NAMES = 15  # columns of the names of what is checked
 
 
 class Finding(NamedTuple):
-    """One line: ok, warning or failure; what was found; and the cure, unless all is well."""
+    """A state (ok, warning or failure), what was found, and the cure, unless all is well."""
 
     state: str
-    what: str
+    text: str
     cure: str = ""
 
     def lines(self, name: str) -> list[str]:
-        """Return the finding as text under the name of what was checked, 80 columns wide."""
+        """Return the finding as lines of 80 columns under the name of what was checked."""
         head = f"{self.state:<9}{name:<{NAMES}}"
-        rest = " " * len(head)
-        lines = _wrapped(self.what, head, rest)
-        return lines + (_wrapped(self.cure, f"{rest}cure: ", rest) if self.cure else [])
+        indent = " " * len(head)
+        lines = _wrapped(self.text, head, indent)
+        return lines + (_wrapped(self.cure, f"{indent}cure: ", indent) if self.cure else [])
 
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
@@ -30,3 +30,17 @@ def _wrapped(text: str, first: str, rest: str) -> list[str]:
         text, COLUMNS, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False,
         break_long_words=False,
     )  # fmt: skip
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as text."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TB"
+
+
+def count_text(count: float, noun: str) -> str:
+    """Return a number of things as text: 1 core, 1.5 cores."""
+    return f"{count:g} {noun}{'s' * (count != 1)}"

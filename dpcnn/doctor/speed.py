@@ -1,88 +1,83 @@
-"""How fast the ranks add a vector together, and make a step."""
+"""How fast the ranks add up a vector, and make a step."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from dpcnn.bench.messages import allreduce_seconds
+from dpcnn.bench.model import measured_link
 from dpcnn.bench.worker import clock, make_trainer, options_for
-from dpcnn.doctor.checks import size_in_words
-from dpcnn.doctor.finding import OK, WARNING, Finding
-
-if TYPE_CHECKING:
-    from dpcnn.parallel.communicator import Communicator
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.sampler import AUTO_MICROBATCH
+from dpcnn.data.sources import synthetic
+from dpcnn.doctor.finding import OK, WARNING, Finding, size_text
+from dpcnn.parallel.communicator import Communicator
 
 LENGTHS = (1, 1 << 10, 1 << 14, 185_930, 1 << 20)  # float64; 185,930 is the tutorial's gradient
 REPEATS = 15
-MINIBATCH = 64  # the tutorial's, or a micro-batch a rank
+MINIBATCH = 64  # the tutorial's; more ranks than it has micro-batches get one each
 STEPS = 20
-TALKING = 0.5  # share of a step beyond which the ranks talk more than they compute
+MOSTLY = 0.5  # share of a step below which computing is too little of it
 SLOW = 1.5  # times the fastest rank's time to compute
 
 
 def allreduce(comm: Communicator) -> list[Finding]:
-    """Measure the allreduce against the size of its vector; collective."""
+    """Measure how long an allreduce takes, by the size of its vector; collective."""
     if comm.size == 1:
         return [Finding(OK, "none, with one rank")]
     seconds = [allreduce_seconds(comm, length, True, REPEATS) for length in LENGTHS]
-    words = [
-        f"{size_in_words(length * 8)} {each * 1e6:,.0f} us"
-        for length, each in zip(LENGTHS, seconds, strict=True)
-    ]
+    times = (
+        f"{size_text(length * 8)} {time * 1e6:,.0f} us"
+        for length, time in zip(LENGTHS, seconds, strict=True)
+    )
     bandwidth = (LENGTHS[-1] - LENGTHS[0]) * 8 / (seconds[-1] - seconds[0])
-    return [Finding(OK, f"{', '.join(words)} ({bandwidth / 1e9:.2g} GB/s)")]
+    return [Finding(OK, f"{', '.join(times)} ({bandwidth / 1e9:.2g} GB/s)")]
 
 
 def message(comm: Communicator) -> list[Finding]:
-    """Measure what a message between two ranks takes, as the prediction wants to know it."""
-    from dpcnn.bench.model import measured_link
-
-    if comm.size != 2:  # more share a host's link, or take each other's cores
+    """Measure latency and bandwidth between two ranks, as the prediction of bench takes them."""
+    if comm.size != 2:  # more ranks share the link of a host, or each other's cores
         return []
-    sizes = LENGTHS[0], LENGTHS[-1]
-    sent = [allreduce_seconds(comm, length, False, REPEATS) for length in sizes]
-    link = measured_link(sizes, (sent[0], sent[1]), comm.size, gamma=0.0)
-    return [
-        Finding(
-            OK,
-            f"between the two ranks: {link.latency * 1e6:.2g} us and"
-            f" {link.bandwidth / 1e9:.2g} GB/s (to predict steps on such a network: python -m"
-            f" dpcnn.bench --predict N --latency {link.latency * 1e6:.2g}"
-            f" --bandwidth {link.bandwidth / 1e9:.2g})",
-        )
-    ]
+    short, long = LENGTHS[0], LENGTHS[-1]
+    seconds = (
+        allreduce_seconds(comm, short, False, REPEATS),
+        allreduce_seconds(comm, long, False, REPEATS),
+    )
+    link = measured_link((short, long), seconds, comm.size, gamma=0.0)
+    latency = f"{link.latency * 1e6:.2g}"
+    bandwidth = f"{link.bandwidth / 1e9:.2g}"
+    predict = f"python -m dpcnn.bench --predict N --latency {latency} --bandwidth {bandwidth}"
+    text = f"{latency} us and {bandwidth} GB/s between the two ranks (to predict steps on such a"
+    return [Finding(OK, f"{text} network: {predict})")]
 
 
 def step(comm: Communicator) -> list[Finding]:
-    """Time the steps of the tutorial's network on the built-in digits; collective."""
-    from dpcnn.data.dataset import Dataset, Images
-    from dpcnn.data.sampler import AUTO_MICROBATCH
-    from dpcnn.data.sources import synthetic
-
-    share = AUTO_MICROBATCH * comm.size  # so that every rank has as much to do
-    minibatch = share * math.ceil(MINIBATCH / share)
+    """Time steps of the tutorial's network on the built-in digits; collective."""
+    shared_out = AUTO_MICROBATCH * comm.size
+    minibatch = shared_out * math.ceil(MINIBATCH / shared_out)  # every rank has the same to do
     images, labels = synthetic.draw(minibatch, seed=0)
-    drawn = Images(images[:, None], labels)
-    options = options_for(minibatch)
-    figures = clock(make_trainer(options, Dataset(drawn, drawn, "digits"), comm), STEPS)
-    everyones = comm.allgather(figures)
-    computing = [each["compute_seconds"] for each in everyones]
-    seconds = everyones[0]["step_seconds"]
-    talking = 1 - sum(each["compute_share"] for each in everyones) / comm.size
-    what = (
-        f"{seconds * 1e3:.2f} ms at minibatch {minibatch}, {minibatch / seconds:,.0f} images/s;"
-        f" {1 - talking:.0%} of it computing"
-    )
-    slowest = max(range(comm.size), key=computing.__getitem__)
-    fastest = min(range(comm.size), key=computing.__getitem__)
-    findings = [Finding(OK, what)]
-    if talking > TALKING:
+    digits = Images(images[:, None], labels)
+    trainer = make_trainer(options_for(minibatch), Dataset(digits, digits, "digits"), comm)
+    ranks = comm.allgather(clock(trainer, STEPS))
+    seconds = ranks[0]["step_seconds"]
+    computing = sum(rank["compute_share"] for rank in ranks) / comm.size
+    text = f"{seconds * 1e3:.2f} ms at minibatch {minibatch}, {minibatch / seconds:,.0f} images"
+    text = f"{text} per second; {computing:.0%} of it computing"
+    if computing < MOSTLY:
         cure = "a larger --minibatch_size or fewer ranks: see python -m dpcnn.bench --predict"
-        findings = [Finding(WARNING, what, cure)]
-    if computing[slowest] > SLOW * computing[fastest]:
-        times = computing[slowest] / computing[fastest]
-        what = f"{comm.members[slowest]} computes {times:.1f} times as long as"
-        cure = "see what else runs there, and whether ranks share its cores: all wait for it"
-        findings.append(Finding(WARNING, f"{what} {comm.members[fastest]}", cure))
-    return findings
+        findings = [Finding(WARNING, text, cure)]
+    else:
+        findings = [Finding(OK, text)]
+    return findings + _slow_ranks(comm, [rank["compute_seconds"] for rank in ranks])
+
+
+def _slow_ranks(comm: Communicator, seconds: list[float]) -> list[Finding]:
+    """Compare the slowest rank with the fastest."""
+    slowest = max(range(comm.size), key=seconds.__getitem__)
+    fastest = min(range(comm.size), key=seconds.__getitem__)
+    if seconds[slowest] <= SLOW * seconds[fastest]:
+        return []
+    times = f"computes {seconds[slowest] / seconds[fastest]:.1f} times as long as"
+    cure = "see what else runs there, and whether ranks share its cores: all ranks wait for it"
+    text = f"{comm.members[slowest]} {times} {comm.members[fastest]}"
+    return [Finding(WARNING, text, cure)]

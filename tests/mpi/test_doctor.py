@@ -24,17 +24,17 @@ RANK = "${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"
 def findings(result: Result) -> list[tuple[str, str, str]]:
     """Return state, name and text with the cure of each finding."""
     text = re.sub(r"\n {9,}", " ", result.stdout)
-    found = [re.match(r"(ok|warning|failure) {2,}(.{14}) (.*)", line) for line in text.splitlines()]
-    return [(each[1], each[2].strip(), each[3]) for each in found if each]
+    pattern = re.compile(r"^(ok|warning|failure) {2,}(.{14}) (.*)$", re.MULTILINE)
+    return [(state, name.strip(), rest) for state, name, rest in pattern.findall(text)]
 
 
 def failures(result: Result) -> list[tuple[str, str]]:
     """Return name and text of the failures, after checking that they decide the exit code."""
-    found = [(name, text) for state, name, text in findings(result) if state == "failure"]
-    assert result.returncode == (1 if found else 0), result
-    assert all("cure: " in text for _, text in found), result
+    failed = [(name, text) for state, name, text in findings(result) if state == "failure"]
+    assert result.returncode == (1 if failed else 0), result
+    assert all("cure: " in text for _, text in failed), result
     assert "Traceback" not in result.stderr
-    return found
+    return failed
 
 
 def examine(ranks, *options, cwd, **more):
@@ -78,7 +78,7 @@ def namespaces():
 def test_sound_ranks_have_no_failure(ranks, mpi, tmp_path):
     result = examine(ranks, cwd=tmp_path, mpi=mpi)
     assert failures(result) == []
-    assert [name for name in NAMES if name not in {each for _, each, _ in findings(result)}] == []
+    assert [name for name in NAMES if name not in {shown for _, shown, _ in findings(result)}] == []
     assert result.stdout.splitlines()[-1].startswith("0 failures, ")
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []
@@ -90,13 +90,13 @@ def test_the_mpirun_of_another_mpi_is_named(mpirun, tmp_path):
     result = wrapped(tmp_path, f'shift\nexec {python} "$@"', 2, mpirun)
     [(name, text)] = failures(result)
     assert name == "MPI"
-    for words in ("started 2 ranks", "Open MPI", "MPICH", "cure: start with the mpirun of that"):
-        assert words in text
+    for part in ("started 2 ranks", "Open MPI", "MPICH", "cure: start with the mpirun of that"):
+        assert part in text
 
 
-@pytest.mark.parametrize("found", ["mpich", "openmpi"])
-def test_one_process_is_told_whether_the_mpirun_on_the_path_would_do(found, tmp_path):
-    mpirun = Path(launcher(1, found)[0])
+@pytest.mark.parametrize("on_path", ["mpich", "openmpi"])
+def test_one_process_is_told_whether_the_mpirun_on_the_path_would_do(on_path, tmp_path):
+    mpirun = Path(launcher(1, on_path)[0])
     path = {"PATH": f"{mpirun.parent}:{os.environ['PATH']}"}
     result = examine(None, cwd=tmp_path, **path)
     assert failures(result) == []
@@ -147,7 +147,7 @@ def test_memory_as_a_run_directory_is_a_warning(tmp_path):
     assert failures(result) == []
     [warning] = [text for state, name, text in findings(result) if name == "run directory"]
     assert "on tmpfs (none)" in warning
-    assert "gone with the machine" in warning
+    assert "lost with the machine" in warning
 
 
 def on_another_host(commands: str) -> str:
@@ -181,8 +181,8 @@ def test_another_kind_of_cpu_and_a_directory_not_shared_are_warnings(tmp_path):
     assert failures(result) == []
     warnings = {name: text for state, name, text in findings(result) if state == "warning"}
     assert "Z80" in warnings["CPU"]
-    assert "on other: of different kinds, the bits" in warnings["CPU"]
-    assert f"{runs}/x: not seen from other" in warnings["run directory"]
+    assert "on other: the kinds of CPU differ, so the bits" in warnings["CPU"]
+    assert f"{runs}/x: not visible on other" in warnings["run directory"]
 
 
 def test_a_rank_that_hangs_is_named(tmp_path):
@@ -199,16 +199,16 @@ def test_a_rank_that_hangs_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--threads", "0"], "--threads is 0, expected an integer from 1"),
         (["--timeout", "-1"], "--timeout is -1, expected"),
         (["--run_dirr", "x"], "--run_dirr"),
     ],
 )
-def test_a_wrong_option_is_one_line(options, words, tmp_path):
+def test_a_wrong_option_is_one_line(options, message, tmp_path):
     result = examine(2, *options, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith("dpcnn: error: ")
-    assert words in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
