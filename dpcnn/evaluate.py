@@ -15,19 +15,23 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import NDArray
 
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
+from dpcnn.inference.evaluation import evaluate
+from dpcnn.inference.model import read, restore
+from dpcnn.metrics.classification import confusion, mistakes, per_class
+from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
+from dpcnn.models.user import import_layers
 from dpcnn.options import OPTIONS
+from dpcnn.training.console import console
+from dpcnn.training.datasets import open_dataset
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-
+Array = NDArray[Any]
 Facts = dict[str, Any]
 
 LIMITS = ("train_limit", "test_limit")
@@ -75,24 +79,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
-    from dpcnn.inference.evaluation import evaluate
-    from dpcnn.inference.model import read, restore
-    from dpcnn.models.user import import_layers
-    from dpcnn.training.console import console
-    from dpcnn.training.setup import open_dataset
-
     comm, out = job.comm, console("none", job.comm.rank)
-    checkpoint = comm.bcast(comm.together(lambda: read(arguments.path), only=comm.rank == 0))
-    assert checkpoint is not None, "rank 0 has read it or raised"
-    own = comm.together(lambda: import_layers(arguments.model) if arguments.model else None)
-    model = comm.together(partial(restore, checkpoint, own))
-    assert model is not None, "all have made it or raised"
-    recorded, given = model.options, vars(arguments)
-    options = replace(recorded, **{name: given[name] for name in FROM_TRAINING if name in given})
-    dataset = open_dataset(replace(options, train_limit=None, test_limit=None), comm, out)
+    checkpoint = comm.on_root(lambda: read(arguments.path))
+    layers = comm.on_all(lambda: import_layers(arguments.model) if arguments.model else None)
+    model = comm.on_all(lambda: restore(checkpoint, layers))
+    recorded, named = model.options, vars(arguments)
+    options = replace(recorded, **{name: named[name] for name in FROM_TRAINING if name in named})
+    whole = replace(options, train_limit=None, test_limit=None)
+    dataset = open_dataset(whole, comm, comm.split_by_node(), out)
     limited = dataset.limited(options.train_limit, options.test_limit)
     images = limited.train if arguments.split == "train" else limited.test
-    found = evaluate(model.network, images, comm)
+    evaluation = evaluate(model.network, images, comm)
     if comm.rank == 0:
         as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
         facts = {
@@ -104,18 +101,16 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
             "trained_on": checkpoint.dataset,
             "split": arguments.split,
             "images": len(images),
-            "loss": found.loss,
-            "accuracy": found.accuracy,
+            "loss": evaluation.loss,
+            "accuracy": evaluation.accuracy,
         }
         print_out = _print_json if arguments.json else _print_tables
-        print_out(facts, images.labels, found.predicted, model.network.plan.shapes[-1][0])
+        print_out(facts, images.labels, evaluation.predicted, model.options.num_class)
     return 0
 
 
 def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
     """Print the facts and tables as one JSON object; what is undefined is null there."""
-    from dpcnn.metrics.classification import confusion, mistakes, per_class
-
     columns = [
         [None if math.isnan(each) else each for each in column.tolist()]
         for column in per_class(labels, predicted, classes)
@@ -134,9 +129,6 @@ def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> 
 
 def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
     """Print the facts and tables for people."""
-    from dpcnn.metrics.classification import mistakes, per_class
-    from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
-
     trained_on = facts["trained_on"]
     print(f"network   {facts['path']}, step {facts['step']:,}")
     print(f"dataset   {facts['dataset']}, {facts['images']:,} {facts['split']} images")
@@ -146,8 +138,8 @@ def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -
     right = round(facts["accuracy"] * facts["images"])
     print(f"loss      {facts['loss']:.4f}")
     print(f"accuracy  {facts['accuracy']:.4f} ({right:,} right)")
-    found = mistakes(labels, predicted)
-    matrix = confusion_table(labels, predicted, classes) or mistake_table(found)
+    matrix = confusion_table(labels, predicted, classes)
+    matrix = matrix or mistake_table(mistakes(labels, predicted))
     for line in ("", *class_table(per_class(labels, predicted, classes)), "", *matrix):
         print(line)
 

@@ -18,6 +18,10 @@ from pathlib import Path
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
+from dpcnn.inference.model import load
+from dpcnn.inference.onnx import npz, onnx
+from dpcnn.models.user import import_layers
+from dpcnn.system.files import write_atomically
 
 SUFFIXES = (".onnx", ".npz")
 
@@ -36,20 +40,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("path", type=Path, metavar="RUN|CHECKPOINT", help="the trained network")
     parser.add_argument("out", type=Path, metavar="OUT", help="the file: NAME.onnx or NAME.npz")
     add_model(parser)
-    given = parser.parse_args(arguments)
-    if given.out.suffix.lower() not in SUFFIXES:
-        raise OptionError(f"found {given.out} to write, expected NAME{' or NAME'.join(SUFFIXES)}")
-    return given
+    options = parser.parse_args(arguments)
+    if options.out.suffix.lower() not in SUFFIXES:
+        names = " or ".join(f"NAME{suffix}" for suffix in SUFFIXES)
+        raise OptionError(f"found {options.out} to write, expected {names}")
+    return options
 
 
 def _export(job: Job, arguments: argparse.Namespace) -> int:
     """Write the file whole, or leave what is there."""
-    from dpcnn.inference.model import load
-    from dpcnn.inference.onnx import npz, onnx
-    from dpcnn.models.user import import_layers
-    from dpcnn.system.files import write_atomically
-
-    job.alone()
+    job.check_alone()
     out = arguments.out
     model = load(arguments.path, import_layers(arguments.model) if arguments.model else None)
     content = onnx(model) if out.suffix.lower() == ".onnx" else npz(model)

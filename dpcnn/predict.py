@@ -17,18 +17,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import NDArray
 
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
+from dpcnn.data.formats.image_files import is_array, read, walk
 from dpcnn.errors import DataError
+from dpcnn.inference.model import Model, load
+from dpcnn.models.build import image_shape
+from dpcnn.models.user import import_layers
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from dpcnn.inference.model import Model
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 RAMP = " .:-=+*#%@"
 COLUMNS = 80
@@ -83,18 +84,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _predict(job: Job, arguments: argparse.Namespace) -> int:
     """Answer for each image of each file in turn; return 1 if one could not be read."""
-    from dpcnn.data.formats.image_files import walk
-    from dpcnn.inference.model import load
-    from dpcnn.models.user import import_layers
-
-    job.alone()
+    job.check_alone()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
     model = load(arguments.path, import_layers(arguments.model) if arguments.model else None)
     print_out = _print_json if arguments.json else _print_drawing if arguments.show else _print_line
     code = 0
-    for given in arguments.files:
+    for file in arguments.files:
         try:
-            for path in walk(given):
+            for path in walk(file):
                 code |= _answer(model, path, arguments, print_out)
         except DataError as error:
             code |= _complain(error)
@@ -114,9 +111,6 @@ def _answer(
 
 
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
-    from dpcnn.data.formats.image_files import is_array, read
-    from dpcnn.models.build import image_shape
-
     shape, index = image_shape(model.options), 0
     digit = {"auto": shape[0] == 1, "digit": True, "none": False}[arguments.prepare]
     for images in read(path, shape, arguments.array, digit):

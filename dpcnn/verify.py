@@ -14,18 +14,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import NDArray
 
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import CheckpointError, DpcnnError
+from dpcnn.run.checkpoint import read
+from dpcnn.run.directory import RunDirectory
+from dpcnn.training.console import console
+from dpcnn.training.replay import reopen, replay_epoch
+from dpcnn.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from dpcnn.training.trainer import Trainer
-
-Parameters = dict[str, dict[str, Any]]  # layer -> parameter -> array
+Parameters = Mapping[str, Mapping[str, NDArray[Any]]]  # layer -> parameter -> array
 
 
 class VerificationError(DpcnnError):
@@ -51,64 +55,58 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _verify(job: Job, arguments: argparse.Namespace) -> int:
+def _verify(job: Job, options: argparse.Namespace) -> int:
     """Replay from the newest checkpoint before the first epoch in question; compare, tell."""
-    from dpcnn.training.console import console
-    from dpcnn.training.setup import reopen
-
-    job.comm.together(lambda: _check_files(arguments.run), only=job.comm.rank == 0)
-    first = 1 if arguments.all else arguments.epoch
-    out = console("none", job.comm.rank)
-    trainer = reopen(arguments.run, first, arguments.dataroot, arguments.model, job.comm)
-    recorded = trainer.metrics
-    first, begun = first or len(recorded), trainer.position.step
-    for line in recorded[trainer.position.epoch - 1 : arguments.epoch]:
-        trainer.replay_epoch()
-        if line["epoch"] >= first:
-            _compare(trainer, line)
+    comm, out = job.comm, console("none", job.comm.rank)
+    comm.on_root(lambda: _check_files(options.run))
+    first_epoch = 1 if options.all else options.epoch
+    trainer, newest = reopen(options.run, first_epoch, options.dataroot, options.model, comm)
+    trainer.attach()
+    state, begun = trainer.state, trainer.state.progress.step
+    first_epoch = first_epoch or len(newest.metrics)
+    for line in newest.metrics[state.progress.epoch - 1 : options.epoch]:
+        replay_epoch(trainer)
+        if line["epoch"] >= first_epoch:
+            _compare(trainer, line, RunDirectory(options.run))
             out.line(f"Epoch {line['epoch']}, the same bits: {line['weights_sha256']}")
-    out.line(f"{trainer.position.step - begun:,} steps verified")
+    out.line(f"{state.progress.step - begun:,} steps verified")
     return 0
 
 
-def _compare(trainer: Trainer, line: dict[str, Any]) -> None:
+def _compare(trainer: Trainer, line: dict[str, Any], directory: RunDirectory) -> None:
     """Raise VerificationError, on all ranks, unless the weights are those recorded for the epoch.
 
     Recorded are their SHA-256, among the epoch's metrics, and a checkpoint while it is kept.
     """
-    from dpcnn.run.checkpoint import read
-
-    path = trainer.directory.checkpoint_path(line["step"])
-    kept = trainer.comm.bcast(path.exists())
-    if kept:
-        recorded = trainer.comm.bcast(read(path).model if trainer.comm.rank == 0 else {})
-        difference = _first_difference(trainer.network.named_parameters(), recorded)
+    comm, network = trainer.comm, trainer.network
+    path = directory.checkpoint_path(line["step"])
+    recorded = comm.on_root(lambda: read(path).model if path.exists() else None)
+    if recorded is not None:
+        difference = _first_difference(network.named_parameters(), recorded)
         if difference:
             raise VerificationError(f"epoch {line['epoch']}: {difference} in {path}").on_all_ranks()
-    found = trainer.weights_sha256()
-    if found != line["weights_sha256"]:
+    sha256 = network.weights_sha256()
+    if sha256 != line["weights_sha256"]:
         raise VerificationError(
-            f"epoch {line['epoch']}: the weights' SHA-256 is {found}, recorded is"
+            f"epoch {line['epoch']}: the weights' SHA-256 is {sha256}, recorded is"
             f" {line['weights_sha256']}"
         ).on_all_ranks()
 
 
 def _check_files(run: Path) -> None:
     """Raise VerificationError for a damaged checkpoint, whichever epochs are in question."""
-    from dpcnn.run.directory import RunDirectory
-
-    for _, found in RunDirectory(run).read_checkpoints():
-        if isinstance(found, CheckpointError):
-            raise VerificationError(str(found))
+    for _, checkpoint in RunDirectory(run).read_checkpoints():
+        if isinstance(checkpoint, CheckpointError):
+            raise VerificationError(str(checkpoint))
 
 
-def _first_difference(found: Parameters, recorded: Parameters) -> str | None:
+def _first_difference(computed: Parameters, recorded: Parameters) -> str | None:
     """Return the first parameter, in layer order, that is not the recorded one, in words."""
-    for layer, parameters in found.items():
+    for layer, parameters in computed.items():
         for name, values in parameters.items():
             others = recorded.get(layer, {}).get(name)
             if others is None or others.shape != values.shape:
-                return f"{layer}/{name} has shape {values.shape}, which is not the recorded"
+                return f"{layer}/{name} has shape {values.shape}, unlike the recorded one"
             for index in zip(*(values.view("u4") != others.view("u4")).nonzero(), strict=True):
                 where = ", ".join(map(str, index))
                 return (

@@ -251,7 +251,7 @@ def threads():
 seen = []
 from dpcnn.training.trainer import Trainer
 step = Trainer.step
-Trainer.step = lambda self, order: (seen.append(threads()), step(self, order))[1]
+Trainer.step = lambda self, minibatch: (seen.append(threads()), step(self, minibatch))[1]
 before = threads()
 run = dpcnn.train(dataroot=sys.argv[1], max_steps=2, progress="silent")
 assert seen == [[1], [1]], seen

@@ -11,14 +11,16 @@ import json
 import statistics
 import sys
 import time
-from typing import TYPE_CHECKING
 
-from dpcnn.bench.messages import allreduce_seconds
-from dpcnn.bench.worker import clock, make_trainer, options_for
+import numpy as np
+
 from dpcnn.cli.job import Job, run
-
-if TYPE_CHECKING:
-    from dpcnn.parallel.communicator import Communicator
+from dpcnn.data.sampler import AUTO_MICROBATCH
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.measure import allreduce_seconds
+from dpcnn.training.console import Console
+from dpcnn.training.datasets import open_dataset
+from dpcnn.training.measure import options_for, silent_trainer, time_steps
 
 FEW, MANY = 1, 4  # micro-batches of the two minibatches that tell a step's work from theirs
 SHORT, LONG = 16, 1 << 18  # float64 in a vector: mere latency, and about the tutorial's gradient
@@ -35,23 +37,19 @@ def main() -> int:
 
 def _calibrate(job: Job, arguments: argparse.Namespace) -> int:
     """Measure work, then messages where there are two ranks; print the figures of the slowest."""
-    from dpcnn.data.sampler import AUTO_MICROBATCH
-    from dpcnn.parallel.communicator import Communicator
-    from dpcnn.training.console import Console
-    from dpcnn.training.setup import open_dataset
-
-    comm, clocks = job.comm, []
+    comm = job.comm
+    timed = []
     for microbatches, steps in zip((FEW, MANY), arguments.steps, strict=True):
         options = options_for(microbatches * AUTO_MICROBATCH, arguments.dataroot)
-        dataset = open_dataset(options, comm, Console())
-        trainer = make_trainer(options, dataset, Communicator())
+        dataset = open_dataset(options, comm, comm.split_by_node(), Console())
+        trainer = silent_trainer(options, dataset, Communicator())
         comm.allgather(None)  # all begin together
-        clocks.append(clock(trainer, steps))
-    few, many = (max(comm.allgather(each["compute_seconds"])) for each in clocks)
+        timed.append(time_steps(trainer, steps))
+    few, many = (max(comm.allgather(each["compute_seconds"])) for each in timed)
     figures = {
         "few_seconds": few,
         "many_seconds": many,
-        "cast_seconds": clocks[0]["step_seconds"] - clocks[0]["compute_seconds"],
+        "cast_seconds": timed[0]["step_seconds"] - timed[0]["compute_seconds"],
         "adding_seconds": _adding(),
         "parameters": trainer.network.parameters.size,
     }
@@ -64,8 +62,6 @@ def _calibrate(job: Job, arguments: argparse.Namespace) -> int:
 
 def _adding() -> float:
     """Return the seconds in which one float64 vector (LONG,) is added to another."""
-    import numpy as np
-
     total, values, seconds = np.ones(LONG), np.ones(LONG), []
     for _ in range(REPEATS):
         started = time.perf_counter()

@@ -33,7 +33,7 @@ def configurations(options: argparse.Namespace, mpirun: str | None) -> list[Conf
                 command = (*worker, "--reduce", reduce)
                 found.append(Configuration(name, minibatch, ranks, command))
         if options.against:
-            peer = python(mpirun, 1, "dpcnn.bench.peer", *common)
+            peer = python(mpirun, 1, "dpcnn.bench.torch_baseline", *common)
             found += _peers(peer, minibatch, worlds[-1])
     return found
 

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dpcnn.bench import model
+from dpcnn.bench import cost
 from dpcnn.bench.calibration import FEW, LONG, MANY, SHORT
 from dpcnn.bench.rounds import DISTURBED, Configuration, Figures, medians_of, python, quiet, steps
 from dpcnn.errors import OptionError
+from dpcnn.parallel.measure import UP, Link, measured_link
 
 MICROBATCH = 16  # images; that of training, where the ranks are not too many for it
 CALIBRATIONS = 2  # the first configurations of a round: one rank alone, then one on every core
@@ -55,8 +56,8 @@ def table(
     used = quiet(rounds)
     alone, busy, *measured = medians_of(used)
     node = measured_node(alone, busy, configurations[1].ranks, cores_here())
-    task = model.Task(options.predict / MICROBATCH, int(alone["parameters"]))
-    link = model.Link(
+    task = cost.Task(options.predict / MICROBATCH, int(alone["parameters"]))
+    link = Link(
         node.memory.latency if options.latency is None else options.latency * 1e-6,
         node.memory.bandwidth if options.bandwidth is None else options.bandwidth * 1e9,
     )
@@ -72,33 +73,33 @@ def table(
     ]
 
 
-def measured_node(alone: Figures, busy: Figures, ranks: int, cores: int) -> model.Node:
+def measured_node(alone: Figures, busy: Figures, ranks: int, cores: int) -> cost.Node:
     """Return the node of which one rank and so many at once have measured these figures.
 
     Messages are read as the model would have predicted them, for that many ranks.
     """
     crowding = max(1.0, ranks / cores)
-    pairs, gamma = (ranks - 1) / ranks, busy["adding_seconds"] / (LONG * model.UP)
-    meeting = busy["shared_short_seconds"] / (model.SHARED_MEETINGS * (ranks - 1))
+    pairs, gamma = (ranks - 1) / ranks, busy["adding_seconds"] / (LONG * UP)
+    meeting = busy["shared_short_seconds"] / (cost.SHARED_MEETINGS * (ranks - 1))
     moving = (busy["shared_long_seconds"] - busy["shared_short_seconds"]) / (LONG - SHORT)
     sent = busy["sent_short_seconds"], busy["sent_long_seconds"]
     own = [_work(each) for each in (alone, busy)]
-    return model.Node(
+    return cost.Node(
         cores=cores,
         alone=own[0],
         busy=own[cores > 1],
         cast=alone["cast_seconds"],
         gamma=gamma,
-        copy=max(0.0, moving / crowding - pairs * model.UP * gamma),
+        copy=max(0.0, moving / crowding - pairs * UP * gamma),
         meeting=meeting / crowding,
-        memory=model.measured_link((SHORT, LONG), sent, ranks, gamma),
+        memory=measured_link((SHORT, LONG), sent, ranks, gamma),
     )
 
 
-def _work(figures: Figures) -> model.Work:
+def _work(figures: Figures) -> cost.Work:
     """Return what a step and a micro-batch take, of steps of few and of many micro-batches."""
     microbatch = (figures["many_seconds"] - figures["few_seconds"]) / (MANY - FEW)
-    return model.Work(figures["few_seconds"] - FEW * microbatch, microbatch)
+    return cost.Work(figures["few_seconds"] - FEW * microbatch, microbatch)
 
 
 def _doubling(most: int) -> Iterator[int]:
@@ -110,14 +111,14 @@ def _doubling(most: int) -> Iterator[int]:
     yield most
 
 
-def _beside(task: model.Task, node: model.Node, measured: list[tuple[int, float]]) -> list[str]:
+def _beside(task: cost.Task, node: cost.Node, measured: list[tuple[int, float]]) -> list[str]:
     """Return the table of what was measured here, with the prediction and its error."""
     lines = [
         f"on this machine, {node.cores} cores:",
         f"{'ranks':>5}{'predicted ms':>14}{'measured ms':>13}{'error':>8}{'efficiency':>12}",
     ]
     for ranks, seconds in measured:
-        predicted = model.on_node(task, node, ranks)
+        predicted = cost.on_node(task, node, ranks)
         efficiency = measured[0][1] / seconds / ranks
         lines.append(
             f"{ranks:>5}{predicted * 1e3:>14.2f}{seconds * 1e3:>13.2f}"
@@ -134,15 +135,13 @@ def _disturbance(used: list[list[Figures]]) -> list[str]:
     return [f"other programs took up to {others:.0%} of all cores meanwhile: errors say little"]
 
 
-def _ahead(
-    task: model.Task, node: model.Node, link: model.Link, options: argparse.Namespace
-) -> list[str]:
+def _ahead(task: cost.Task, node: cost.Node, link: Link, options: argparse.Namespace) -> list[str]:
     """Return the table of rank counts on nodes like this one, and the best of all."""
     given = [getattr(options, name) is not None for name in ("latency", "bandwidth")]
     source = ["as here", "given"]
-    best = model.best(task, node, link)
+    best = cost.best(task, node, link)
     counts = sorted({*_doubling(task.most_ranks), best.ranks})
-    alone = model.on_nodes(task, node, link, 1).step
+    alone = cost.on_nodes(task, node, link, 1).step
     lines = [
         f"predicted on nodes of {node.cores} cores, a rank on each; between them a message takes",
         f"{link.latency * 1e6:.3g} us ({source[given[0]]}) and"
@@ -151,7 +150,7 @@ def _ahead(
         f"{'speedup':>9}{'ring ms':>11}{'tree ms':>11}",
     ]
     for ranks in counts:
-        each = model.on_nodes(task, node, link, ranks)
+        each = cost.on_nodes(task, node, link, ranks)
         speedup = alone / each.step
         lines.append(
             f"{ranks:>5}{each.nodes:>7}{each.compute * 1e3:>12.2f}{each.step * 1e3:>10.2f}"

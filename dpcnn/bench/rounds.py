@@ -15,6 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from dpcnn.errors import DpcnnError
 
 SECONDS = 1.0  # of training in one measurement, about
@@ -52,8 +54,6 @@ def python(mpirun: str | None, ranks: int, module: str, *arguments: str) -> tupl
 
 def measure(configurations: Sequence[Configuration], rounds: int) -> list[list[Figures]]:
     """Return the figures of every configuration, round by round."""
-    from tqdm import tqdm
-
     bar = tqdm(total=rounds * len(configurations), disable=not sys.stderr.isatty(), leave=False)
     with bar:
         return [[_figures(each, bar) for each in configurations] for _ in range(rounds)]

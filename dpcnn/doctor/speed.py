@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-from dpcnn.bench.messages import allreduce_seconds
-from dpcnn.bench.model import measured_link
-from dpcnn.bench.worker import clock, make_trainer, options_for
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sampler import AUTO_MICROBATCH
 from dpcnn.data.sources import synthetic
 from dpcnn.doctor.finding import OK, WARNING, Finding, size_text
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.measure import allreduce_seconds, measured_link
+from dpcnn.training.measure import options_for, silent_trainer, time_steps
 
 LENGTHS = (1, 1 << 10, 1 << 14, 185_930, 1 << 20)  # float64; 185,930 is the tutorial's gradient
 REPEATS = 15
@@ -57,8 +56,8 @@ def step(comm: Communicator) -> list[Finding]:
     minibatch = shared_out * math.ceil(MINIBATCH / shared_out)  # every rank has the same to do
     images, labels = synthetic.draw(minibatch, seed=0)
     digits = Images(images[:, None], labels)
-    trainer = make_trainer(options_for(minibatch), Dataset(digits, digits, "digits"), comm)
-    ranks = comm.allgather(clock(trainer, STEPS))
+    trainer = silent_trainer(options_for(minibatch), Dataset(digits, digits, "digits"), comm)
+    ranks = comm.allgather(time_steps(trainer, STEPS))
     seconds = ranks[0]["step_seconds"]
     computing = sum(rank["compute_share"] for rank in ranks) / comm.size
     text = f"{seconds * 1e3:.2f} ms at minibatch {minibatch}, {minibatch / seconds:,.0f} images"

@@ -1,4 +1,4 @@
-"""What a network answers: its loss and accuracy on labelled images, and its probabilities."""
+"""Loss, accuracy and predictions of a network on labelled images, and its probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNTS = ("loss", "correct", "images")
 
 
 class Evaluation(NamedTuple):
-    """The mean loss and the accuracy over N images, and the class that each is taken for, (N,)."""
+    """The mean loss and the accuracy over N images, and the predicted class of each, (N,)."""
 
     loss: float
     accuracy: float
@@ -29,11 +29,11 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(network: Network, images: Images, comm: Communicator) -> Evaluation:
-    """Return what the network makes of the images; collective.
+    """Return the network's loss, accuracy and predictions on the images; collective.
 
     Each rank takes a shard of them. The sums are exact, so that sharding does not change them.
     """
-    sums = ExactReduction(comm, 0, COUNTS)
+    sums = ExactReduction.allocate(comm, 0, COUNTS)
     predicted = [np.empty(0, np.int64)]
     for chosen, logits in _logits(network, images, comm.rank, comm.size):
         loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))

@@ -15,7 +15,7 @@ from dpcnn.data.dataset import Images, as_images
 from dpcnn.errors import CheckpointError
 from dpcnn.inference import evaluation
 from dpcnn.models.build import check_memory, check_parameters, image_shape, plan_network
-from dpcnn.nn import Layer
+from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, resumed
 from dpcnn.run import checkpoint as checkpoints
@@ -72,12 +72,12 @@ def read(path: Path) -> Checkpoint:
     """
     if not path.is_dir():
         return checkpoints.read(path)
-    found = RunDirectory(path).newest_checkpoint(
+    newest = RunDirectory(path).newest_checkpoint(
         lambda text: print(f"warning: {text}", file=sys.stderr)
     )
-    if found is None:
+    if newest is None:
         raise CheckpointError(f"{path}: no sound checkpoint, expected a run directory")
-    return found
+    return newest
 
 
 def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> Model:
@@ -85,7 +85,7 @@ def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> M
     options = resumed(Options(), frozenset(), checkpoint.options)
     plan = plan_network(options, checkpoint.network, network)
     check_parameters(checkpoint.model, checkpoint.optimizer, plan)
-    check_memory(options, plan, images=1, ranks=1)
-    trained = Network(plan)
-    trained.restore(checkpoint.model)
-    return Model(trained, options, checkpoint)
+    check_memory(options, plan, 1, ranks=1)
+    restored = Network(plan)
+    restored.restore(checkpoint.model)
+    return Model(restored, options, checkpoint)

@@ -41,7 +41,7 @@ NODES: dict[type[Layer], Callable[[Any], Node]] = {
 
 
 def metadata(model: Model) -> dict[str, str]:
-    """Return what the network is, what it was trained on, and what became of it, in words."""
+    """Return the network, its dataset and its accuracy in words, by name."""
     checkpoint = model.checkpoint
     facts = {
         "dpcnn": __version__,
@@ -79,8 +79,7 @@ def onnx(model: Model) -> bytes:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError as error:
         raise OptionError(
-            "found no package onnx in this environment, expected it to write .onnx:"
-            " pip install dpcnn[onnx]"
+            "writing .onnx needs the package onnx: pip install dpcnn[onnx]"
         ) from error
     network = model.network
     if network.parameters.nbytes > MOST:

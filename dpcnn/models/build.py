@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpcnn.errors import CheckpointError, DataError, OptionError
+from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.models.user import check_layers, users_code
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn import Layer
@@ -162,27 +162,3 @@ def _flat(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _words(shape: Shape | None) -> str:
     return "no array" if shape is None else f"shape {shape}"
-
-
-def common_fingerprint(found: list[str], hosts: list[str], source: str) -> str:
-    """Return the fingerprint that the dataset has on all hosts.
-
-    found: what each rank has found there, "" if it did not look. Raises DataError, as every rank
-    does, that names a host where it is another dataset.
-    """
-    for host, fingerprint in zip(hosts, found, strict=True):
-        if fingerprint not in ("", found[0]):
-            raise DataError(
-                f"{source} on {host}: fingerprint {fingerprint[:12]}, expected {found[0][:12]} as"
-                f" on {hosts[0]}: copy the dataset there"
-            ).on_all_ranks()
-    return found[0]
-
-
-def check_dataset(checkpoint: Any, fingerprint: str, source: str) -> None:
-    """Raise CheckpointError if a checkpoint is of another dataset than this one."""
-    if checkpoint.dataset["fingerprint"] != fingerprint:
-        raise CheckpointError(
-            f"--dataroot {source}: not the data of the checkpoint, which was trained on"
-            f" {checkpoint.dataset['source']}"
-        )

@@ -21,7 +21,7 @@ OURS = (f"{Path(__file__).parents[1]}/", "<frozen", importlib.__file__)
 EXPECTED = "MODULE:FUNCTION such as my_module:build"
 
 
-def own_layers(
+def user_layers(
     options: Options, named: frozenset[str], network: Sequence[Layer] | None
 ) -> list[Layer] | None:
     """Return the user's own layers, from `network` or --model; None if there are neither.

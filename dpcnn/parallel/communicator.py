@@ -13,24 +13,23 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dpcnn.errors import DpcnnError, LaunchError
-from dpcnn.parallel.launcher import SLURM, Launch
+from dpcnn.errors import DpcnnError
 
 T = TypeVar("T")
 Array = NDArray[Any]
 
 
 class RankLostError(Exception):
-    """A rank died, or another rank has noticed that one did: this collective was not finished."""
+    """A rank died, as this or another rank has noticed; this collective was not finished."""
 
 
 class SpawnError(Exception):
-    """New ranks could not be started, or did not come."""
+    """Replacement ranks could not be started, or did not become ready."""
 
 
 class OverdueError(DpcnnError):
@@ -47,7 +46,7 @@ class StartError(DpcnnError):
 
 @dataclass(frozen=True)
 class Member:
-    """A rank as it was started: its first rank, which names it for good, its host and process."""
+    """A rank: the number it was started with, which names it for good, its host and process."""
 
     rank: int
     host: str
@@ -60,12 +59,12 @@ class Member:
 class Communicator:
     """A world of one process, and the interface of all worlds.
 
-    `node` is the communicator of the ranks on this node, `members` has one Member a rank and
-    `library` is the MPI library in words. `elastic` tells that the world outlives the death of
-    ranks: collectives raise RankLostError then. `waited` counts the seconds that Allreduce has
-    spent until the last rank had come to it; `timeout` is how many a rank may take to come,
-    `last_step` the newest step that all have made, for the message when one does not. `started` is
-    how many ranks the world has had at most; a `newcomer` has to `join` it yet.
+    `members` has one Member a rank and `library` names the MPI library. An `elastic` world outlives
+    the death of ranks: its collectives raise RankLostError then. `waited` counts the seconds that
+    Allreduce has spent until the last rank had come; `timeout` is how many seconds a rank may take
+    to come, and `last_step` the newest step that all have made, for the message when one does not.
+    `started` is the number of ranks that the world had at first; a `replacement` rank has yet to
+    `join` it.
     """
 
     rank = 0
@@ -76,7 +75,7 @@ class Communicator:
     timeout = math.inf
     last_step = 0
     started = 1
-    newcomer = False
+    replacement = False
 
     def __init__(self) -> None:
         self.members = [Member(0, socket.gethostname(), os.getpid())]
@@ -86,9 +85,8 @@ class Communicator:
         """The host name of every rank."""
         return [member.host for member in self.members]
 
-    @property
-    def node(self) -> Communicator:
-        """The ranks of this node."""
+    def split_by_node(self) -> Communicator:
+        """Return the communicator of the ranks on this node, which share its memory; collective."""
         return self
 
     def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
@@ -123,35 +121,39 @@ class Communicator:
         variables: Mapping[str, str],
         limit: float,
     ) -> Communicator:
-        """Start newcomers in the place of these ranks; return this rank and them.
+        """Start replacements of these ranks; return the communicator of this rank and them.
 
         `variables` are added to their environment. Raises SpawnError if they do not come within
         `limit` seconds, which is also the timeout of what is returned.
         """
         raise SpawnError("not in a world of one process")
 
-    def grow(self, bridge: Communicator | None, newcomers: Sequence[Member]) -> None:
-        """Become the communicator of the ranks and newcomers; `bridge` is rank 0's of spawning."""
+    def grow(self, bridge: Communicator | None, replacements: Sequence[Member]) -> None:
+        """Become the communicator of these ranks and the replacements.
+
+        `bridge` is what `spawn` has returned on rank 0, None on the others.
+        """
 
     def join(self) -> None:
-        """Become the communicator of all ranks, for a newcomer."""
+        """Become the communicator of all ranks, on a replacement rank."""
 
     def abort(self, code: int) -> None:
-        """End all ranks at once with this exit code; does not return where there are others."""
+        """End all ranks at once with this exit code; does not return if there are others."""
 
     def end_with_exceptions(self) -> None:
-        """Let an exception that nobody catches, on one rank, end all ranks and not this one alone.
+        """Make an uncaught exception of one rank end all ranks.
 
-        Unless all ranks have it (DpcnnError.collective): then rank 0 prints it for all.
+        One that all ranks raise (DpcnnError.collective) is printed by rank 0 alone.
         """
 
     def finish(self, code: int) -> None:
-        """Leave with this exit code where Python's own way out could hang; else return."""
+        """Exit with this code where Python's own way out could hang; else return."""
 
     def overdue(self, missing: list[int]) -> None:
-        """Deal with ranks that did not come in time: raises OverdueError, or kills them if elastic.
+        """Deal with ranks that did not come in time: kill them if elastic, else raise OverdueError.
 
-        A rank is killed by those of its host; where none of them has come, nobody could.
+        A rank is killed by the ranks of its host. If none of them has come, nobody can kill it, and
+        OverdueError is raised too.
         """
         hosts = {member.host for rank, member in enumerate(self.members) if rank not in missing}
         if not self.elastic or any(self.members[rank].host not in hosts for rank in missing):
@@ -164,27 +166,30 @@ class Communicator:
             if self.members[rank].host == self.members[self.rank].host:
                 kill(self.members[rank])
 
-    def together(self, action: Callable[[], T], only: bool = True) -> T | None:
-        """Run `action` where `only` is true and raise on all ranks if it fails on any.
+    def on_all(self, action: Callable[[], T]) -> T:
+        """Run `action` on every rank and return its result; an error of one rank is raised by all.
 
-        Collective. An error of the lowest failing rank that is the user's to know (DpcnnError) is
-        raised on every rank, marked as collective, and with its host's name where another host has
-        none; any other exception is left to its own rank, which ends the job. Returns the action's
-        result, None where it did not run.
+        Collective. A DpcnnError of the lowest failing rank is raised on every rank, marked as
+        collective, and with its host's name if another host has none. Any other exception stays
+        with its rank, and ends the job.
         """
         result, error = None, None
-        if only:
-            try:
-                result = action()
-            except DpcnnError as caught:
-                error = caught
-        errors = {rank: each for rank, each in enumerate(self.allgather(error)) if each is not None}
+        try:
+            result = action()
+        except DpcnnError as caught:
+            error = caught
+        errors = {rank: e for rank, e in enumerate(self.allgather(error)) if e is not None}
         if errors:
             rank, first = next(iter(errors.items()))
             if {self.hosts[rank] for rank in errors} != set(self.hosts):
                 first = type(first)(f"{self.hosts[rank]}: {first}")
             raise first.on_all_ranks() from None
-        return result
+        return cast(T, result)
+
+    def on_root(self, action: Callable[[], T]) -> T:
+        """Run `action` on rank 0 alone and return its result on every rank; errors as in on_all."""
+        result = self.on_all(lambda: action() if self.rank == 0 else None)
+        return self.bcast(cast(T, result))
 
 
 def kill(member: Member) -> None:
@@ -193,61 +198,3 @@ def kill(member: Member) -> None:
         os.kill(member.process, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def connect(launch: Launch) -> Communicator:
-    """Return the world: one process without MPI unless a launcher started several.
-
-    Raises LaunchError if mpi4py is missing, or sees another number of ranks than were started.
-    """
-    if launch.replaces is not None:
-        return _newcomer(launch.replaces)
-    if launch.size == 1:
-        return Communicator()
-    try:
-        from dpcnn.parallel.mpi import library_name
-    except ImportError as error:
-        raise LaunchError(
-            f"{launch.launcher} started {launch.size} ranks, but mpi4py cannot be used"
-            f" ({error}): install it in this environment (pip install mpi4py)"
-        ) from error
-    library = library_name()
-    cure = "start with the mpirun of that MPI, or install mpi4py for the MPI of this mpirun"
-    if launch.launcher == SLURM:
-        cure = "start with srun --mpi=pmix or --mpi=pmi2, or with the mpirun of that MPI"
-    if launch.is_foreign_to(library):
-        raise LaunchError(
-            f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library}, for which"
-            f" each of them is a world of one: {cure}"
-        )
-    try:
-        world = _world(launch.elastic)
-    except RankLostError:
-        raise StartError("lost a rank before all ranks had met") from None
-    if world.size != launch.size:
-        raise LaunchError(
-            f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library} and sees a"
-            f" world of {world.size}: {cure}"
-        )
-    return world
-
-
-def _world(elastic: bool) -> Communicator:
-    """Return the communicator of all ranks that were started; one that outlives them if elastic."""
-    if elastic:
-        from dpcnn.parallel.elastic import ElasticCommunicator
-
-        return ElasticCommunicator.world()
-    from dpcnn.parallel.mpi import MPICommunicator
-
-    return MPICommunicator.world()
-
-
-def _newcomer(replaces: int) -> Communicator:
-    """Return the communicator of a rank that was started in the place of another one."""
-    from dpcnn.parallel.elastic import ElasticCommunicator
-
-    try:
-        return ElasticCommunicator.replacement(replaces)
-    except RankLostError:
-        raise StartError("lost the rank that has started this one") from None

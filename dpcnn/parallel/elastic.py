@@ -1,12 +1,12 @@
-"""The communicator that outlives its ranks, and lets new ones in: what MPI does for recovery.py.
+"""The communicator that outlives its ranks and takes in replacements: MPI's part of recovery.
 
 MPI errors become RankLostError and `shrink` goes on without the dead: User-Level Failure
 Mitigation (Bland et al., "Post-failure recovery of MPI communication capability", 2013), which
-Open MPI has under `mpirun --with-ft ulfm`. `spawn` and `grow` replace them. One rank alone spawns,
-in a thread: the MPI library would wait ten minutes for a process that dies before it has started
-MPI, and meanwhile the others have to notice further deaths. Open MPI's failure detector watches the
-ranks that were started together: a newcomer that is stopped, not killed, is noticed when it is
-overdue.
+Open MPI has under `mpirun --with-ft ulfm`. `spawn` and `grow` replace the dead. One rank spawns, in
+a thread: the MPI library would wait ten minutes for a process that dies before it has started MPI,
+and meanwhile the others have to notice further deaths. Open MPI's failure detector watches the
+ranks that were started together: a replacement rank that is stopped, not killed, is noticed when it
+is overdue.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dpcnn.parallel.mpi import MPI, Array, MPICommunicator, start_mpi
 C = TypeVar("C", bound=MPI.Comm)
 
 LAST_WORDS = 0.1  # seconds for mpirun to read what was printed
-ORPHANED = 150  # seconds after which a newcomer ends that nobody has let in
+ORPHANED = 150  # seconds after which a replacement rank ends that has not joined the others
 ENV = "/usr/bin/env"
 GROW = 5  # tag of the messages in which two groups of ranks meet
 
@@ -37,25 +37,25 @@ class ElasticCommunicator(MPICommunicator):
 
     elastic = True
 
-    def __init__(self, comm: MPI.Intracomm, first: int | None = None) -> None:
-        # Messages of a collective that has failed may come later, where a host was cut off for a
-        # while: their buffers are kept for them, and not used again.
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        # Messages of a failed collective may still arrive, if a host was cut off for a while: their
+        # buffers are kept for them, and not used again.
         self._going: list[MPI.Request] = []
         self._abandoned: list[MPI.Request] = []
-        super().__init__(comm, first)
+        super().__init__(comm)
         self.started = self.size
 
     @classmethod
     def world(cls) -> Self:
-        """Return the communicator of all ranks that were started; starts MPI."""
+        """Return the communicator of all ranks that were started; collective, starts MPI."""
         _start()
-        return cls(MPI.COMM_WORLD)
+        return cls.of(MPI.COMM_WORLD)
 
     @classmethod
-    def replacement(cls, first: int) -> Self:
-        """Return this rank and those started with it, after the one that has started them.
+    def replacing(cls, lost_rank: int) -> Self:
+        """Return the communicator of the rank that has started this one, and of its replacements.
 
-        Starts MPI. `first` is the rank that died.
+        Starts MPI. This rank goes by the number of the one that was lost.
         """
         signal.alarm(ORPHANED)
         _start()
@@ -63,9 +63,9 @@ class ElasticCommunicator(MPICommunicator):
             parent = MPI.Comm.Get_parent()
             bridge = parent.Merge(high=True)
             parent.Disconnect()
-        newcomers = cls(bridge, first)
-        newcomers.newcomer = True
-        return newcomers
+        comm = cls.of(bridge, lost_rank)
+        comm.replacement = True
+        return comm
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -86,8 +86,8 @@ class ElasticCommunicator(MPICommunicator):
         return self._going[-1]
 
     def _check_ranks(self) -> None:
-        # A request that has begun to receive does not end with the rank it is from: where a host
-        # is cut off, the rest is waited for as if it could come.
+        # A request that has begun to receive does not end with the rank it is from: if a host is
+        # cut off, MPI goes on waiting for the rest.
         failed = self._comm.Get_failed()
         lost = failed.Get_size()
         failed.Free()
@@ -104,7 +104,7 @@ class ElasticCommunicator(MPICommunicator):
         with self._errors():
             before.Revoke()
             smaller = MPI.Intracomm(before.Shrink())
-        # No word is exchanged for this, so that no rank can fail here while another goes on.
+        # Without any message, so that no rank can fail here while another goes on.
         group = smaller.Get_group()
         ranks = MPI.Group.Translate_ranks(group, range(smaller.Get_size()), before.Get_group())
         self.members = [self.members[rank] for rank in ranks]
@@ -117,9 +117,9 @@ class ElasticCommunicator(MPICommunicator):
         variables: Mapping[str, str],
         limit: float,
     ) -> Communicator:
-        """Start a process in the place of each of these ranks; return this rank and them.
+        """Start replacements of these ranks; return the communicator of this rank and them.
 
-        Not collective. Raises SpawnError if they do not come, RankLostError if they die then.
+        Not collective. Raises SpawnError if they do not come, RankLostError if one dies then.
         """
         starting = ThreadPoolExecutor(1).submit(_spawn, command, ranks, variables)
         try:
@@ -128,54 +128,54 @@ class ElasticCommunicator(MPICommunicator):
             raise SpawnError(f"nothing heard of it for {limit:g} s") from None
         except MPI.Exception as error:
             raise SpawnError(error.Get_error_string()) from None
-        newcomers = ElasticCommunicator(bridge)
-        newcomers.timeout = limit
-        return newcomers
+        comm = self.of(bridge)
+        comm.timeout = limit
+        return comm
 
-    def grow(self, bridge: Communicator | None, newcomers: Sequence[Member]) -> None:
-        """Become the communicator of these ranks and the newcomers; collective.
+    def grow(self, bridge: Communicator | None, replacements: Sequence[Member]) -> None:
+        """Become the communicator of these ranks and the replacements; collective.
 
-        The first rank's `bridge` leads to them. Raises RankLostError if a rank dies meanwhile:
-        then all of the living have grown, or none.
+        `bridge` is what `spawn` has returned on rank 0, None on the others. Raises RankLostError if
+        a rank dies meanwhile: then either all living ranks have grown, or none has.
         """
         peer = bridge._comm if isinstance(bridge, ElasticCommunicator) else self._comm
-        inter = self._on_all(lambda: self._comm.Create_intercomm(0, peer, 1, GROW))
-        larger = self._on_all(lambda: _merge(inter, high=False))
-        self.members = [*self.members, *newcomers]
+        inter = self._make_everywhere(lambda: self._comm.Create_intercomm(0, peer, 1, GROW))
+        larger = self._make_everywhere(lambda: _merge(inter, high=False))
+        self.members = [*self.members, *replacements]
         self._use(larger)
         self._introduce()
 
     def join(self) -> None:
-        """Become the communicator of all ranks: what `grow` is to the newcomers."""
+        """Become the communicator of all ranks: what a replacement does while the others `grow`."""
         with self._errors():
             inter = MPI.COMM_WORLD.Create_intercomm(0, self._comm, 0, GROW)
             self._use(_merge(inter, high=True))
         self._introduce()
-        self.newcomer = False
+        self.replacement = False
         signal.alarm(0)
 
     def _introduce(self) -> None:
-        """Tell newcomers what the others know of the world."""
+        """Tell the replacements what the others know of the world."""
         self.members, self.started = self.bcast((self.members, self.started))
 
-    def _on_all(self, make: Callable[[], C]) -> C:
-        """Return what this makes on every rank; raises RankLostError on all or on none."""
+    def _make_everywhere(self, make: Callable[[], C]) -> C:
+        """Return what `make` returns; raises RankLostError on all ranks or on none. Collective."""
         made = None
         try:
             made = make()
         except MPI.Exception:
-            self._comm.Revoke()  # others may wait for this rank in there
+            self._comm.Revoke()  # other ranks may be waiting in there for this one
         with self._errors():
             everywhere = self._comm.Agree(int(made is not None))
         if made is None or not everywhere:
-            raise RankLostError("a rank died while others came")
+            raise RankLostError("a rank died while the world grew")
         return made
 
     def finish(self, code: int) -> None:
-        """Leave with this exit code; the ranks wait for each other and leave MPI as it is.
+        """Exit with this code, once all ranks have come here; MPI is left as it is.
 
-        Open MPI kills a job when a rank leaves with an error, and may lose what rank 0 has
-        printed: it leaves with the code when mpirun had time to read, the others with 0.
+        Open MPI kills a job when a rank exits with an error, and may lose what rank 0 has printed:
+        rank 0 exits with the code when mpirun has had time to read, the others with 0.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -189,14 +189,14 @@ class ElasticCommunicator(MPICommunicator):
 
 
 def _start() -> None:
-    # The failure detector has a thread of its own. After a death MPI_Finalize may hang: ranks
-    # leave by `finish`.
+    # The failure detector has a thread of its own. After a death MPI_Finalize may hang, so ranks
+    # exit in `finish`.
     start_mpi(MPI.THREAD_MULTIPLE, finalize=False)
 
 
 @contextlib.contextmanager
 def _rank_lost() -> Iterator[None]:
-    """Turn MPI's errors into RankLostError. Survivors meet any of several error classes."""
+    """Turn MPI's errors into RankLostError: survivors see any of several error classes."""
     try:
         yield
     except MPI.Exception as error:
@@ -207,10 +207,10 @@ def _spawn(
     command: Sequence[str], ranks: Sequence[int], variables: Mapping[str, str]
 ) -> MPI.Intracomm:
     """Start the processes; return this one and them, once they have started MPI."""
-    # Not by MPI's info, whose values are short.
+    # MPI's info could set variables too, but its values are short.
     known = [f"{name}={value}" for name, value in variables.items()]
     arguments = [[*known, f"{REPLACES}={rank}", *command] for rank in ranks]
-    # Open MPI keeps the place of a dead rank taken. Said once: twice it is a conflict.
+    # Open MPI does not free the slot of a dead rank. Given once: twice is a conflict to it.
     infos = [MPI.Info.Create({"map_by": ":OVERSUBSCRIBE"}), *[MPI.INFO_NULL] * (len(ranks) - 1)]
     commands, counts = [ENV] * len(ranks), [1] * len(ranks)
     spawned = MPI.COMM_SELF.Spawn_multiple(commands, arguments, counts, infos)
@@ -223,5 +223,5 @@ def _merge(inter: MPI.Intercomm, high: bool) -> MPI.Intracomm:
     try:
         return inter.Merge(high)
     except MPI.Exception:
-        inter.Revoke()  # others may wait for this rank in there
+        inter.Revoke()  # other ranks may be waiting in there for this one
         raise

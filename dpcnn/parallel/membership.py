@@ -1,15 +1,15 @@
-"""After a death: who lives, who is gone for good, whether the living may go on, who comes instead.
+"""After a death: which ranks live, whether they may go on, and which replacements join them.
 
-Restores nothing itself: the trainer does, and redoes the step. Why a run never has two writers,
-and never goes on by halves:
+It restores no state: training/recovery.py does. Why a run never has two writers, and is never
+continued by only some of its ranks:
 
 - A rank that has lost another one revokes the communicator, so that every living rank fails in
-  its next collective and comes here; no step can be finished by some of the world.
-- Lost ranks on a survivor's host are killed, in case they only hung; so are those that do not come
-  here within the timeout. Who is here shows it by the name of its process: a rank that hangs
-  answers no message, and the others wait for it in there without a word of who is missing.
-- Where ranks of hosts without a survivor are missing, only a strict majority goes on: at a cut
-  link both sides see the other one die.
+  its next collective and comes here. No step can be finished by some of the world.
+- Lost ranks on a survivor's host are killed, in case they only hang; so are those that do not come
+  here within the timeout. A rank that is here shows it by the name of its process, since one that
+  hangs answers no message, and MPI does not tell the others who is missing.
+- If no rank of some host is left, only a strict majority goes on: at a cut link each side sees the
+  other one die.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dpcnn.parallel.communicator import (
 T = TypeVar("T")
 
 RECOVERING = "dpcnn-recovers"  # Linux keeps 15 characters
-SPAWNING = 60.0  # seconds at most for newcomers to come, and again to be ready
+SPAWNING = 60.0  # seconds at most for replacements to start MPI, and again to be ready
 
 
 class EndedError(Exception):
@@ -48,7 +48,7 @@ class EndedError(Exception):
 
 
 class MinorityError(DpcnnError):
-    """Too few ranks are left to know that the others do not go on without them."""
+    """Too few ranks are left to be sure that the others do not go on without them."""
 
     final = False
 
@@ -56,8 +56,8 @@ class MinorityError(DpcnnError):
 def survivors(comm: Communicator) -> list[Member]:
     """Make comm the communicator of the ranks that live; return those that were lost.
 
-    Collective over the living, whatever they did when they noticed, each `recovering`. Raises
-    EndedError if one of them leaves, MinorityError where going on is not safe.
+    Collective over the living, whatever they were doing, each of them `recovering`. Raises
+    EndedError if one of them ends the job, MinorityError if going on is not safe.
     """
     before = comm.members
     codes = [code for code in _agree(comm, None) if code is not None]
@@ -81,7 +81,7 @@ def leave(comm: Communicator, code: int) -> None:
 
 
 def missing(comm: Communicator) -> list[int]:
-    """Return the ranks that the world was started with and has not now."""
+    """Return the ranks that the world was started with and no longer has."""
     return sorted(set(range(comm.started)) - {member.rank for member in comm.members})
 
 
@@ -90,58 +90,85 @@ def respawn(
     ranks: Sequence[int],
     command: Sequence[str],
     variables: Mapping[str, str],
-    told: Any,
-) -> str:
-    """Start newcomers in the place of lost ranks, and go on with them.
+    message: Any,
+) -> list[Member]:
+    """Start replacements of lost ranks and take them into the world; return them.
 
-    Collective over the living, but only rank 0's arguments count: the command of the newcomers,
-    what is added to their environment, and what `enter` is told there. Returns why they have not
-    come, if so. Raises RankLostError if a rank dies meanwhile.
+    Collective over the living, but only rank 0's arguments count: the lost ranks, the command of
+    their replacements, what is added to their environment, and the message that `join` gets there.
+    Raises SpawnError on all ranks if the replacements do not become ready, RankLostError if a rank
+    dies meanwhile.
     """
     patience, limit = comm.timeout, min(comm.timeout, SPAWNING)
-    bridge, newcomers, reason, grown = None, list[Member](), "", False
-    comm.timeout = patience + 3 * limit  # rank 0 is not to be taken for one that hangs
+    bridge, replacements, failure = None, list[Member](), None
+    comm.timeout = patience + 3 * limit  # rank 0 must not be taken for a rank that hangs
     try:
         if comm.rank == 0 and ranks:
             try:
-                bridge = comm.spawn(command, ranks, variables, limit)
-                newcomers = bridge.members[1:]
-                bridge.bcast(told)
-                reason = next(filter(None, bridge.allgather("")), "")
-            except RankLostError:
-                reason = "it died before it was ready"
-            except (SpawnError, OverdueError) as error:
-                reason = str(error)
-        newcomers, reason = comm.bcast((newcomers, reason))
-        if newcomers and not reason:
+                bridge = _start(comm, ranks, command, variables, message, limit)
+                replacements = bridge.members[1:]
+            except SpawnError as error:
+                failure = error
+        replacements, failure = comm.bcast((replacements, failure))
+        if failure is not None:
+            raise failure
+        if replacements:
             with _deadline(patience):
-                comm.grow(bridge, newcomers)
-            grown = True
+                comm.grow(bridge, replacements)
+    except BaseException:
+        _kill_near(comm, replacements)
+        raise
     finally:
         comm.timeout = patience
-        if not grown:
-            _kill_near(comm, newcomers)
-    return reason
+    return replacements
 
 
-def enter(comm: Communicator, prepare: Callable[[Any], T], meet: Callable[[T], None]) -> T:
-    """Join the world as a newcomer: prepare from what rank 0 tells, join, meet the others.
+def _start(
+    comm: Communicator,
+    ranks: Sequence[int],
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    message: Any,
+    limit: float,
+) -> Communicator:
+    """Start replacements, give them the message and wait until they are ready; for rank 0 alone.
 
-    Ends this process where it cannot be prepared, or a rank is lost before the end.
+    Returns the communicator of rank 0 and them. Raises SpawnError with the reason.
     """
-    own = comm.members[comm.rank]
     try:
-        told = comm.bcast(None)
+        bridge = comm.spawn(command, ranks, variables, limit)
+    except RankLostError:
+        raise SpawnError("it died before it was ready") from None
+    try:
+        bridge.bcast(message)
+        failures = list(filter(None, bridge.allgather("")))
+    except RankLostError:
+        failures = ["it died before it was ready"]
+    except OverdueError as error:
+        failures = [str(error)]
+    if failures:
+        _kill_near(comm, bridge.members[1:])
+        raise SpawnError(failures[0])
+    return bridge
+
+
+def join(comm: Communicator, prepare: Callable[[Any], T]) -> T:
+    """Join the world as a replacement rank; return what `prepare` makes of rank 0's message.
+
+    Ends this process if that fails, or a rank is lost before this one has joined.
+    """
+    this = comm.members[comm.rank]
+    try:
+        message = comm.bcast(None)
         try:
-            prepared = prepare(told)
+            prepared = prepare(message)
         except Exception as error:
             comm.allgather(" ".join(f"{type(error).__name__}: {error}".split()))
             raise
         comm.allgather("")
         comm.join()
-        meet(prepared)
     except BaseException:
-        kill(own)
+        kill(this)
         raise
     return prepared
 
@@ -164,22 +191,22 @@ def _agree(comm: Communicator, code: int | None) -> list[int | None]:
 
 @contextlib.contextmanager
 def recovering() -> Iterator[None]:
-    """Show the other processes of this host that this one is here, while the body runs."""
-    before = _name(os.getpid())
-    _rename(RECOVERING)
+    """Show the other processes of this host, while the body runs, that this rank is here."""
+    before = _process_name(os.getpid())
+    _rename_process(RECOVERING)
     try:
         yield
     finally:
-        _rename(before)
+        _rename_process(before)
 
 
-def _rename(name: str) -> None:
+def _rename_process(name: str) -> None:
     with contextlib.suppress(OSError):  # some sandboxes forbid it
         Path("/proc/self/comm").write_text(name)
 
 
-def _name(process: int) -> str:
-    """Return the name of a process of this host, nothing if it is gone."""
+def _process_name(process: int) -> str:
+    """Return the name of a process of this host, "" if it is gone."""
     try:
         return Path(f"/proc/{process}/comm").read_text().strip()
     except OSError:
@@ -187,13 +214,14 @@ def _name(process: int) -> str:
 
 
 def _kill_laggards(comm: Communicator) -> None:
-    """Kill the ranks of this host that are not here, if names tell."""
-    if _name(os.getpid()) == RECOVERING:
-        _kill_near(comm, [each for each in comm.members if _name(each.process) != RECOVERING])
+    """Kill the ranks of this host that are not recovering, if process names can tell."""
+    if _process_name(os.getpid()) == RECOVERING:
+        laggards = [m for m in comm.members if _process_name(m.process) != RECOVERING]
+        _kill_near(comm, laggards)
 
 
 def _deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
-    """End this process if the body takes longer: it waits inside the MPI library, for all."""
+    """End this process if the body, which waits inside the MPI library, takes longer."""
 
     def give_up() -> None:
         line = f"dpcnn: error: waited {seconds:g} s (see --timeout) for the other ranks to recover"
@@ -205,7 +233,7 @@ def _deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _after(seconds: float, action: Callable[[], None]) -> Iterator[None]:
-    """Do this in a thread if the body takes longer."""
+    """Run the action in a thread if the body takes longer."""
     timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), action)
     timer.daemon = True
     timer.start()

@@ -22,7 +22,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, Self, TypeVar
 
@@ -36,13 +35,13 @@ mpi4py.rc.initialize = False
 mpi4py.rc.finalize = True
 
 with warnings.catch_warnings():
-    # It warns, on every rank, of an mpirun of another MPI; connect() says so in one line.
+    # On every rank it warns of an mpirun of another MPI, which connect.py says in one line.
     warnings.simplefilter("ignore", RuntimeWarning)
     from mpi4py import MPI as MPI
 
 from dpcnn.errors import DpcnnError  # noqa: E402
 from dpcnn.parallel.communicator import Communicator, Member  # noqa: E402
-from dpcnn.parallel.shared_memory import SharedVectors  # noqa: E402
+from dpcnn.parallel.shared_memory import SharedVectors, add_up  # noqa: E402
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -68,14 +67,6 @@ def start_mpi(threads: int, finalize: bool) -> None:
         MPI.Init_thread(threads)
 
 
-def _add(vectors: list[Array]) -> Array:
-    """Add all vectors to the first, in rank order; return it."""
-    total = vectors[0]
-    for vector in vectors[1:]:
-        total += vector
-    return total
-
-
 class _EndsAll:
     """What Python does with an uncaught exception: MPI_Finalize would wait for the other ranks."""
 
@@ -95,19 +86,27 @@ class _EndsAll:
 class MPICommunicator(Communicator):
     """The ranks of an MPI communicator."""
 
-    def __init__(self, comm: MPI.Intracomm, first: int | None = None) -> None:
-        """Take over a communicator, in which this rank was first of this number (None: as now)."""
+    def __init__(self, comm: MPI.Intracomm) -> None:
         self.library = library_name()
         self._use(comm)
-        first = self.rank if first is None else first
-        self.members = self.allgather(Member(first, MPI.Get_processor_name(), os.getpid()))
 
     @classmethod
     def world(cls) -> Self:
-        """Return the communicator of all ranks that were started; starts MPI."""
+        """Return the communicator of all ranks that were started; collective, starts MPI."""
         # One thread makes all MPI calls, so that the library may leave its locks out.
         start_mpi(MPI.THREAD_FUNNELED, finalize=True)
-        return cls(MPI.COMM_WORLD)
+        return cls.of(MPI.COMM_WORLD)
+
+    @classmethod
+    def of(cls, comm: MPI.Intracomm, number: int | None = None) -> Self:
+        """Return the communicator of these ranks, which introduce themselves; collective.
+
+        `number` is the one this rank goes by if that is not its place here.
+        """
+        made = cls(comm)
+        number = made.rank if number is None else number
+        made.members = made.allgather(Member(number, MPI.Get_processor_name(), os.getpid()))
+        return made
 
     def _use(self, comm: MPI.Intracomm) -> None:
         """Become the communicator of these ranks."""
@@ -115,15 +114,12 @@ class MPICommunicator(Communicator):
         self._comm = comm
         self.rank = comm.Get_rank()
         self.size = comm.Get_size()
-        self.__dict__.pop("node", None)
         self._shared: SharedVectors | None = None
         self._rooms: dict[tuple[int, tuple[int, ...], np.dtype[Any]], Array] = {}
 
-    @cached_property
-    def node(self) -> Communicator:
-        """The ranks that share this node's memory."""
-        near = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
-        return type(self)(MPI.Intracomm(near))
+    def split_by_node(self) -> Communicator:
+        """Return the communicator of the ranks that share this node's memory; collective."""
+        return self.of(MPI.Intracomm(self._comm.Split_type(MPI.COMM_TYPE_SHARED)))
 
     def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
         """Return zeros (length,) to pass to Allreduce as values; collective."""
@@ -150,17 +146,16 @@ class MPICommunicator(Communicator):
             everyones.sum(axis=0, out=scalars)
 
     def _add_shared(self, shared: SharedVectors, parts: list[slice], out: Array) -> None:
-        """Add up the own part of the shared vectors, which all have written; take the others."""
+        """Add up this rank's part of the vectors, which all have written; copy the other parts."""
         own = parts[self.rank]
-        total = _add([vector[own] for vector in shared.values])
-        np.copyto(shared.total[own], total, casting="same_kind")
+        shared.add(own)
         np.copyto(out[own], shared.total[own])
         self._meet()
         for part in parts[: self.rank] + parts[self.rank + 1 :]:
             np.copyto(out[part], shared.total[part])
 
     def _add_sent(self, values: Array, parts: list[slice], out: Array) -> None:
-        """Send every rank its part of the vector, add up the own one, and hand the sum out."""
+        """Send every rank its part of the vector, add up this rank's, and send the sum to all."""
         own, others = parts[self.rank], self._others()
         received = self._room(PART, (self.size, own.stop - own.start), values.dtype)
         received[self.rank] = values[own]
@@ -169,7 +164,7 @@ class MPICommunicator(Communicator):
         go = [self._send(values[parts[rank]], rank, PART) for rank in others]
         back = [self._receive(total[parts[rank]], rank, SUM) for rank in others]
         self._wait(come)
-        np.copyto(total[own], _add(list(received)), casting="same_kind")
+        np.copyto(total[own], add_up(list(received)), casting="same_kind")
         hand = [self._send(total[own], rank, SUM) for rank in others]
         self._wait(back)
         self._wait([*go, *hand])
@@ -206,7 +201,7 @@ class MPICommunicator(Communicator):
         return [(self.rank + step) % self.size for step in range(1, self.size)]
 
     def _wait(self, requests: list[MPI.Request]) -> None:
-        """Wait for requests, one for each other rank, leaving the core to who has work."""
+        """Wait for requests, one for each other rank, leaving the core to those that have work."""
         polls, started, patience = 0, time.monotonic(), self.timeout
         while not MPI.Request.Testall(requests):
             polls += 1
@@ -248,8 +243,8 @@ class MPICommunicator(Communicator):
     def _exchange(self, mine: bytes) -> list[Array]:
         """Return every rank's bytes.
 
-        Messages of our own here too: after a death Open MPI's collectives have returned nonsense
-        as a success.
+        Sent as messages of our own, since Open MPI's collectives have returned garbage as a success
+        after a death.
         """
         lengths = self._gather(np.array([len(mine)]))[:, 0]
         everyones = [np.empty(length, np.uint8) for length in lengths]
@@ -258,7 +253,7 @@ class MPICommunicator(Communicator):
         return everyones
 
     def _swap(self, everyones: Sequence[Array] | Array, tag: int) -> None:
-        """Send every other rank the own of these buffers, one a rank, and fill those of others."""
+        """Send every other rank this rank's buffer, and receive theirs into the other buffers."""
         others = self._others()
         come = [self._receive(everyones[rank], rank, tag) for rank in others]
         go = [self._send(everyones[self.rank], rank, tag) for rank in others]
@@ -266,7 +261,7 @@ class MPICommunicator(Communicator):
         self._wait(go)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        """Return in what messages are exchanged: it may turn MPI's errors into others."""
+        """Return the context in which messages are exchanged; a subclass turns MPI errors there."""
         return contextlib.nullcontext()
 
     def abort(self, code: int) -> None:

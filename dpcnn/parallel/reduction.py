@@ -25,7 +25,7 @@ run at one world size, and close to exact.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,18 +57,23 @@ BLOCK = 32768
 class Reduction:
     """The fast reduction, and the interface of both.
 
-    `size` is the length of the gradient, `names` those of the scalars. A scalar that `add` leaves
-    out counts as 0.
+    `names` are those of the scalars; one that `add` leaves out counts as 0.
     """
 
     dtype: type = np.float32
 
-    def __init__(self, comm: Communicator, size: int, names: tuple[str, ...]) -> None:
+    def __init__(self, comm: Communicator, gradient: Array, names: tuple[str, ...]) -> None:
         self.comm = comm
         self.names = (*names, NORM)
-        self._gradient = comm.vector(size, self.dtype, np.float32) if size else np.zeros(0)
+        self._gradient = gradient
         self._scalars = np.zeros(len(self.names))
         self._parts = 0
+
+    @classmethod
+    def allocate(cls, comm: Communicator, size: int, names: tuple[str, ...]) -> Self:
+        """Return a reduction of gradients (size,) and scalars of these names; collective."""
+        gradient = comm.vector(size, cls.dtype, np.float32) if size else np.zeros(0, cls.dtype)
+        return cls(comm, gradient, names)
 
     def add(self, gradient: Array, **scalars: float) -> None:
         """Add one micro-batch: its gradient (P,) float32 and scalars, none negative, by name."""
@@ -120,9 +125,9 @@ class ExactReduction(Reduction):
 
     dtype = np.float64
 
-    def __init__(self, comm: Communicator, size: int, names: tuple[str, ...]) -> None:
-        super().__init__(comm, size, names)
-        self._block = np.empty(min(BLOCK, size))
+    def __init__(self, comm: Communicator, gradient: Array, names: tuple[str, ...]) -> None:
+        super().__init__(comm, gradient, names)
+        self._block = np.empty(min(BLOCK, gradient.size))
 
     def _add_gradient(self, gradient: Array) -> None:
         """Round a part to the grid and add it; the first is rounded where it will stay."""

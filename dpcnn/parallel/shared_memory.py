@@ -29,11 +29,11 @@ class SharedVectors:
         dtypes: tuple[np.dtype[Any], np.dtype[Any]],
         allgather: Callable[[Any], list[Any]],
     ) -> SharedVectors | None:
-        """Return vectors of zeros, of types (values, total); collective. None: it cannot be had.
+        """Return vectors of zeros, of types (values, total), or None if there is no such memory.
 
-        `allgather` exchanges a word of each rank. The memory is an anonymous file of rank 0: it
-        needs nothing of the MPI library, does not count against a container's small /dev/shm,
-        outlives the death of any rank and goes with the last one.
+        Collective: `allgather` exchanges an object of each rank. The memory is an anonymous file of
+        rank 0: it needs nothing of the MPI library, does not count against a container's small
+        /dev/shm, outlives the death of any rank and goes with the last one.
         """
         lengths = [length * dtypes[0].itemsize] * size + [length * dtypes[1].itemsize]
         file = _reserve(sum(lengths)) if rank == 0 else None
@@ -48,9 +48,22 @@ class SharedVectors:
         rows = [memory[cuts[row] : cuts[row + 1]].view(np.ndarray) for row in range(size + 1)]
         return cls([row.view(dtypes[0]) for row in rows[:-1]], rows[-1].view(dtypes[1]))
 
+    def add(self, part: slice) -> None:
+        """Write the sum of this part of all vectors into `total`; overwrites the first's part."""
+        total = add_up([vector[part] for vector in self.values])
+        np.copyto(self.total[part], total, casting="same_kind")
+
+
+def add_up(vectors: list[Array]) -> Array:
+    """Add all vectors to the first, in rank order; return it."""
+    total = vectors[0]
+    for vector in vectors[1:]:
+        total += vector
+    return total
+
 
 def _open(place: tuple[str, tuple[int, int]] | None) -> Array | None:
-    """Return the memory of rank 0's file, or None where it may not be opened, or is not there.
+    """Return the memory of rank 0's file, or None if it cannot be opened here.
 
     In a container, or on a host of the same name, its path can lead to another file.
     """
@@ -63,7 +76,7 @@ def _open(place: tuple[str, tuple[int, int]] | None) -> Array | None:
 
 
 def _identity(file: str | int) -> tuple[int, int]:
-    """Return what tells a file from all others of the machine."""
+    """Return what identifies a file on this machine."""
     facts = os.stat(file)
     return facts.st_dev, facts.st_ino
 

@@ -65,7 +65,7 @@ def _report(job: Job, options: argparse.Namespace) -> int:
             ) from error
         print(write(options.runs, options.out, options.format, options.dataroot))
 
-    job.comm.together(write, only=job.comm.rank == 0)
+    job.comm.on_root(write)
     return 0
 
 

@@ -14,7 +14,6 @@ from dpcnn.data.sources import find
 from dpcnn.errors import DataError, DpcnnError
 from dpcnn.inference.model import Model, restore
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
-from dpcnn.models.build import check_dataset
 from dpcnn.options import OPTIONS, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.run import Run
@@ -22,7 +21,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.system.text import one_line
 from dpcnn.training.console import Console
-from dpcnn.training.setup import open_dataset
+from dpcnn.training.datasets import check_dataset, open_dataset
 
 Array = NDArray[Any]
 
@@ -139,7 +138,8 @@ def _dataset(options: Options, checkpoint: Checkpoint | None, dataroot: str | No
         root = find.DIGITS  # what `auto` falls back to; the fingerprint tells whether it did
     if root is None:
         raise DataError("no MNIST on this machine, and a report downloads nothing")
-    dataset = open_dataset(replace(options, dataroot=root), Communicator(), Console())
+    alone = Communicator()
+    dataset = open_dataset(replace(options, dataroot=root), alone, alone, Console())
     if checkpoint is not None:
         check_dataset(checkpoint, dataset.fingerprint(), dataset.source)
     return dataset

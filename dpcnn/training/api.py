@@ -6,20 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dpcnn.cli.arguments import Parsed, parse_arguments, parse_keywords
 from dpcnn.cli.job import Job, call, run
-
-if TYPE_CHECKING:
-    from dpcnn.inference.model import Model
-    from dpcnn.nn import Layer
-    from dpcnn.training.trainer import Trainer
+from dpcnn.inference.model import Model
+from dpcnn.nn.layer import Layer
+from dpcnn.training.replay import replacement
+from dpcnn.training.setup import Session, set_up
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
-    return run(lambda: parse_arguments(arguments), _command, _threads)
+    return run(lambda: parse_arguments(arguments), _train, _threads)
 
 
 @dataclass(frozen=True)
@@ -91,38 +90,35 @@ def _threads(parsed: Parsed) -> tuple[int | None, bool]:
     return parsed.options.threads, parsed.options.reduce == "exact"
 
 
-def _prepare(job: Job, parsed: Parsed, network: Sequence[Layer] | None = None) -> Trainer:
-    """Return the trainer; from now on the run directory keeps errors and the end."""
-    from dpcnn.training.setup import prepare, stand_in
-
-    if job.comm.newcomer:
-        trainer = stand_in(job.comm)
+def _set_up(job: Job, parsed: Parsed, network: Sequence[Layer] | None = None) -> Session:
+    """Return the session; from now on the run directory keeps errors and the end."""
+    if job.comm.replacement:
+        session = replacement(job.comm)
     else:
-        trainer = prepare(*parsed, job.comm, job.threads, network)
-    job.keep_error = trainer.directory.write_error
-    job.record = trainer.end
-    return trainer
+        session = set_up(parsed.options, parsed.named, job.comm, job.threads, network)
+    job.keep_error = session.directory.write_error
+    job.record = session.end
+    return session
 
 
-def _command(job: Job, parsed: Parsed) -> int:
-    return _prepare(job, parsed).run()
+def _train(job: Job, parsed: Parsed) -> int:
+    return _set_up(job, parsed).trainer.run()
 
 
 def _call(job: Job, parsed: Parsed, network: Sequence[Layer] | None) -> Run:
-    from dpcnn.inference.model import Model
-
-    trainer = _prepare(job, parsed, network)
+    session = _set_up(job, parsed, network)
+    trainer, state = session.trainer, session.trainer.state
     if job.comm.size == 1:
-        trainer.requests.at_once = _interrupt  # a second Ctrl-C is not to end a whole session
+        trainer.stops.at_once = _interrupt  # a second Ctrl-C must not end a whole session
     try:
         code = trainer.run()
         if job.comm.rank == 0:
             job.record(code)
     finally:
-        trainer.directory.release()
-    model = Model(trainer.network, trainer.options, trainer.checkpoint())
-    directory = trainer.directory.path
-    return Run(directory, code, trainer.weights_sha256(), trainer.metrics, model)
+        session.directory.release()
+    model = Model(state.network, session.options, state.checkpoint())
+    sha256 = state.network.weights_sha256()
+    return Run(session.directory.path, code, sha256, state.metrics, model)
 
 
 def _interrupt(code: int) -> None:

@@ -1,7 +1,7 @@
 """What rank 0 prints: the header, the progress, the epoch lines.
 
-Other ranks get a Console that prints nothing, so that no caller asks which rank it is. Everything
-goes to standard output, but for the bar, errors and warnings, which go to standard error.
+Other ranks get a Console that prints nothing, so that no caller asks which rank it is. The bar,
+errors and warnings go to standard error, everything else to standard output.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-ECHO = "^C"  # what a terminal writes behind the bar when somebody types Ctrl-C
+ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
 ERASE = "\x1b[K"  # from the cursor to the end of the line
 PLAIN_SECONDS = 10.0  # a plain line at least this often
 
 
 def on_terminal() -> bool:
-    """Tell whether a person watches and a bar can be drawn there.
+    """Tell whether standard error is a terminal that can show a bar.
 
-    Asks standard error, and the launch script, which has the terminal where ranks have a pipe.
+    Under a launch script the ranks have pipes; the script says whether it has a terminal itself.
     """
     capable = os.environ.get("TERM", "dumb") != "dumb"
     return (sys.stderr.isatty() and capable) or os.environ.get("DPCNN_TERMINAL") == "1"
@@ -33,16 +33,16 @@ class Console:
     """Prints nothing: what ranks other than 0 have."""
 
     def line(self, text: str = "") -> None:
-        """Print one line of the run's account."""
+        """Print a line."""
 
     def warn(self, text: str) -> None:
-        """Print one line that starts with `warning:`."""
+        """Print a line that starts with `warning:`."""
 
     def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
         """Print what is about to be trained: facts by name, then the layer table."""
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
-        """Begin the progress of an epoch, `done` of whose steps were made before."""
+        """Begin to show the progress of an epoch; `done` of its steps have been made before."""
 
     def step(self, loss: float, images: int) -> None:
         """Count one step: its mean loss, its images."""
@@ -54,7 +54,7 @@ class Console:
 class PlainConsole(Console):
     """Whole lines, flushed at once: for files, pipes and dumb terminals."""
 
-    printed = 0.0  # when the last line was, by time.monotonic
+    printed = 0.0  # when the last line was printed, by time.monotonic
 
     def line(self, text: str = "") -> None:
         print(text, flush=True)
@@ -120,7 +120,7 @@ class BarConsole(PlainConsole):
             unit="step",
             file=sys.stderr,
             leave=False,
-            # tqdm asks standard error alone: a pipe under mpirun. And it believes a size of 0.
+            # tqdm would ask standard error alone, a pipe under mpirun, and believe a size of 0.
             ncols=terminal.columns - 1 - len(ECHO),
             nrows=terminal.lines,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
@@ -155,7 +155,7 @@ class SilentConsole(Console):
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-KINDS = {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole, "silent": SilentConsole}
+CONSOLES = {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole, "silent": SilentConsole}
 
 
 def console(progress: str, rank: int) -> Console:
@@ -164,4 +164,4 @@ def console(progress: str, rank: int) -> Console:
         return Console()
     if progress == "auto":
         progress = "bar" if on_terminal() else "plain"
-    return KINDS[progress]()
+    return CONSOLES[progress]()

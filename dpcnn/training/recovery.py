@@ -1,116 +1,138 @@
-"""Going on after a death: the ranks that live, and those that come instead, have one state again.
+"""Going on after a death: the ranks that live, and their replacements, have one state again.
 
 Why the run that goes on is the one that would have been, to the bit:
 
 - A step needs all ranks: none is finished by some of the world, and no rank is more than one step
   ahead of another. The state after a step is the same on all that have made it, whoever they are.
   So the newest state is whole on any rank that has it, and giving it to the others loses nothing.
-- The bits of a step do not depend on the ranks (parallel/reduction.py) nor on who they were: each
-  takes its share of the minibatch by its place in the world as it is now.
-- A rank joins while all others wait for it here, between two steps. It brings nothing: options,
-  network and state are given to it, the dataset is compared with theirs.
-- The lowest rank evaluates, saves and prints. It is the lowest of those that were there before, as
-  newcomers come last; where it has changed it takes over the run directory with its lock.
+- The bits of a step depend neither on how many ranks there are (parallel/reduction.py) nor on
+  which: each takes its shard of the minibatch by its place in the world as it is now.
+- A replacement rank joins while all others wait for it, between two steps. It brings nothing of its
+  own: options, network and state are given to it, and its dataset is compared with theirs.
+- Rank 0 evaluates, saves and prints. It is the lowest of the ranks that were there before, since
+  replacements come last; a new one takes over the run directory with its lock.
 
-Whatever dies meanwhile, all that live come back here and begin again. That ends: every beginning
-has a death before it, and no more than TRIES times is a rank replaced at one step.
+If more ranks die meanwhile, all that live come back here and begin again. That ends: every
+beginning has a death before it, and at one step no rank is replaced more than TRIES times.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
-from dpcnn.parallel.communicator import Member, RankLostError
+from dpcnn.parallel.communicator import Communicator, Member, RankLostError, SpawnError
 from dpcnn.parallel.membership import missing, recovering, respawn, survivors
+from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.directory import RunDirectory
 from dpcnn.system import blas
-from dpcnn.training.console import console
+from dpcnn.training.log import Log
+from dpcnn.training.state import State
 
-if TYPE_CHECKING:
-    from dpcnn.training.trainer import Trainer
-
-# A newcomer is told its options: it needs the modules that this process has, not its arguments.
+# A replacement rank is told its options: it needs the modules that this process has, and no
+# arguments.
 COMMAND = (sys.executable, "-P", "-m", "dpcnn.train")
 # What it prints goes where what this process prints goes (launch/lib/ranks.sh).
 BESIDE_THE_BAR = ("sh", "-c", 'exec "$@" >&2', "sh")
-# And these of its variables, which mpirun may not pass on to another host.
+# The variables that it is given: mpirun may not pass them on to another host.
 VARIABLES = ("DPCNN_", "OPENBLAS_", "MKL_", "OMP_", "PYTHON", "EVENT_NOEPOLL", "LINES", "COLUMNS")
 TRIES = 3
 
 
-def recover(trainer: Trainer) -> None:
-    """Go on without ranks that died, or with others in their place, from the newest step."""
-    trainer.console.end_epoch()
-    comm, before = trainer.comm, trainer.comm.members
-    first, lost, reason, together = comm.rank == 0, list[Member](), "", False
-    with recovering():
-        while not together:
-            gone = survivors(comm)
-            lost += gone
-            step = {"step": trainer.position.step}
-            trainer.position.deaths += [asdict(member) | step for member in gone]
-            with contextlib.suppress(RankLostError):
-                if trainer.options.respawn:
-                    reason = _respawn(trainer)
-                meet(trainer)
-                together = True
-    if comm.rank == 0 and not first:
-        _lead(trainer)
-    _tell(trainer, lost, [member for member in comm.members if member not in before], reason)
-
-
-def meet(trainer: Trainer) -> None:
-    """Make the state of all ranks that of the one that is ahead; collective."""
-    comm, at = trainer.comm, trainer.position
-    standing = at.step, at.epoch, len(at.deaths), trainer.stop is not None
-    standings = comm.allgather(standing)
+def sync(comm: Communicator, state: State) -> None:
+    """Give all ranks the newest state that any of them has; collective."""
+    standings = comm.allgather(state.standing())
     if len(set(standings)) > 1:
-        ahead = standings.index(max(standings))
-        given = (trainer.checkpoint(), trainer.stop) if comm.rank == ahead else None
-        state = comm.allgather(given)[ahead]
-        assert state is not None, "the rank that is ahead has given it"
-        checkpoint, trainer.stop = state
-        trainer.adopt(checkpoint)
-    trainer.reduction = trainer.new_reduction()
+        newest = standings.index(max(standings))
+        offered = (state.checkpoint(), state.stop) if comm.rank == newest else None
+        taken = comm.allgather(offered)[newest]
+        assert taken is not None, "the rank with the newest state has offered it"
+        checkpoint, state.stop = taken
+        state.restore(checkpoint)
 
 
-def _respawn(trainer: Trainer) -> str:
-    """Bring the world back to its size; return why that could not be done, if so. Collective."""
-    comm, step = trainer.comm, trainer.position.step
-    trainer.tries[step] += 1
-    tired = trainer.tries[step] > TRIES
-    variables = {name: os.environ[name] for name in os.environ if name.startswith(VARIABLES)}
-    variables |= blas.as_variables()
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    model = trainer.options.model
-    if model is not None and model.partition(":")[0] not in sys.modules:
-        model = None  # a checkpoint names it, not the user
-    told = trainer.checkpoint(), trainer.directory.path, model
-    command = (*BESIDE_THE_BAR, *COMMAND) if os.path.sameopenfile(1, 2) else COMMAND
-    reason = respawn(comm, [] if tired else missing(comm), command, variables, told)
-    return f"{TRIES} tries at this step" if tired else reason
+@dataclass(frozen=True)
+class Briefing:
+    """What a replacement rank is told: the state, the run directory and the user's own network.
+
+    model: MODULE:FUNCTION, only if the user of this job has named it. What a checkpoint names is
+    never imported.
+    """
+
+    checkpoint: Checkpoint
+    directory: Path
+    model: str | None
 
 
-def _lead(trainer: Trainer) -> None:
-    """Become the rank that prints, evaluates and saves, when the one before is gone."""
-    comm, directory = trainer.comm, trainer.directory
-    trainer.console = console(trainer.options.progress, comm.rank)
-    trainer.saver.warn = trainer.console.warn
-    if not directory.path.is_dir():
-        trainer.console.warn(f"{directory.path} goes on at {comm.hosts[0]}")
-    try:
-        directory.take_over(trainer.metrics)
-    except OSError as error:
-        trainer.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
+@dataclass
+class Replacements:
+    """How to start the ranks that replace lost ones, and where the run is kept."""
+
+    directory: RunDirectory
+    model: str | None
+    tries: Counter[int] = field(default_factory=Counter)  # by step
+
+    def start(self, comm: Communicator, state: State) -> str:
+        """Bring the world back to its size; return why that was not possible, "" if it was.
+
+        Collective; what it returns counts on rank 0. Raises RankLostError.
+        """
+        step = state.progress.step
+        self.tries[step] += 1
+        tired = self.tries[step] > TRIES
+        command = (*BESIDE_THE_BAR, *COMMAND) if os.path.sameopenfile(1, 2) else COMMAND
+        briefing = Briefing(state.checkpoint(), self.directory.path, self.model)
+        try:
+            respawn(comm, [] if tired else missing(comm), command, self._variables(), briefing)
+        except SpawnError as error:
+            return str(error)
+        return f"{TRIES} tries at this step" if tired else ""
+
+    def _variables(self) -> dict[str, str]:
+        """Return what is added to the environment of a replacement rank."""
+        variables = {name: os.environ[name] for name in os.environ if name.startswith(VARIABLES)}
+        path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        return variables | blas.as_variables() | path
 
 
-def _tell(trainer: Trainer, lost: list[Member], came: list[Member], reason: str) -> None:
-    """Say who died, who came instead and what goes on; keep it in the run's history."""
-    names, size = ", ".join(dict.fromkeys(map(str, lost))), trainer.comm.size
-    instead = "replaced; " if came else f"not replaced ({reason}); " if reason else ""
-    left = "1 rank goes" if size == 1 else f"{size} ranks go"
-    trainer.console.warn(f"lost {names}; {instead}{left} on from step {trainer.position.step:,}")
-    trainer.note("death", ranks=[*map(asdict, lost)], replaced=[*map(asdict, came)])
+class Recovery:
+    """What the ranks do after a death; it knows the state and the communicator, not the trainer.
+
+    replacements: how to start ranks in the place of lost ones; None to go on without them.
+    """
+
+    def __init__(self, replacements: Replacements | None = None) -> None:
+        self.replacements = replacements
+        self._before: list[Member] = []
+        self._lost: list[Member] = []
+        self._reason = ""
+
+    def survive(self, comm: Communicator, state: State) -> None:
+        """Make comm the communicator of the living, and of replacements; collective.
+
+        Their states may differ then: the next `sync` makes them one. Raises EndedError if a rank
+        has ended the job, MinorityError if going on is not safe.
+        """
+        self._before = self._before or comm.members
+        with recovering():
+            while True:
+                try:
+                    lost = survivors(comm)
+                    self._lost += lost
+                    step = {"step": state.progress.step}
+                    state.progress.deaths += [asdict(member) | step for member in lost]
+                    if self.replacements is not None:
+                        self._reason = self.replacements.start(comm, state)
+                    return
+                except RankLostError:
+                    continue
+
+    def report(self, comm: Communicator, state: State, log: Log) -> None:
+        """Tell the log of the deaths since the last report, when the ranks have one state again."""
+        if self._lost:
+            came = [member for member in comm.members if member not in self._before]
+            log.replaced(self._lost, came, self._reason, state)
+            self._before, self._lost, self._reason = [], [], ""

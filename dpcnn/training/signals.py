@@ -1,4 +1,4 @@
-"""Stop requests: signals only set flags, which travel to all ranks in the step's reduction."""
+"""Stop requests: signals set flags, which reach all ranks in the step's reduction."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NAMES = tuple(stop.name for stop in STOPS)
 class StopRequests:
     """Catches SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT ends at once.
 
-    `at_once` is what is called then, with the exit code. Only the main thread can catch signals;
-    in others nothing is caught.
+    `at_once` is called then, with the exit code. Python lets only the main thread catch signals:
+    in another one this catches none.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StopRequests:
         self._before: dict[signal.Signals, Any] = {}
 
     def listen(self) -> None:
-        """Begin to catch; entering does it too, where it has not been done."""
+        """Begin to catch signals, as entering does."""
         if not self._before and threading.current_thread() is threading.main_thread():
             self._before = {stop: signal.signal(stop, self._catch) for stop in STOPS}
 
@@ -46,10 +46,10 @@ class StopRequests:
         self._caught.add(name)
 
     def flags(self) -> dict[str, float]:
-        """Return 1 for each signal that has come, by name, and 0 for the others."""
+        """Return 1 for each signal that was caught, by name, and 0 for the others."""
         return {name: float(name in self._caught) for name in NAMES}
 
 
 def requested(sums: dict[str, float]) -> signal.Signals | None:
-    """Return the signal that some rank has got, from the reduced flags."""
+    """Return the signal that some rank has caught, from the reduced flags, None for none."""
     return next((stop for stop in STOPS if sums[stop.name] > 0), None)

@@ -1,16 +1,23 @@
-"""Where a run stands: what a checkpoint keeps beside weights, and whether a run can be there."""
+"""What a run is, between two steps: what a checkpoint keeps and a replacement rank is given."""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dpcnn.errors import CheckpointError
+from dpcnn.inference.evaluation import COUNTS
+from dpcnn.nn.network import Network
+from dpcnn.optim.sgd import SGD
+from dpcnn.parallel.reduction import Sums
+from dpcnn.run.checkpoint import Checkpoint
 
 
 @dataclass
-class Position:
-    """Where the run stands, with the sums of the epoch in progress; what a checkpoint keeps.
+class Progress:
+    """How far the run has come, with the sums and timings of the epoch in progress.
 
     step counts from the start of the run, epoch from 1, epoch_step within the epoch. deaths has
     the rank, host, process and step of each rank that was lost in the epoch.
@@ -25,27 +32,89 @@ class Position:
     compute_seconds: float = 0.0
     communication_seconds: float = 0.0
     waiting_seconds: float = 0.0
-    seconds: float = 0.0
     deaths: list[dict[str, Any]] = field(default_factory=list)
 
-    def next_epoch(self) -> Position:
-        """Return the position before the first step of the next epoch."""
-        return Position(step=self.step, epoch=self.epoch + 1)
+    @property
+    def seconds(self) -> float:
+        """How long the epoch's steps have taken."""
+        return self.compute_seconds + self.communication_seconds + self.waiting_seconds
+
+    def advance(self, sums: Sums, timings: Mapping[str, float]) -> None:
+        """Count a step: its sums over all images, and its seconds by phase."""
+        self.step += 1
+        self.epoch_step += 1
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + sums[name])
+        self.compute_seconds += timings["compute"]
+        self.communication_seconds += timings["communication"]
+        self.waiting_seconds += timings["waiting"]
+
+    def next_epoch(self) -> Progress:
+        """Return the progress before the first step of the next epoch."""
+        return Progress(step=self.step, epoch=self.epoch + 1)
 
 
-def restored(values: dict[str, Any], steps: int, images: int, minibatch_size: int) -> Position:
-    """Return the progress that a checkpoint has recorded.
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run this run, as a checkpoint keeps it: options, dataset and layers."""
 
-    Raises CheckpointError if no run can be there whose epochs have so many steps and images.
+    options: dict[str, Any]
+    dataset: dict[str, Any]
+    network: list[dict[str, Any]]
+
+
+@dataclass
+class State:
+    """All that a run is: the same on every rank that has made the same steps.
+
+    `stop` is the signal that has asked the run to stop, None while none has.
     """
-    if values.keys() == asdict(Position()).keys():
-        found = Position(**values)
-        step = (found.epoch - 1) * steps + found.epoch_step
-        visited = min(found.epoch_step * minibatch_size, images)
-        timed = found.seconds > 0 or visited == 0
-        inside = found.epoch >= 1 and found.epoch_step <= steps
-        if inside and timed and (found.step, found.images) == (step, visited):
-            return found
+
+    network: Network
+    optimizer: SGD
+    identity: Identity
+    progress: Progress = field(default_factory=Progress)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    stop: signal.Signals | None = None
+
+    def standing(self) -> tuple[int, int, int, bool]:
+        """Return how far this state is: of two states of a run, the larger one is the newer."""
+        progress = self.progress
+        return progress.step, progress.epoch, len(progress.deaths), self.stop is not None
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what a checkpoint keeps; its arrays are the state's own, not copies."""
+        return Checkpoint(
+            model=self.network.named_parameters(),
+            optimizer=self.optimizer.slots,
+            progress=asdict(self.progress),
+            metrics=self.metrics,
+            options=self.identity.options,
+            dataset=self.identity.dataset,
+            network=self.identity.network,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint of this run's network."""
+        self.network.restore(checkpoint.model)
+        self.optimizer.slots.update(checkpoint.optimizer)
+        self.progress = Progress(**checkpoint.progress)
+        self.metrics = list(checkpoint.metrics)
+
+
+def check_progress(values: dict[str, Any], steps: int, images: int, minibatch_size: int) -> None:
+    """Raise CheckpointError unless a run whose epochs have so many steps and images can be there.
+
+    values: the fields of a Progress, as a checkpoint has recorded them.
+    """
+    if values.keys() == asdict(Progress()).keys():
+        progress = Progress(**values)
+        step = (progress.epoch - 1) * steps + progress.epoch_step
+        visited = min(progress.epoch_step * minibatch_size, images)
+        timed = progress.seconds > 0 or visited == 0
+        inside = progress.epoch >= 1 and progress.epoch_step <= steps
+        if inside and timed and (progress.step, progress.images) == (step, visited):
+            return
     raise CheckpointError(
         f"the checkpoint's progress is {values}, impossible with {steps} steps an epoch and"
         f" {images} images"

@@ -1,38 +1,57 @@
-"""What a process spends the time of an epoch on."""
+"""What a process spends its time on: a lap clock, marked between the phases of a run."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
-from typing import Any
-
-from dpcnn.parallel.communicator import Member
+from collections import defaultdict
 
 
-@dataclass
-class Spending:
-    """The seconds of one process since the epoch before was finished, or since it started.
+class Clock:
+    """Seconds by phase: each mark charges all time since the mark before to one phase.
 
-    They are never in a checkpoint: each process counts its own, and `steps` the steps they are
-    of, which are not all of the epoch's where the run was resumed within it. Waiting is for the
-    last rank to come to a step, and for rank 0 while it evaluates alone. Saving is what training
-    waits for, as the rest goes on beside it; the state after an epoch is saved in the next one.
+    Each process has its own, and no checkpoint keeps it. `seconds` are those since the epoch
+    before was finished or the process started, and `steps` the steps that they cover, which are not
+    all of an epoch's if the run was resumed within it. `lap` are the seconds since `start_lap`.
     """
 
-    steps: int = 0
-    compute_seconds: float = 0.0
-    communication_seconds: float = 0.0
-    waiting_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    saving_seconds: float = 0.0
-    begun: float = field(default_factory=time.perf_counter)
+    def __init__(self) -> None:
+        self._marked = time.perf_counter()
+        self._waited = 0.0
+        self.lap: dict[str, float] = defaultdict(float)
+        self.reset()
 
-    def of(self, member: Member) -> dict[str, Any]:
-        """Return it as a line of metrics has it; `seconds` are all that have passed.
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.steps = 0
 
-        What they have beyond the others went into drawing the order of the images, printing, and
-        recovering from deaths.
+    def mark(self, phase: str, waited: float | None = None) -> None:
+        """Charge the time since the last mark to a phase.
+
+        waited: the seconds that the communicator has waited for other ranks in all. What has come
+        to them since the last time is charged to the phase "waiting" instead.
         """
-        passed = time.perf_counter() - self.begun
-        spent = {name: value for name, value in asdict(self).items() if name != "begun"}
-        return asdict(member) | spent | {"seconds": passed}
+        now = time.perf_counter()
+        waiting = 0.0
+        if waited is not None:
+            waiting, self._waited = waited - self._waited, waited
+        for name, seconds in ((phase, now - self._marked - waiting), ("waiting", waiting)):
+            self.seconds[name] += seconds
+            self.lap[name] += seconds
+        self._marked = now
+
+    def start_lap(self) -> None:
+        """Charge the time since the last mark to the phase "other", and start a lap."""
+        self.mark("other")
+        self.lap = defaultdict(float)
+
+    def timings(self) -> dict[str, float]:
+        """Return the seconds as the metrics of an epoch have them, of each rank.
+
+        Saving is what training waits for; the rest goes on beside it. The state after an epoch is
+        saved in the next one. `seconds` are all that have passed: those in no other entry went
+        into drawing the order of the images, printing, and recovering from deaths.
+        """
+        phases = ("compute", "communication", "waiting", "evaluation", "saving")
+        seconds = {f"{phase}_seconds": self.seconds[phase] for phase in phases}
+        return {"steps": self.steps, **seconds, "seconds": sum(self.seconds.values())}

@@ -24,12 +24,12 @@ def a_step(reduce: reduction.Reduction, gradient: np.ndarray, out: np.ndarray) -
 @pytest.mark.parametrize("block", [4096, 16384, 32768, 65536, 1 << 20])
 def test_exact_by_block_size(benchmark, monkeypatch, block):
     monkeypatch.setattr(reduction, "BLOCK", block)
-    reduce = reduction.ExactReduction(Communicator(), PARAMETERS, ())
+    reduce = reduction.ExactReduction.allocate(Communicator(), PARAMETERS, ())
     gradient = np.random.default_rng(0).standard_normal(PARAMETERS).astype(np.float32) * 1e-3
     benchmark(a_step, reduce, gradient, np.empty_like(gradient))
 
 
 def test_fast(benchmark):
-    reduce = reduction.Reduction(Communicator(), PARAMETERS, ())
+    reduce = reduction.Reduction.allocate(Communicator(), PARAMETERS, ())
     gradient = np.random.default_rng(0).standard_normal(PARAMETERS).astype(np.float32) * 1e-3
     benchmark(a_step, reduce, gradient, np.empty_like(gradient))

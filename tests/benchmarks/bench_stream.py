@@ -103,7 +103,7 @@ def worker() -> None:
     def timed(self: Trainer) -> int:
         code = run(self)
         if self.comm.rank == 0:
-            print(json.dumps(self.position.images / self.position.seconds))
+            print(json.dumps(self.state.progress.images / self.state.progress.seconds))
         return code
 
     Trainer.run = timed  # type: ignore[method-assign]

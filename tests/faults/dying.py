@@ -25,8 +25,9 @@ from typing import Any
 
 from dpcnn.parallel.elastic import ElasticCommunicator
 from dpcnn.parallel.mpi import MPICommunicator
+from dpcnn.parallel.shared_memory import SharedVectors
 from dpcnn.run import checkpoint
-from dpcnn.training import api, recovery, setup, trainer
+from dpcnn.training import api, recovery, replay, setup, trainer
 
 RUN = Path("run")
 RANK = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or "0"
@@ -144,14 +145,15 @@ def at(moment: str, function: Any) -> Any:
 
 trainer.Trainer.step = at("step", trainer.Trainer.step)
 trainer.Trainer.evaluate = at("evaluation", trainer.Trainer.evaluate)
-checkpoint._content = at("checkpoint", checkpoint._content)
-MPICommunicator._exchange = at("exchange", MPICommunicator._exchange)
-MPICommunicator._add_shared = at("allreduce", MPICommunicator._add_shared)
+checkpoint.write = at("checkpoint", checkpoint.write)
+MPICommunicator.bcast = at("exchange", MPICommunicator.bcast)
+MPICommunicator.allgather = at("exchange", MPICommunicator.allgather)
+SharedVectors.add = at("allreduce", SharedVectors.add)
 ElasticCommunicator.shrink = at("recovery", ElasticCommunicator.shrink)
 ElasticCommunicator.spawn = at("spawning", ElasticCommunicator.spawn)
 ElasticCommunicator.grow = at("growing", ElasticCommunicator.grow)
 ElasticCommunicator.join = at("joining", ElasticCommunicator.join)
-setup.open_dataset = at("loading", setup.open_dataset)
-setup.meet = recovery.meet = at("meeting", recovery.meet)
+setup.open_dataset = replay.open_dataset = at("loading", setup.open_dataset)
+trainer.sync = at("meeting", trainer.sync)
 recovery.COMMAND = (sys.executable, "-P", "-m", "tests.faults.dying")
 sys.exit(at("starting", api.main)())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpcnn.errors import OptionError
-from dpcnn.models.user import check_layers, import_layers, own_layers
+from dpcnn.models.user import check_layers, import_layers, user_layers
 from dpcnn.nn import Dense, Flatten, Layer, ReLU
 from dpcnn.nn.config import to_config
 from dpcnn.options import Options
@@ -150,21 +150,21 @@ def test_the_users_layers_are_the_list_or_the_named_model(module: Any) -> None:
     layers = [Flatten(), Dense(10)]
     name = module("def build(): return [Dense(7)]")
     options = Options(model=f"{name}:build")
-    assert own_layers(Options(), frozenset(), None) is None
-    assert own_layers(Options(), frozenset(), layers) == layers
-    named = own_layers(options, frozenset({"model"}), None)
+    assert user_layers(Options(), frozenset(), None) is None
+    assert user_layers(Options(), frozenset(), layers) == layers
+    named = user_layers(options, frozenset({"model"}), None)
     assert named is not None
     assert to_config(named) == to_config([Dense(7)])
 
 
 def test_a_model_that_the_user_did_not_name_is_not_imported(module: Any) -> None:
     name = module("raise SystemExit('imported')")
-    assert own_layers(Options(model=f"{name}:build"), frozenset({"lr"}), None) is None
+    assert user_layers(Options(model=f"{name}:build"), frozenset({"lr"}), None) is None
 
 
 def test_options_of_the_tutorials_network_beside_the_users_are_refused() -> None:
     for named, layers in (({"model", "stride"}, None), ({"n_filter"}, [Dense(10)])):
         with pytest.raises(OptionError, match="beside a network of your own, expected one or the"):
-            own_layers(Options(model="a:b"), frozenset(named), layers)
+            user_layers(Options(model="a:b"), frozenset(named), layers)
     with pytest.raises(OptionError, match="found --model beside a network of your own"):
-        own_layers(Options(model="a:b"), frozenset({"model"}), [Dense(10)])
+        user_layers(Options(model="a:b"), frozenset({"model"}), [Dense(10)])

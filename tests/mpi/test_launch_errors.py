@@ -153,10 +153,10 @@ def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpi, error, sm
         from dpcnn.training import api
         from dpcnn.training.trainer import Trainer
         step = Trainer.step
-        def buggy(self, order):
-            if self.comm.rank == 1 and self.position.step == 5:
+        def buggy(self, minibatch):
+            if self.comm.rank == 1 and self.state.progress.step == 5:
                 raise {error}
-            return step(self, order)
+            return step(self, minibatch)
         Trainer.step = buggy
         sys.exit(api.main())
         """)

@@ -42,10 +42,10 @@ import os, signal, sys
 from dpcnn.training import api
 from dpcnn.training.trainer import Trainer
 step = Trainer.step
-def stopped(self, order):
-    if f"{self.position.step} {self.comm.rank}" == os.environ["STOP_AT"]:
+def stopped(self, minibatch):
+    if f"{self.state.progress.step} {self.comm.rank}" == os.environ["STOP_AT"]:
         os.kill(os.getpid(), signal.SIGTERM)
-    return step(self, order)
+    return step(self, minibatch)
 Trainer.step = stopped
 sys.exit(api.main())
 """

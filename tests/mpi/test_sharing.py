@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.launching import ROOT, run, start, wait_for
 
 MEGABYTE = 1024  # in kB, which smaps_rollup counts
-IMPORTS = "import dpcnn.start, dpcnn.parallel.mpi; print('ready', flush=True); input()"
+IMPORTS = "import dpcnn.parallel.mpi; print('ready', flush=True); input()"
 
 
 def pss(pid: int) -> int:

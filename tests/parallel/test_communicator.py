@@ -15,7 +15,8 @@ import pytest
 
 from dpcnn import errors
 from dpcnn.errors import DataError, LaunchError, OptionError
-from dpcnn.parallel.communicator import Communicator, connect
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.connect import connect
 from dpcnn.parallel.launcher import HYDRA, OPEN_MPI, SLURM, Launch
 from tests.parallel.ranks import on_ranks
 
@@ -25,7 +26,7 @@ MODULE = "dpcnn.parallel.mpi"
 def test_one_process_is_rank_0_of_1_alone_on_its_node() -> None:
     comm = Communicator()
     assert (comm.rank, comm.size, len(comm.hosts)) == (0, 1, 1)
-    assert comm.node is comm
+    assert comm.split_by_node() is comm
 
 
 def test_one_process_exchanges_with_itself() -> None:
@@ -52,7 +53,7 @@ def test_a_single_process_needs_no_mpi(launch: Launch, monkeypatch: pytest.Monke
 
 
 def test_the_package_does_not_import_mpi4py_by_itself() -> None:
-    code = "import sys, dpcnn.start; print('mpi4py' in sys.modules)"
+    code = "import sys, dpcnn.training.setup; print('mpi4py' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -111,19 +112,29 @@ def test_an_mpirun_of_another_mpi_is_noticed(
     assert all(part in message for part in [launcher, "4 ranks", library, "mpirun of that MPI"])
 
 
-def together(
-    action: Callable[[int], Any], only: Callable[[int], bool] = lambda rank: True
-) -> list[Any]:
-    """Return what `together` gives or raises on each of three ranks."""
-    return on_ranks(3, lambda comm: comm.together(lambda: action(comm.rank), only(comm.rank)))
+def on_all(action: Callable[[int], Any]) -> list[Any]:
+    """Return what `on_all` returns or raises on each of three ranks."""
+    return on_ranks(3, lambda comm: comm.on_all(lambda: action(comm.rank)))
 
 
-def test_together_returns_every_ranks_result() -> None:
-    assert together(lambda rank: rank * 10) == [0, 10, 20]
+def on_root(action: Callable[[int], Any]) -> list[Any]:
+    """Return what `on_root` returns or raises on each of three ranks."""
+    return on_ranks(3, lambda comm: comm.on_root(lambda: action(comm.rank)))
 
 
-def test_together_runs_only_where_asked() -> None:
-    assert together(lambda rank: rank * 10, only=lambda rank: rank == 1) == [None, 10, None]
+def test_on_all_returns_every_ranks_result() -> None:
+    assert on_all(lambda rank: rank * 10) == [0, 10, 20]
+
+
+def test_on_root_runs_on_rank_0_alone_and_returns_its_result_everywhere() -> None:
+    ran = []
+
+    def action(rank: int) -> str:
+        ran.append(rank)
+        return f"of rank {rank}"
+
+    assert on_root(action) == ["of rank 0"] * 3
+    assert ran == [0]
 
 
 def failing(*ranks: int, kind: type[Exception] = DataError) -> Callable[[int], int]:
@@ -139,7 +150,7 @@ def failing(*ranks: int, kind: type[Exception] = DataError) -> Callable[[int], i
 def test_an_error_of_some_is_raised_by_all_and_is_that_of_the_lowest(
     ranks: tuple[int, ...],
 ) -> None:
-    found = together(failing(*ranks))
+    found = on_all(failing(*ranks))
     assert [type(error) for error in found] == [DataError] * 3
     assert {str(error) for error in found} == {f"rank {ranks[0]} failed"}
     assert all(error.collective for error in found)
@@ -153,18 +164,20 @@ def test_an_error_that_another_host_has_not_names_its_host(
     ranks: tuple[int, ...], message: str
 ) -> None:
     def work(comm: Communicator) -> Any:
-        return comm.together(lambda: failing(*ranks)(comm.rank))
+        return comm.on_all(lambda: failing(*ranks)(comm.rank))
 
     found = on_ranks(3, work, hosts=("alpha", "alpha", "beta"))
     assert [str(error) for error in found] == [message] * 3
 
 
-def test_an_error_where_it_does_not_run_is_none() -> None:
-    assert together(failing(0), only=lambda rank: rank == 2) == [None, None, 2]
+def test_an_error_of_rank_0_alone_is_raised_by_all() -> None:
+    found = on_root(failing(0))
+    assert [type(error) for error in found] == [DataError] * 3
+    assert on_root(failing(1, 2)) == [0, 0, 0]
 
 
 def test_an_unexpected_error_is_left_to_its_own_rank() -> None:
-    found = together(failing(1, kind=ZeroDivisionError))
+    found = on_all(failing(1, kind=ZeroDivisionError))
     assert [type(error) for error in found] == [
         threading.BrokenBarrierError,
         ZeroDivisionError,
@@ -172,11 +185,11 @@ def test_an_unexpected_error_is_left_to_its_own_rank() -> None:
     ]
 
 
-def test_together_in_one_process() -> None:
-    assert Communicator().together(lambda: 3) == 3
-    assert Communicator().together(lambda: 3, only=False) is None
+@pytest.mark.parametrize("helper", [Communicator.on_all, Communicator.on_root])
+def test_the_collective_helpers_in_one_process(helper: Callable[..., Any]) -> None:
+    assert helper(Communicator(), lambda: 3) == 3
     with pytest.raises(OptionError) as caught:
-        Communicator().together(lambda: failing(0, kind=OptionError)(0))
+        helper(Communicator(), lambda: failing(0, kind=OptionError)(0))
     assert caught.value.collective
 
 

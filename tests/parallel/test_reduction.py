@@ -58,7 +58,7 @@ def reduced(
     length = parts[0][0].size
 
     def work(comm: Communicator) -> tuple[Array, dict[str, float]]:
-        reduction = REDUCTIONS[reduce](comm, length, NAMES)
+        reduction = REDUCTIONS[reduce].allocate(comm, length, NAMES)
         result = np.full(length, np.nan, dtype)
         with np.errstate(all="ignore"):  # as in Trainer.run
             for gradient, scalars in hands[comm.rank]:
@@ -160,7 +160,7 @@ def test_the_range_ends_where_it_says(size: int) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 2 * SCALAR_RANGE])
 def test_a_bad_scalar_is_seen(bad: float) -> None:
-    reduction = ExactReduction(Communicator(), 1, NAMES)
+    reduction = ExactReduction.allocate(Communicator(), 1, NAMES)
     reduction.add_scalars(loss=bad)
     with pytest.raises(DivergenceError):
         reduction.allreduce(np.empty(1, np.float32))
@@ -188,7 +188,7 @@ def test_fast_is_close_to_exact(size: int) -> None:
 
 @pytest.mark.parametrize("reduce", EXACT_AND_FAST)
 def test_scalars_are_counted_with_and_without_a_gradient(reduce: str) -> None:
-    reduction = REDUCTIONS[reduce](Communicator(), 1, NAMES)
+    reduction = REDUCTIONS[reduce].allocate(Communicator(), 1, NAMES)
     reduction.add(np.array([3], np.float32), loss=0.5)
     reduction.add(np.array([-4], np.float32), loss=0.25, images=3)
     reduction.add_scalars(images=2)
@@ -198,7 +198,7 @@ def test_scalars_are_counted_with_and_without_a_gradient(reduce: str) -> None:
 
 @pytest.mark.parametrize("reduce", EXACT_AND_FAST)
 def test_every_step_starts_anew(reduce: str) -> None:
-    reduction = REDUCTIONS[reduce](Communicator(), 2, NAMES)
+    reduction = REDUCTIONS[reduce].allocate(Communicator(), 2, NAMES)
     result = np.empty(2, np.float32)
     for step in (1.0, 2.0, 3.0):
         for _ in range(2):
@@ -210,7 +210,7 @@ def test_every_step_starts_anew(reduce: str) -> None:
 
 @pytest.mark.parametrize("reduce", EXACT_AND_FAST)
 def test_a_step_without_parts_is_zero(reduce: str) -> None:
-    reduction = REDUCTIONS[reduce](Communicator(), 2, NAMES)
+    reduction = REDUCTIONS[reduce].allocate(Communicator(), 2, NAMES)
     result = np.ones(2, np.float32)
     reduction.add(result, loss=1)
     reduction.allreduce(result)
@@ -223,11 +223,11 @@ def test_a_step_without_parts_is_zero(reduce: str) -> None:
 def test_the_gradient_that_is_added_stays_as_it_is(reduce: str) -> None:
     gradient = np.array([1e-20, 0.3], np.float32)
     before = gradient.copy()
-    REDUCTIONS[reduce](Communicator(), 2, ()).add(gradient)
+    REDUCTIONS[reduce].allocate(Communicator(), 2, ()).add(gradient)
     np.testing.assert_array_equal(gradient, before)
 
 
 def test_a_reduction_of_scalars_alone_has_no_gradient() -> None:
-    reduction: Reduction = ExactReduction(Communicator(), 0, NAMES)
+    reduction: Reduction = ExactReduction.allocate(Communicator(), 0, NAMES)
     reduction.add_scalars(loss=2.5)
     assert reduction.allreduce(np.empty(0))["loss"] == 2.5

@@ -15,28 +15,24 @@ from pathlib import Path
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.training.console import Console
-from dpcnn.run.directory import RunDirectory
-from dpcnn.models.build import plan_network
-from dpcnn.nn.network import Network
-from dpcnn.training.setup import open_dataset
-from dpcnn.training.trainer import Trainer
+from dpcnn.training.datasets import open_dataset
+from dpcnn.training.measure import silent_trainer
 
 def resident():
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 options = Options(dataroot=sys.argv[1], microbatch_size=16, minibatch_size=int(sys.argv[2]))
-comm, silent = Communicator(), Console()
-dataset = open_dataset(options, comm, silent)
+comm = Communicator()
+dataset = open_dataset(options, comm, comm, Console())
 imported = resident()
-network = Network(plan_network(options))
-network.initialize(options.seed)
-trainer = Trainer(options, network, dataset, comm, silent, RunDirectory(Path("unused")))
+trainer = silent_trainer(options, dataset, comm)
+trainer.attach()
 read = []
 for steps in (10, 40):
     for _ in range(steps):
         trainer.step(next(trainer.loader.minibatches(1)))
-    trainer.evaluate(dataset.test)
+    trainer.evaluate()
     read.append(resident() - imported)
 print(*read)
 """

@@ -12,7 +12,7 @@ import pytest
 
 from dpcnn.training.signals import NAMES, STOPS, StopRequests, requested
 
-HEAD = "import os, signal; from dpcnn.run.signals import StopRequests\n"
+HEAD = "import os, signal; from dpcnn.training.signals import StopRequests\n"
 
 
 def flags_of(*signals: signal.Signals) -> dict[str, float]:

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from dpcnn.bench import model
+from dpcnn.bench import cost
 from dpcnn.bench.calibration import FEW, LONG, MANY, SHORT
-from dpcnn.bench.model import Link, Node, Task, Work
+from dpcnn.bench.cost import Node, Task, Work
 from dpcnn.bench.prediction import MICROBATCH, measured_node
 from dpcnn.data import sampler
+from dpcnn.parallel.measure import Link
 
 ALPHA, BANDWIDTH, GAMMA = 1e-5, 1e9, 1e-10
 LINK = Link(ALPHA, BANDWIDTH)
@@ -44,24 +45,24 @@ def test_the_busiest_rank_has_the_sampler_s_longest_shard(minibatch: int, ranks:
     longest = max(len(sampler.shard(images, MICROBATCH, rank, ranks)) for rank in range(ranks))
     task = Task(minibatch / MICROBATCH, PARAMETERS)
     many = Node(64, *[Work(0.0, 1.0)] * 2, cast=0, gamma=0, copy=0, meeting=0, memory=LINK)
-    assert model.compute(task, many, ranks, ranks) == close(min(longest, minibatch / MICROBATCH))
+    assert cost.compute(task, many, ranks, ranks) == close(min(longest, minibatch / MICROBATCH))
 
 
 def test_the_ring_is_the_papers() -> None:
     expected = 2 * 3 * ALPHA + 2 * 3 / 4 * 8000 / BANDWIDTH + 3 / 4 * 8000 * GAMMA
-    assert model.ring(8000, LINK, GAMMA, 4) == close(expected)
+    assert cost.ring(8000, LINK, GAMMA, 4) == close(expected)
 
 
 @pytest.mark.parametrize(("ranks", "levels"), [(1, 0), (2, 1), (4, 2), (5, 3), (8, 3)])
 def test_the_tree_is_the_papers(ranks: int, levels: int) -> None:
     expected = levels * (2 * (ALPHA + 8000 / BANDWIDTH) + 8000 * GAMMA)
-    assert model.tree(8000, LINK, GAMMA, ranks) == close(expected)
+    assert cost.tree(8000, LINK, GAMMA, ranks) == close(expected)
 
 
 def test_messages_of_two_ranks_carry_float64_up_and_float32_down() -> None:
     half = PARAMETERS / 2
     expected = 3 * ALPHA + half * (8 + 4) / BANDWIDTH + half * 8 * GAMMA
-    assert model.direct(TASK, NODE, LINK, 2, here=1) == close(expected)
+    assert cost.direct(TASK, NODE, LINK, 2, here=1) == close(expected)
 
 
 def test_the_ranks_of_a_node_share_its_link_and_latencies_overlap() -> None:
@@ -69,22 +70,22 @@ def test_the_ranks_of_a_node_share_its_link_and_latencies_overlap() -> None:
     outside = 2 * 2 / 4 * PARAMETERS * 12 / BANDWIDTH
     inside = 1 / 4 * PARAMETERS * 12 / NODE.memory.bandwidth
     expected = latency + outside + inside + 3 / 4 * PARAMETERS * 8 * GAMMA
-    assert model.direct(TASK, NODE, LINK, 4, here=2) == close(expected)
+    assert cost.direct(TASK, NODE, LINK, 4, here=2) == close(expected)
 
 
 def test_one_rank_computes_all_and_sends_nothing() -> None:
-    assert model.on_node(TASK, NODE, 1) == close(1e-4 + 4 * 1e-3 + 5e-5)
-    assert model.on_nodes(TASK, NODE, LINK, 1).step == model.on_node(TASK, NODE, 1)
+    assert cost.on_node(TASK, NODE, 1) == close(1e-4 + 4 * 1e-3 + 5e-5)
+    assert cost.on_nodes(TASK, NODE, LINK, 1).step == cost.on_node(TASK, NODE, 1)
 
 
 def test_two_ranks_compute_half_each_as_fast_as_busy_cores_do() -> None:
     shared = 2 * 1e-5 + PARAMETERS * (8 * GAMMA / 2 + 2e-9)
-    assert model.on_node(TASK, NODE, 2) == close(2e-4 + 2 * 1.5e-3 + shared)
+    assert cost.on_node(TASK, NODE, 2) == close(2e-4 + 2 * 1.5e-3 + shared)
 
 
 def test_four_ranks_on_two_cores_take_turns() -> None:
     shared = 2 * (2 * 3 * 1e-5 + PARAMETERS * (8 * GAMMA * 3 / 4 + 2e-9))
-    assert model.on_node(TASK, NODE, 4) == close(2 * (2e-4 + 1.5e-3) + shared)
+    assert cost.on_node(TASK, NODE, 4) == close(2 * (2e-4 + 1.5e-3) + shared)
 
 
 def test_a_core_more_slows_by_its_share() -> None:
@@ -95,16 +96,16 @@ def test_a_core_more_slows_by_its_share() -> None:
 
 
 def test_ranks_fill_nodes_one_a_core() -> None:
-    assert [model.on_nodes(TASK, NODE, LINK, n).nodes for n in (1, 2, 3, 4)] == [1, 1, 2, 2]
+    assert [cost.on_nodes(TASK, NODE, LINK, n).nodes for n in (1, 2, 3, 4)] == [1, 1, 2, 2]
 
 
 def test_the_best_is_the_shortest_of_all_and_never_leaves_a_rank_without_work() -> None:
     task = Task(16, PARAMETERS)
-    every = [model.on_nodes(task, NODE, LINK, ranks) for ranks in range(1, 17)]
-    assert model.best(task, NODE, LINK).step == min(each.step for each in every)
-    assert model.best(task, NODE, Link(10.0, BANDWIDTH)).nodes == 1
+    every = [cost.on_nodes(task, NODE, LINK, ranks) for ranks in range(1, 17)]
+    assert cost.best(task, NODE, LINK).step == min(each.step for each in every)
+    assert cost.best(task, NODE, Link(10.0, BANDWIDTH)).nodes == 1
     free = Node(1, *[Work(0.0, 1.0)] * 2, 0, 0, 0, 0, Link(0.0, math.inf))
-    assert model.best(task, free, free.memory).ranks == 16
+    assert cost.best(task, free, free.memory).ranks == 16
 
 
 def test_what_the_model_predicts_of_two_ranks_it_reads_back_from_them() -> None:
@@ -120,8 +121,8 @@ def test_what_the_model_predicts_of_two_ranks_it_reads_back_from_them() -> None:
             f"{way}_{name}_seconds": seconds(Task(1, length))
             for name, length in (("short", SHORT), ("long", LONG))
             for way, seconds in (
-                ("shared", lambda task: model.shared(task, NODE, 2)),
-                ("sent", lambda task: model.direct(task, NODE, NODE.memory, 2, here=1)),
+                ("shared", lambda task: cost.shared(task, NODE, 2)),
+                ("sent", lambda task: cost.direct(task, NODE, NODE.memory, 2, here=1)),
             )
         }
 

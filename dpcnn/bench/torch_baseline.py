@@ -14,12 +14,14 @@ import tempfile
 import time
 from typing import Any
 
+from dpcnn.data.sources import find
+
 WARM_UP = 10  # steps that are not counted
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dpcnn.bench.peer")
+    parser = argparse.ArgumentParser(prog="python -m dpcnn.bench.torch_baseline")
     parser.add_argument("--dataroot", required=True)
     parser.add_argument("--minibatch", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
@@ -76,8 +78,6 @@ def _train(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
 def _data(dataroot: str) -> tuple[Any, Any, Any]:
     """Return training images (N, 1, 28, 28) and labels, and test images, as tensors."""
     import torch
-
-    from dpcnn.data.sources import find
 
     dataset = find.load(dataroot, (1, 28, 28), 10)
     sets = (dataset.train.images[:], dataset.test.images[:])

@@ -18,17 +18,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-UP, DOWN = 8, 4  # bytes of a parameter's gradient: float64 to its sum, float32 back
-MEETINGS = 3  # of all ranks in an allreduce by messages: who has come, parts, sums
-SHARED_MEETINGS = 2  # and in shared memory
+from dpcnn.parallel.measure import DOWN, MEETINGS, UP, Link
 
-
-@dataclass(frozen=True)
-class Link:
-    """What messages go over: seconds until one has come, bytes a second."""
-
-    latency: float
-    bandwidth: float
+SHARED_MEETINGS = 2  # of all ranks in an allreduce in shared memory
 
 
 @dataclass(frozen=True)
@@ -123,21 +115,6 @@ def tree(size: float, link: Link, gamma: float, ranks: int) -> float:
     """Return the seconds of a reduce and a broadcast of so many bytes, in binomial trees."""
     levels = math.ceil(math.log2(ranks))
     return levels * (2 * (link.latency + size / link.bandwidth) + size * gamma)
-
-
-def measured_link(
-    lengths: tuple[int, int], seconds: tuple[float, float], ranks: int, gamma: float
-) -> Link:
-    """Return the link over which dpcnn's allreduces by messages of two lengths took so long.
-
-    The inverse of `direct` for ranks that are one another's equals.
-    """
-    part = (ranks - 1) / ranks
-    slope = (seconds[1] - seconds[0]) / (lengths[1] - lengths[0]) - part * UP * gamma
-    return Link(
-        latency=seconds[0] / (MEETINGS * (ranks - 1)),
-        bandwidth=part * (UP + DOWN) / max(slope, 1e-12),
-    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""What a trainer is told: every `auto` and every text of the options, resolved once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dpcnn.data.sampler import auto_microbatch_size
+from dpcnn.optim.schedules import constant
+from dpcnn.options import Options
+from dpcnn.training.state import Progress
+
+Schedule = Callable[[int], float]  # step, from 0 -> learning rate
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often to save: after so many steps (`st`) or epochs (`ep`)."""
+
+    count: int
+    unit: str
+
+    def due(self, progress: Progress, epoch_ended: bool) -> bool:
+        """Tell whether to save now; `progress` stands before the next epoch when one has ended."""
+        if self.unit == "st":
+            return progress.step % self.count == 0
+        return epoch_ended and (progress.epoch - 1) % self.count == 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a network is trained, in the trainer's own terms."""
+
+    minibatch_size: int
+    microbatch_size: int
+    epochs: int
+    max_steps: float  # infinite for no limit
+    seed: int
+    shuffle: str
+    reduce: str
+    evaluate_on: str
+    schedule: Schedule
+    save: Every
+
+    @classmethod
+    def of(cls, options: Options) -> Config:
+        """Return the config of options whose micro-batch size is resolved."""
+        assert options.microbatch_size is not None, "resolved() has chosen one"
+        count, unit = options.checkpoint_every[:-2], options.checkpoint_every[-2:]
+        return cls(
+            minibatch_size=options.minibatch_size,
+            microbatch_size=options.microbatch_size,
+            epochs=options.epochs,
+            max_steps=math.inf if options.max_steps is None else options.max_steps,
+            seed=options.seed,
+            shuffle=options.shuffle,
+            reduce=options.reduce,
+            evaluate_on=options.evaluate_on,
+            schedule=constant(options.lr),
+            save=Every(int(count), unit),
+        )
+
+
+def resolved(options: Options, ranks: int) -> Options:
+    """Return the options with the micro-batch size that `auto` means on so many ranks."""
+    if options.microbatch_size is not None:
+        return options
+    return replace(options, microbatch_size=auto_microbatch_size(options.minibatch_size, ranks))

@@ -1,0 +1,84 @@
+"""The dataset of a run: found by rank 0, read once a node, compared between the nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dpcnn.data.dataset import Dataset, check, write_mapped
+from dpcnn.data.sources import find
+from dpcnn.errors import CheckpointError, DataError
+from dpcnn.models.build import image_shape
+from dpcnn.options import Options
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.training.console import Console, on_terminal
+
+
+def open_dataset(
+    options: Options, comm: Communicator, node: Communicator, console: Console
+) -> Dataset:
+    """Return the dataset, one copy of it for all ranks of a node; collective.
+
+    Rank 0 finds or downloads it; the first rank of each node reads it and writes the arrays to a
+    file that its neighbours map. With --stream it stays on the disk, where each rank has it open.
+    Raises DataError.
+    """
+    progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
+    root = comm.on_root(
+        lambda: find.resolve(options.dataroot, options.mirror, progress, console.warn)
+    )
+    shape = image_shape(options)
+
+    with find.scratch(options.stream) as folder:
+
+        def load() -> Dataset:
+            stored = folder if options.stream else None
+            dataset = find.load(root, shape, options.num_class, stored)
+            dataset = dataset.limited(options.train_limit, options.test_limit)
+            check(dataset, shape, options.num_class, comm.size)
+            return dataset
+
+        dataset = comm.on_all(lambda: load() if node.rank == 0 else None)
+        if node.size == 1:
+            assert dataset is not None, "the only rank of the node has read it"
+            return dataset
+        return _share(dataset, node, None if options.stream else folder / "dataset")
+
+
+def _share(dataset: Dataset | None, node: Communicator, path: Path | None) -> Dataset:
+    """Return the dataset of the node's first rank on all its ranks; None elsewhere. Collective.
+
+    path: a new file to write the arrays to, for all to map; None if they are on the disk already.
+    """
+    if path is None:
+        shared = node.bcast(dataset)
+    else:
+        mapped = node.bcast(None if dataset is None else write_mapped(dataset, path))
+        shared = None if mapped is None else mapped.open()
+    assert shared is not None, "the first rank of the node has read it"
+    node.allgather(None)  # all have it open: its file may go, the contents stay
+    return shared
+
+
+def fingerprint(dataset: Dataset, comm: Communicator, node: Communicator) -> str:
+    """Return the fingerprint that the dataset has on all nodes; collective.
+
+    Raises DataError, on all ranks, that names a host with another dataset.
+    """
+    fingerprints = comm.allgather(dataset.fingerprint() if node.rank == 0 else "")
+    for host, other in zip(comm.hosts, fingerprints, strict=True):
+        if other not in ("", fingerprints[0]):
+            raise DataError(
+                f"{dataset.source} on {host}: fingerprint {other[:12]}, expected"
+                f" {fingerprints[0][:12]} as on {comm.hosts[0]}: copy the dataset there"
+            ).on_all_ranks()
+    return fingerprints[0]
+
+
+def check_dataset(checkpoint: Checkpoint, fingerprint: str, source: str) -> None:
+    """Raise CheckpointError if a checkpoint is of another dataset than this one."""
+    if checkpoint.dataset["fingerprint"] != fingerprint:
+        raise CheckpointError(
+            f"--dataroot {source}: not the data of the checkpoint, which was trained on"
+            f" {checkpoint.dataset['source']}"
+        )

@@ -1,0 +1,67 @@
+"""What is told before a run begins: what is trained, on what, where, and the layers."""
+
+from __future__ import annotations
+
+from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
+from dpcnn.nn.network import Network
+from dpcnn.options import Options
+from dpcnn.parallel.communicator import Communicator
+from dpcnn.training.trainer import Trainer
+
+
+def header(
+    options: Options, trainer: Trainer, comm: Communicator, threads: int, directory: str
+) -> dict[str, str]:
+    """Return what is about to be trained, in words by name; threads: of a rank's BLAS."""
+    hosts = ", ".join(f"{comm.hosts.count(host)} on {host}" for host in dict.fromkeys(comm.hosts))
+    dataset, progress = trainer.dataset, trainer.state.progress
+    shape = " x ".join(map(str, dataset.train.shape))
+    facts = {
+        "dataset": dataset.source,
+        "images": f"{len(dataset.train):,} to train on, {len(dataset.test):,} to test on, {shape}",
+        **_streaming(trainer),
+        "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
+        "MPI": comm.library,
+        "minibatch": f"{options.minibatch_size} images, in micro-batches of"
+        f" {options.microbatch_size}; {trainer.loader.steps:,} steps an epoch",
+        **_smaller_microbatch(options, comm.size),
+        "reduction": options.reduce,
+        **({"model": options.model} if options.model else {}),
+        "parameters": f"{trainer.network.parameters.size:,}",
+        "run directory": directory,
+    }
+    if progress.step:
+        facts["resumed"] = f"after step {progress.step}, epoch {progress.epoch}"
+    return facts
+
+
+def _streaming(trainer: Trainer) -> dict[str, str]:
+    """Return a line if the images stay on the disk: what their order depends on."""
+    order = trainer.loader.order(1)
+    if not isinstance(order, StreamOrder):
+        return {}
+    return {
+        "stream": f"read in chunks of {order.chunk:,} images,"
+        f" shuffled in windows of {order.chunk * order.window:,}"
+    }
+
+
+def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:
+    """Return a line if the micro-batch is smaller because there are so many ranks."""
+    usual = auto_microbatch_size(options.minibatch_size)
+    if options.microbatch_size == usual or options.microbatch_size != auto_microbatch_size(
+        options.minibatch_size, size
+    ):
+        return {}
+    return {
+        "note": f"micro-batches of {usual} would leave some of {size} ranks without work;"
+        f" the bits differ from a run with {usual}"
+    }
+
+
+def layer_table(network: Network) -> list[tuple[str, str, str, str]]:
+    """Return a row of words for each layer: name, what it is, output shape, parameters."""
+    return [
+        (row.name, row.layer, "x".join(map(str, row.output_shape)), f"{row.parameters:,}")
+        for row in network.plan.table()
+    ]

@@ -1,0 +1,215 @@
+"""What a run tells and keeps: the console, the metrics, the events, the checkpoints.
+
+Rank 0 has a RootLog. Every other rank has a StandbyLog, which keeps silent, and becomes a RootLog
+when its rank becomes rank 0. What only computes (verify, bench) has the null Log. So no caller
+asks which rank it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dpcnn.errors import DivergenceError, DpcnnError
+from dpcnn.nn.config import own_layers
+from dpcnn.options import Options
+from dpcnn.parallel.communicator import Communicator, Member
+from dpcnn.parallel.launcher import command
+from dpcnn.parallel.reduction import Sums
+from dpcnn.run import events, outcome
+from dpcnn.run.directory import RunDirectory
+from dpcnn.run.loggers import tensorboard
+from dpcnn.run.saver import Saver
+from dpcnn.training.console import Console, console
+from dpcnn.training.state import State
+
+
+class Log:
+    """Tells and keeps nothing."""
+
+    def attach(self, comm: Communicator, state: State) -> Log:
+        """Return the log of this rank in the world as it is now."""
+        return self
+
+    def begin(self, state: State, hosts: list[str]) -> None:
+        """Keep that the run starts, or goes on, on these hosts."""
+
+    @contextlib.contextmanager
+    def progress(self, state: State, epochs: int, steps: int) -> Iterator[None]:
+        """Show the progress of an epoch of so many steps while the body makes them."""
+        yield
+
+    def step(self, sums: Sums) -> None:
+        """Count a step: its sums over the minibatch."""
+
+    def epoch(self, line: dict[str, Any], state: State) -> None:
+        """Tell and keep the metrics of an epoch."""
+
+    def save(self, state: State) -> None:
+        """Begin to save the state; training goes on meanwhile."""
+
+    def save_last(self, state: State) -> bool:
+        """Save the state if that has not been done; tell whether it is on the disk now."""
+        return True
+
+    def diverged(self, error: DivergenceError, state: State) -> DivergenceError:
+        """Save the last good state; return the error with the step it came in."""
+        return error
+
+    def finish(self, state: State, saved: bool) -> int:
+        """Tell how the run has ended; return the exit code.
+
+        Raises DpcnnError, on all ranks, if the last state could not be saved.
+        """
+        if not saved:
+            raise DpcnnError("the last state of the run could not be saved").on_all_ranks()
+        return 0 if state.stop is None else 128 + state.stop
+
+    def replaced(
+        self, lost: Sequence[Member], came: Sequence[Member], reason: str, state: State
+    ) -> None:
+        """Tell and keep who died, and who came instead or why nobody did."""
+
+    def end(self, state: State, code: int) -> None:
+        """Keep how the run has ended: rank 0 does, or a rank that ends it alone."""
+
+
+class StandbyLog(Log):
+    """Keeps silent, and is ready to become the log of rank 0."""
+
+    def __init__(self, options: Options, directory: RunDirectory) -> None:
+        self.options, self.directory = options, directory
+        self.world_size = 1
+
+    def attach(self, comm: Communicator, state: State) -> Log:
+        """Become the log of rank 0 if this rank is rank 0 now, because those before it died."""
+        self.world_size = comm.size
+        if comm.rank:
+            return self
+        root = RootLog(self.options, self.directory, console(self.options.progress, comm.rank))
+        root.take_over(comm, state)
+        return root
+
+    def end(self, state: State, code: int) -> None:
+        with contextlib.suppress(OSError):
+            self._append("end", state, exit_code=code)
+        self.directory.write_outcome(code)
+
+    def _append(self, event: str, state: State, **facts: Any) -> None:
+        """Add an event to the run's history; raises OSError."""
+        progress = state.progress
+        where = {"step": progress.step, "epoch": progress.epoch, "world_size": self.world_size}
+        events.append(self.directory.path, event, **where, **facts)
+
+
+class RootLog(StandbyLog):
+    """Tells people and files. A full or broken disk costs a warning, and not the run."""
+
+    def __init__(self, options: Options, directory: RunDirectory, console: Console) -> None:
+        super().__init__(options, directory)
+        self.console = console
+        self.saver = Saver(directory, options.keep_checkpoints, console.warn)
+
+    def attach(self, comm: Communicator, state: State) -> Log:
+        """Take notice of the world's size."""
+        self.world_size = comm.size
+        return self
+
+    def take_over(self, comm: Communicator, state: State) -> None:
+        """Write in the run directory from now on, in the place of a rank that is gone."""
+        self.world_size = comm.size
+        if not self.directory.path.is_dir():
+            self.console.warn(f"{self.directory.path} goes on at {comm.hosts[0]}")
+        try:
+            self.directory.take_over(state.metrics)
+        except OSError as error:
+            self.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
+
+    def note(self, event: str, state: State, **facts: Any) -> None:
+        """Add an event to the run's history."""
+        try:
+            self._append(event, state, **facts)
+        except OSError as error:
+            self.console.warn(f"{event} is not in {events.NAME} ({error.strerror})")
+
+    def begin(self, state: State, hosts: list[str]) -> None:
+        self.world_size = len(hosts)
+        event = "resume" if state.progress.step else "start"
+        if event == "resume":
+            self.saver.saved_step = state.progress.step
+        self.note(event, state, hosts=hosts, restart=outcome.restart(), process=os.getpid())
+
+    @contextlib.contextmanager
+    def progress(self, state: State, epochs: int, steps: int) -> Iterator[None]:
+        progress = state.progress
+        self.console.start_epoch(progress.epoch, epochs, steps, progress.epoch_step)
+        try:
+            yield
+        finally:
+            self.console.end_epoch()
+
+    def step(self, sums: Sums) -> None:
+        self.console.step(sums["loss"] / sums["images"], int(sums["images"]))
+        self.saver.poll()
+
+    def epoch(self, line: dict[str, Any], state: State) -> None:
+        try:
+            self.directory.add_metrics(state.metrics)
+            if self.options.tensorboard:
+                tensorboard.append(self.directory.path, line)
+        except OSError as error:
+            self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
+        self.note("epoch", state)
+        self.console.line(
+            f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
+            f" Training Accuracy = {line['train_accuracy']:.4f},"
+            f" Test Accuracy = {line['test_accuracy']:.4f}"
+        )
+
+    def save(self, state: State) -> None:
+        self.saver.start(state.checkpoint())
+
+    def save_last(self, state: State) -> bool:
+        self.save(state)
+        self.saver.finish()
+        return self.saver.saved_step == state.progress.step
+
+    def diverged(self, error: DivergenceError, state: State) -> DivergenceError:
+        self.save_last(state)
+        step = state.progress.step
+        kept = f"the state after step {step} is in {self.directory.path}"
+        explained = DivergenceError(f"step {step + 1}: {error}; {kept}").on_all_ranks()
+        self.note("divergence", state, error=str(explained))
+        return explained
+
+    def finish(self, state: State, saved: bool) -> int:
+        code = super().finish(state, saved)
+        if state.stop is not None:
+            self.note("stop", state, signal=state.stop.name)
+            self.console.line(
+                f"Stopped by {state.stop.name}; step {state.progress.step:,} is saved. Go on with:"
+                f" {self._resuming(state)}"
+            )
+        self.console.line(f"Weights SHA-256: {state.network.weights_sha256()}")
+        return code
+
+    def _resuming(self, state: State) -> str:
+        """Return the command that goes on with the run."""
+        words = ["--run_dir", str(self.directory.path), "--resume", "auto"]
+        if self.options.model and own_layers(state.identity.network):
+            words += ["--model", self.options.model]
+        return f"{command(self.world_size)} {shlex.join(words)}"
+
+    def replaced(
+        self, lost: Sequence[Member], came: Sequence[Member], reason: str, state: State
+    ) -> None:
+        names = ", ".join(dict.fromkeys(map(str, lost)))
+        instead = "replaced; " if came else f"not replaced ({reason}); " if reason else ""
+        left = "1 rank goes" if self.world_size == 1 else f"{self.world_size} ranks go"
+        step = state.progress.step
+        self.console.warn(f"lost {names}; {instead}{left} on from step {step:,}")
+        self.note("death", state, ranks=[*map(asdict, lost)], replaced=[*map(asdict, came)])
