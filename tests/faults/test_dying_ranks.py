@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
-import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from dpcnn.run import checkpoint
 from tests.launching import Result, end, metrics, run, start, supervised, told
 
 STEPS = ("--epochs", 4, "--max_steps", 60, "--checkpoint_every", "7st", "--run_dir", "run")
@@ -50,6 +52,19 @@ def deaths(directory: Path) -> list[dict]:
     return [death for line in history(directory, "metrics.jsonl") for death in line["deaths"]]
 
 
+def restarts(result: Result) -> int:
+    """Return how often the supervisor has started the run again."""
+    return len(re.findall(r"; restart \d+ of \d+$", result.stderr, re.MULTILINE))
+
+
+# Restarts by kind of chaos test: the survivors are to go on, and not to begin again.
+counted: dict[str, Counter[str]] = {"chaos": Counter(), "respawn": Counter()}
+
+
+def count_restarts(kind: str, result: Result) -> None:
+    counted[kind].update(runs=1, restarts=restarts(result))
+
+
 def chaos(seed: int) -> str:
     """Return 1 to 3 deaths of different ranks, at random moments, sometimes two at once."""
     rng = random.Random(seed)
@@ -66,6 +81,7 @@ def chaos(seed: int) -> str:
 def check_chaos(seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Path) -> None:
     plan = chaos(seed)
     result = dying(plan, small, cwd)
+    count_restarts("chaos", result)
     directory, sha = undisturbed
     assert result.returncode == 0, (plan, result)
     assert result.sha == sha, (plan, result)
@@ -88,6 +104,7 @@ def check_respawn(seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Pa
     """Check that the world is back at 4 after the same deaths, and that of a newcomer, if any."""
     plan = f"{chaos(seed)};step {seed % 20 + 1} new{seed % 4} kill_soon"
     result = dying(plan, small, cwd, "elastic", 4, "--respawn")
+    count_restarts("respawn", result)
     directory, sha = undisturbed
     assert result.returncode == 0, (plan, result)
     assert result.sha == sha, (plan, result)
@@ -111,6 +128,16 @@ def test_with_respawn_the_world_is_back_after_more_deaths(seed, small, undisturb
     check_respawn(seed, small, undisturbed, tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["chaos", "respawn"])
+def test_restarts_are_the_exception(kind):
+    """Comes after the tests above. Open MPI 5.0.11 crashes in some survivors of a hundred runs."""
+    runs, restarts = counted[kind]["runs"], counted[kind]["restarts"]
+    print(f"{kind}: {restarts} restarts in {runs} runs")
+    if runs == 0:
+        pytest.skip(f"no {kind} test has run before this one")
+    assert restarts <= 1 + runs // 20
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -119,7 +146,7 @@ def test_with_respawn_the_world_is_back_after_more_deaths(seed, small, undisturb
         "step 20 1 kill;growing 1 2 kill",
         pytest.param("step 20 1 kill;joining 1 new1 kill", marks=pytest.mark.long),
         pytest.param("step 20 1 kill;meeting 1 new1 kill", marks=pytest.mark.long),
-        "step 20 1 kill;step 20 2 kill;meeting 1 3 kill",
+        "step 20 1 kill;step 20 2 kill;meeting 2 3 kill",
         "step 20 0 kill;step 28 1 kill;step 36 2 kill;step 44 3 kill",
     ],
 )
@@ -127,6 +154,21 @@ def test_deaths_while_ranks_are_replaced_are_replaced_too(plan, small, undisturb
     result = dying(plan, small, tmp_path, "elastic", 4, "--respawn")
     assert result.sha == undisturbed[1]
     assert metrics(tmp_path / "run") == metrics(undisturbed[0])
+    assert history(tmp_path / "run", "events.jsonl")[-1]["world_size"] == 4, result
+
+
+def test_a_replacement_rank_runs_nothing_that_a_checkpoint_names(small, undisturbed, tmp_path):
+    """The module is one that every rank has imported, and the function ends who calls it."""
+    begun = run(None, "--dataroot", small, *STEPS, "--max_steps", 10, cwd=tmp_path)
+    assert begun.returncode == 0, begun
+    path = tmp_path / "run/checkpoints/step-00000010.h5"
+    hostile = checkpoint.read(path)
+    hostile.options["model"] = "os:abort"
+    checkpoint.write(path, hostile)
+    more = ("--respawn", "--resume", "auto", "--max_steps", 60)
+    result = dying("step 20 1 kill", small, tmp_path, "elastic", 4, *more)
+    assert result.sha == undisturbed[1]
+    assert "replaced; 4 ranks go on from step" in result.stderr
     assert history(tmp_path / "run", "events.jsonl")[-1]["world_size"] == 4, result
 
 
@@ -166,12 +208,12 @@ def test_rank_0_dies_and_the_next_one_takes_over(moment, small, undisturbed, tmp
     assert {death["rank"] for death in deaths(tmp_path / "run")} == {0, 3}
 
 
-def test_a_stopped_rank_is_replaced_by_the_others_within_5_seconds(small, undisturbed, tmp_path):
-    started = time.monotonic()
+def test_the_others_go_on_without_a_stopped_rank(small, undisturbed, tmp_path):
     result = dying("step 20 1 stop", small, tmp_path)
     assert result.sha == undisturbed[1]
     assert "lost rank 1 on " in result.stderr
-    assert time.monotonic() - started < 30
+    assert "3 ranks go on from step 19" in result.stderr
+    assert restarts(result) == 0
 
 
 def test_a_slow_rank_is_left_alone(small, undisturbed, tmp_path):
