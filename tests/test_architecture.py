@@ -1,10 +1,12 @@
-"""The house as DESIGN draws it: who imports whom, how long files are, what is documented."""
+"""The house: who imports whom, how long files and functions are, what is documented."""
 
 from __future__ import annotations
 
 import ast
+import statistics
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,69 +15,39 @@ import dpcnn
 
 PACKAGE = Path(dpcnn.__file__).parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-ROOMS = ("nn", "optim", "data", "parallel", "run")
-LONGEST = 400
+GROUND_FLOOR = 10  # modules
+LONGEST_FILE = 400  # lines
 
-# What a room or a file may import of the package, wherever in the file the import stands.
-ALLOWED = {
-    "errors": set(),
-    "files": set(),
-    "blas": set(),
-    "outcome": set(),
-    "__init__": {"blas", "errors", "training", "model", "nn"},
-    "options": {"errors"},
-    "commandline": {"errors", "files", "options"},
-    "nn": {"errors", "nn"},
-    "optim": {"errors", "optim"},
-    "untrusted": set(),
-    "data": {"errors", "untrusted", "data"},
-    "parallel": {"errors", "parallel"},
-    "run": {"errors", "blas", "outcome", "untrusted", "run"},
-    "job": {"errors", "blas", "outcome", "parallel"},
-    "position": {"errors"},
-    "spending": {"parallel"},
-    "confusion": set(),
-    "tables": {"confusion"},
-    "evaluation": {"nn", "data", "parallel"},
-    "custom": {"errors", "options", "nn", "run"},
-    "building": {"errors", "options", "custom", "nn", "run"},
-    "model": {"errors", "options", "building", "evaluation", "nn", "data", "run"},
-    "exchange": {"__init__", "building", "errors", "model", "nn"},
-    "train": {"__init__", "training"},
-    "training": {"commandline", "job", "model", "nn", "start", "trainer"},
-    "rescue": {"parallel", "run", "trainer"},
-    "trainer": {
-        *("errors", "options", "outcome", "building", "position", "spending", "evaluation"),
-        "rescue",
-        *ROOMS,
-    },
-    "start": {"__init__", "building", "custom", "errors", "options", "rescue", "trainer", *ROOMS},
-    "report": {
-        *("errors", "options", "outcome", "untrusted", "building", "model", "confusion", "start"),
-        *("data", "parallel", "run", "report"),
-    },
+# What each room may import of the package, besides itself, errors and version; and of others.
+BASE = {"options", "system", "nn", "optim", "metrics", "data", "parallel", "run", "models"}
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    "options": (set(), set()),
+    "system": (set(), {"numpy", "h5py"}),
+    "nn": (set(), {"numpy"}),
+    "optim": (set(), {"numpy"}),
+    "metrics": (set(), {"numpy"}),
+    "data": ({"system"}, {"numpy", "h5py", "tqdm", "PIL"}),
+    "parallel": (set(), {"numpy", "mpi4py"}),
+    "run": ({"system"}, {"numpy", "h5py", "tensorboard"}),
+    "models": ({"options", "nn"}, set()),
+    "cli": ({"options", "system", "parallel", "run.outcome"}, set()),
+    "inference": ({"options", "nn", "models", "data", "parallel", "run"}, {"numpy", "onnx"}),
+    "training": (BASE | {"cli", "inference"}, {"numpy", "tqdm"}),
 }
-# Every other file at the top is an entry file, with a main(): the command line comes first, and
-# what needs NumPy is imported when that is read; bench's PyTorch needs a dataset and no trainer.
-ENTRY = {"errors", "options", "commandline", "job"}
-ENTRY_LATER = {
-    "start", "trainer", "building", "custom", "model", "position", "evaluation", "confusion",
-    "tables", "exchange", "run", "data", "report",
-}  # fmt: skip
-# Two commands have a folder each, whose files are under the same rule; they measure the ranks.
-FOLDERS = {"bench": {"bench"}, "doctor": {"doctor", "bench"}}
-FOLDERS_LATER = {"__init__", "parallel"}
-
-# What is imported before the BLAS threads are set, besides the entry files.
-EARLY = ("__init__", "errors", "files", "options", "commandline", "blas", "outcome", "job")
-EARLY += ("parallel/launcher", "train", "training")
-H5PY = {"untrusted.py", "data/hdf5.py", "run/checkpoint.py"}
-DRAWING = {
-    f"report/{name}.py"
-    for name in ("charts", "figures", "parts", "pictures", "timecharts", "write")
+COMMANDS = {"train", "evaluate", "predict", "export", "verify", "bench", "report", "doctor"}
+# The one file of a room that imports a package which the others leave alone.
+ONLY_IN = {
+    "mpi4py": "parallel/mpi.py",
+    "PIL": "data/formats/picture.py",
+    "onnx": "inference/onnx.py",
+    "tensorboard": "run/loggers/tensorboard.py",
+    "torch": "bench/torch_baseline.py",
 }
-OUTSIDE = {"mpi4py": {"parallel/mpi.py"}, "h5py": H5PY, "matplotlib": DRAWING}
-EXTRAS = {"PIL": "data/picture.py", "onnx": "exchange.py"}
+# Packages that not everybody has installed: imported when they are needed, not before.
+EXTRAS = {"PIL", "onnx", "tensorboard", "torch", "mpi4py"}
+# The engine, and how long its functions are without docstrings: median, 90th percentile, longest.
+ENGINE = ("nn", "optim", "parallel", "training")
+LINES_OF_FUNCTIONS = (5, 13, 37)
 
 
 @cache
@@ -83,31 +55,22 @@ def tree(file: str) -> ast.Module:
     return ast.parse((PACKAGE / file).read_text())
 
 
-def place(file: str) -> str:
-    """Return the room of a file, or its own name at the top; an entry of a room has its own."""
-    own = "/" not in file or file.endswith("/__main__.py")
-    return file.removesuffix(".py") if own else file.split("/")[0]
+def module(file: str) -> str:
+    """Return the dotted name of a file, without the package's."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def entries() -> list[str]:
-    return [file for file in FILES if place(file) not in ALLOWED]
+MODULES = {module(file) for file in FILES}
 
 
-def at_import(node: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the statements that run when a module is imported."""
-    for child in ast.iter_child_nodes(node):
-        typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-        if typing or isinstance(child, ast.FunctionDef):
-            continue
-        if isinstance(child, ast.stmt):
-            yield child
-        yield from at_import(child)
+def room(file: str) -> str:
+    return file.removesuffix(".py").split("/")[0]
 
 
-def imports(nodes: Iterator[ast.AST]) -> set[str]:
-    """Return the dotted names of what these nodes import."""
+def imports(body: ast.AST) -> set[str]:
+    """Return the dotted names of what is imported anywhere in a piece of code."""
     names = set()
-    for node in nodes:
+    for node in ast.walk(body):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -117,11 +80,14 @@ def imports(nodes: Iterator[ast.AST]) -> set[str]:
 
 
 def own(names: set[str]) -> set[str]:
-    """Return the places in the package that dotted names lie in."""
-    parts = (name.split(".") for name in names if name.startswith("dpcnn."))
-    return {
-        p[1] if (PACKAGE / p[1]).exists() or f"{p[1]}.py" in FILES else "__init__" for p in parts
-    }
+    """Return the modules of the package, without its name, that dotted names lie in."""
+    found = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == "dpcnn":
+            tails = (".".join(parts[1:end]) for end in range(len(parts), 0, -1))
+            found.add(next(tail for tail in tails if tail in MODULES or not tail))
+    return {name or "__init__" for name in found}
 
 
 def outside(names: set[str]) -> set[str]:
@@ -129,70 +95,79 @@ def outside(names: set[str]) -> set[str]:
 
 
 def test_the_reader_of_imports_sees_them_all() -> None:
-    code = "import a.b\nif x:\n    from dpcnn.nn import c\ndef f():\n    import d"
-    assert imports(ast.walk(ast.parse(code))) == {"a.b", "dpcnn.nn.c", "d"}
-    assert imports(at_import(ast.parse(code))) == {"a.b", "dpcnn.nn.c"}
-    assert own({"a.b", "dpcnn.nn.c", "dpcnn.options.parse", "dpcnn.__version__"}) == {
-        "nn",
-        "options",
-        "__init__",
+    code = "import a.b\nif x:\n    from dpcnn.nn import pooling\ndef f():\n    import d"
+    assert imports(ast.parse(code)) == {"a.b", "dpcnn.nn.pooling", "d"}
+    assert own({"a.b", "dpcnn.nn.pooling", "dpcnn.nn.Dense", "dpcnn.options.parse", "dpcnn.x"}) == {
+        *("nn.pooling", "nn", "options", "__init__"),
     }
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if place(file) in ALLOWED])
-def test_a_file_imports_only_what_its_room_may(file: str) -> None:
-    assert own(imports(ast.walk(tree(file)))) <= ALLOWED[place(file)]
+@pytest.mark.parametrize("file", [file for file in FILES if room(file) in ROOMS])
+def test_a_room_imports_only_what_it_may(file: str) -> None:
+    rooms, packages = ROOMS[room(file)]
+    allowed = rooms | {room(file), "errors", "version"}
+    for name in own(imports(tree(file))):
+        assert {name, name.split(".")[0]} & allowed, f"{file} imports dpcnn.{name}"
+    assert outside(imports(tree(file))) & THIRD_PARTY <= packages
 
 
-@pytest.mark.parametrize("file", entries())
-def test_an_entry_file_reads_its_command_line_before_it_imports_the_rest(file: str) -> None:
-    folder = FOLDERS.get(file.split("/")[0], set())
-    assert own(imports(at_import(tree(file)))) <= ENTRY | folder
-    later = folder | FOLDERS_LATER if folder else set()
-    assert own(imports(ast.walk(tree(file)))) <= ENTRY | ENTRY_LATER | later
+THIRD_PARTY = set().union(*(packages for _, packages in ROOMS.values())) | {"torch", "matplotlib"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if room(file) in COMMANDS])
+def test_no_command_imports_another(file: str) -> None:
+    for name in own(imports(tree(file))) - {"__init__"}:
+        assert name.split(".")[0] not in COMMANDS - {room(file)}
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_mpi4py_h5py_and_matplotlib_are_imported_in_their_places_only(file: str) -> None:
-    used = outside(imports(ast.walk(tree(file))))
-    assert {name for name in OUTSIDE if name in used and file not in OUTSIDE[name]} == set()
+def test_some_packages_are_imported_in_one_file_each(file: str) -> None:
+    for package in outside(imports(tree(file))) & ONLY_IN.keys():
+        assert file == ONLY_IN[package]
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_extras_are_imported_in_one_file_each_and_only_when_they_are_needed(file: str) -> None:
-    used = outside(imports(ast.walk(tree(file)))) & EXTRAS.keys()
-    assert used == {name for name, place in EXTRAS.items() if place == file}
-    assert not used & outside(imports(at_import(tree(file))))
+def test_extras_are_imported_only_when_they_are_needed(file: str) -> None:
+    if file == ONLY_IN["mpi4py"]:
+        return  # connect.py imports that whole file only when it is needed
+    for statement in tree(file).body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            assert not outside(imports(statement)) & EXTRAS
 
 
-@pytest.mark.parametrize(
-    "file",
-    [f"{name}.py" for name in EARLY] + entries(),
-)
-def test_numpy_is_not_imported_before_the_threads_are_set(file: str) -> None:
-    assert not outside(imports(at_import(tree(file)))) & {"numpy", "h5py", "mpi4py", "tqdm"}
+def test_there_is_no_circle_of_imports() -> None:
+    graph = {module(file): own(imports(tree(file))) - {"__init__"} for file in FILES}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, with the circle
 
 
-@pytest.mark.parametrize("room", ["nn", "optim"])
-def test_the_math_needs_numpy_alone(room: str) -> None:
-    standard = {
-        "__future__",
-        "collections",
-        "dataclasses",
-        "math",
-        "typing",
-        "abc",
-        "functools",
-        "inspect",
-        "operator",
-    }
-    used = [outside(imports(ast.walk(tree(file)))) for file in FILES if place(file) == room]
-    assert set().union(*used) <= {"numpy"} | standard
+def test_the_ground_floor_has_few_modules() -> None:
+    assert len([file for file in FILES if "/" not in file]) <= GROUND_FLOOR
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_no_file_is_too_long_to_read(file: str) -> None:
-    assert len((PACKAGE / file).read_text().splitlines()) <= LONGEST
+    assert len((PACKAGE / file).read_text().splitlines()) <= LONGEST_FILE
+
+
+def lines_of(function: ast.FunctionDef) -> int:
+    """Return the lines of a function without its docstring and decorators."""
+    docstring = function.body[0] if ast.get_docstring(function) else None
+    skipped = 0 if docstring is None else docstring.end_lineno - docstring.lineno + 1
+    return function.end_lineno - function.lineno + 1 - skipped
+
+
+def test_the_functions_of_the_engine_are_short() -> None:
+    functions = [
+        node
+        for file in FILES
+        if room(file) in ENGINE
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    lengths = sorted(map(lines_of, functions))
+    shape = (statistics.median(lengths), lengths[len(lengths) * 9 // 10], lengths[-1])
+    for found, limit in zip(shape, LINES_OF_FUNCTIONS, strict=True):
+        assert found <= limit, f"median, 90th percentile, longest: {shape}"
 
 
 @pytest.mark.parametrize("file", FILES)
