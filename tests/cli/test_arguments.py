@@ -267,7 +267,7 @@ def test_a_whole_number_in_toml_is_a_learning_rate_too(toml: Any) -> None:
     assert options_of("--config", toml("lr = 1")).lr == 1
 
 
-@pytest.mark.parametrize(("name", "why"), [("gone.toml", "No such file"), ("", "directory")])
+@pytest.mark.parametrize(("name", "why"), [("gone.toml", "no such file"), ("", "directory")])
 def test_a_toml_file_that_cannot_be_read_is_named(name: str, why: str, tmp_path: Path) -> None:
     message = message_of("--config", str(tmp_path / name))
     assert str(tmp_path / name) in message
