@@ -12,7 +12,7 @@ From Python:
 
 from dpcnn.system import blas
 
-blas.load()  # before anything below imports NumPy
+blas.default_to_one_thread()  # before anything below imports NumPy
 
 from dpcnn import nn  # noqa: E402
 from dpcnn.errors import DpcnnError  # noqa: E402

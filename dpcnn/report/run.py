@@ -16,9 +16,9 @@ from dpcnn.errors import OptionError
 from dpcnn.options import OPTIONS
 from dpcnn.report.files import Files, Object, text
 from dpcnn.report.history import Session, sessions
-from dpcnn.run import events, outcome
-from dpcnn.run.directory import LOCK, RunDirectory
+from dpcnn.run import events, lock, outcome
 from dpcnn.run.directory import OPTIONS as OPTIONS_FILE
+from dpcnn.run.directory import RunDirectory
 from dpcnn.run.loggers import jsonl
 from dpcnn.system.text import one_line
 
@@ -109,7 +109,7 @@ def read(path: Path) -> Run:
     if not metrics:
         files.missing.append("No epoch is finished: there are no curves yet.")
     exit_code = _exit_code(files)
-    running = exit_code is None and _is_locked(path / LOCK)
+    running = exit_code is None and _is_locked(path / lock.NAME)
     history = files.lines(events.NAME, lambda line: "event" in line)
     return Run(
         path=path,

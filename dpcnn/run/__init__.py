@@ -1,0 +1,1 @@
+"""A run on the disk: its directory, checkpoints, metrics, events, and how it ended."""

@@ -1,7 +1,7 @@
-"""events.jsonl: what happened to a run, and when; added to, never cut.
+"""events.jsonl: what happened to a run, and when; lines are added and never removed.
 
-One JSON object an event: `time` (UTC), `event`, and what it is about. A start or resume that no
-`end` follows was killed, or is at work.
+One JSON object an event: `time` (UTC), `event`, and its details. A start or resume that no `end`
+follows was killed, or is still running.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 NAME = "events.jsonl"
 
 
-def append(directory: Path, event: str, **facts: Any) -> None:
-    """Add an event that happens now to the file of a run directory; raises OSError."""
+def append(directory: Path, event: str, **details: Any) -> None:
+    """Add an event that happens now to the file in a run directory; raises OSError."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line = json.dumps({"time": now, "event": event} | facts) + "\n"
+    line = json.dumps({"time": now, "event": event} | details) + "\n"
     with (directory / NAME).open("ab+") as file:
         if file.tell():  # a full disk may have cut the last line
             file.seek(-1, os.SEEK_END)

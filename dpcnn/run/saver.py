@@ -1,4 +1,4 @@
-"""Saves checkpoints in a thread, so that training goes on; what fails is said, and tried again."""
+"""Saves checkpoints in a thread while training goes on; one that fails is warned of."""
 
 from __future__ import annotations
 
@@ -11,37 +11,40 @@ from dpcnn.run.directory import RunDirectory
 
 
 class Saver:
-    """At most one checkpoint is on its way to the disk at a time.
+    """Writes one checkpoint at a time to a run directory, which keeps the newest `keep`.
 
-    `saved_step` is the newest step that is known to be there, -1 for none.
+    `saved_step` is the newest step that is known to be on the disk, -1 for none. `warn` is told,
+    in one line, of what a full or broken disk did not take.
     """
 
     def __init__(self, directory: RunDirectory, keep: int, warn: Callable[[str], None]) -> None:
-        self.directory, self.keep, self.warn = directory, keep, warn
+        self.directory = directory
+        self.keep = keep
+        self.warn = warn
         self.saved_step = -1
         self._pool = ThreadPoolExecutor(1, "saver")
-        self._step = -1
-        self._going: Future[Path] | None = None
+        self._step = -1  # of the checkpoint that was started last
+        self._writing: Future[Path] | None = None
 
     def start(self, checkpoint: Checkpoint) -> None:
         """Begin to save this state, unless its step is saved; waits for the one before."""
         self.finish()
         self._step = checkpoint.progress["step"]
         if self._step != self.saved_step:
-            self._going = self._pool.submit(self.directory.save, checkpoint.copy(), self.keep)
+            self._writing = self._pool.submit(self.directory.save, checkpoint.copy(), self.keep)
 
     def poll(self) -> None:
-        """Take notice of a checkpoint that has been written, or could not be."""
-        if self._going is not None and self._going.done():
+        """Take notice of a checkpoint that has been written, or could not be; does not wait."""
+        if self._writing is not None and self._writing.done():
             self.finish()
 
     def finish(self) -> None:
-        """Wait for the checkpoint on its way. A full or broken disk costs a warning."""
-        going, self._going = self._going, None
-        if going is None:
+        """Wait for the checkpoint that is being written, if there is one."""
+        writing, self._writing = self._writing, None
+        if writing is None:
             return
         try:
-            going.result()
+            writing.result()
         except OSError as error:
             self.warn(f"step {self._step} is not saved ({error.strerror}); training goes on")
         else:

@@ -4,7 +4,8 @@ NumPy multiplies matrices in a BLAS library that has threads of its own: OpenBLA
 MKL in some builds. Their number can be set at any time; the products after that take it, and have
 the bits of a library that was loaded with it. What cannot be undone are threads that have been
 started: OpenBLAS starts one a core as soon as it is loaded, which on a node of N cores would be
-N x N for N ranks, each with a buffer. Hence `load`, which importing the package calls.
+N x N for N ranks, each with a buffer. Hence `default_to_one_thread`, which importing the package
+calls.
 
 Importing this module imports neither NumPy nor anything that does.
 """
@@ -56,7 +57,7 @@ def threads(requested: int | None, exact: bool, local_size: int) -> int:
     return 1 if exact else max(1, len(os.sched_getaffinity(0)) // local_size)
 
 
-def load() -> None:
+def default_to_one_thread() -> None:
     """Import NumPy with one BLAS thread, or as many as the user's variables say.
 
     A library reads its variables when it is loaded, or first used. Afterwards they are again what

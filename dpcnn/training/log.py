@@ -20,9 +20,8 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator, Member
 from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import Sums
-from dpcnn.run import events, outcome
+from dpcnn.run import events, loggers, outcome
 from dpcnn.run.directory import RunDirectory
-from dpcnn.run.loggers import tensorboard
 from dpcnn.run.saver import Saver
 from dpcnn.training.console import Console, console
 from dpcnn.training.state import State
@@ -84,6 +83,7 @@ class StandbyLog(Log):
     def __init__(self, options: Options, directory: RunDirectory) -> None:
         self.options, self.directory = options, directory
         self.world_size = 1
+        directory.loggers = loggers.choose(options.tensorboard)
 
     def attach(self, comm: Communicator, state: State) -> Log:
         """Become the log of rank 0 if this rank is rank 0 now, because those before it died."""
@@ -159,8 +159,6 @@ class RootLog(StandbyLog):
     def epoch(self, line: dict[str, Any], state: State) -> None:
         try:
             self.directory.add_metrics(state.metrics)
-            if self.options.tensorboard:
-                tensorboard.append(self.directory.path, line)
         except OSError as error:
             self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
         self.note("epoch", state)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,8 +16,9 @@ from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import outcome
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.directory import RUNS, RunDirectory, TakenOverError
-from dpcnn.run.loggers import jsonl
+from dpcnn.run.directory import RUNS, RunDirectory, best_step
+from dpcnn.run.lock import TakenOverError
+from dpcnn.run.loggers import csv, jsonl
 from tests.launching import told
 from tests.run.states import state
 
@@ -140,16 +138,6 @@ def test_a_directory_in_use_is_refused_and_names_who_uses_it(run: RunDirectory) 
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}
 
 
-def test_a_lock_goes_with_the_process_that_had_it(tmp_path: Path) -> None:
-    code = (
-        "import os, signal; from pathlib import Path; from dpcnn.run.directory import RunDirectory;"
-        f"RunDirectory(Path({str(tmp_path / 'run')!r})).create({{}}, {{}});"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    RunDirectory(tmp_path / "run").create({"lr": 0.3}, {})
-
-
 def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirectory) -> None:
     successor = RunDirectory(Path("elsewhere"))
     successor.join(run.path)
@@ -160,7 +148,7 @@ def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirecto
     run.release()
     thread.join()
     assert (run.path / jsonl.NAME).read_text() == jsonl.text(lines)
-    assert (run.path / jsonl.TABLE).read_bytes().decode() == jsonl.table(lines)
+    assert (run.path / csv.NAME).read_bytes().decode() == csv.text(lines)
 
 
 def test_a_successor_leaves_a_directory_alone_that_another_job_has_taken(
@@ -188,17 +176,6 @@ def test_a_successor_on_another_disk_begins_the_directory_there(tmp_path: Path) 
     assert (tmp_path / "runs/now" / jsonl.NAME).read_text() == jsonl.text(lines)
 
 
-def test_a_file_system_without_locks_is_used_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_locks(file: int, how: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    RunDirectory(tmp_path / "run").create({}, {})
-    assert RunDirectory(tmp_path / "run").has_run()
-
-
 def test_a_new_start_forgets_how_the_last_one_ended(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -213,16 +190,52 @@ def test_a_new_start_forgets_how_the_last_one_ended(
 
 def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
     lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
-    for line in lines:
-        jsonl.append(run.path, line)
+    for count in range(1, 6):
+        run.add_metrics(lines[:count])
     with (run.path / jsonl.NAME).open("a") as file:
         file.write('{"epoch": 6, "lo')
     run.release()
     run.create({}, {}, lines[:3])
     text = (run.path / jsonl.NAME).read_text()
     assert [json.loads(line) for line in text.splitlines()] == lines[:3]
-    jsonl.append(run.path, lines[3])
+    run.add_metrics(lines[:4])
     assert (run.path / jsonl.NAME).read_text() == jsonl.text(lines[:4])
+
+
+class Failing(jsonl.JsonLines):
+    """A logger whose disk is full for the second epoch, and takes half of its line."""
+
+    def append(self, directory: Path, line: Any) -> None:
+        if line["epoch"] == 2:
+            (directory / jsonl.NAME).write_text('{"epo')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().append(directory, line)
+
+
+def test_metrics_that_a_full_disk_has_cost_are_written_with_the_next_epoch(
+    run: RunDirectory,
+) -> None:
+    run.loggers = [Failing(), *run.loggers[1:]]
+    lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 5)]
+    run.add_metrics(lines[:1])
+    with pytest.raises(OSError, match="No space left"):
+        run.add_metrics(lines[:2])
+    for count in (3, 4):
+        run.add_metrics(lines[:count])
+        assert (run.path / jsonl.NAME).read_text() == jsonl.text(lines[:count])
+        assert (run.path / csv.NAME).read_bytes().decode() == csv.text(lines[:count])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [([], None), ([0.5], 10), ([0.5, 0.9, 0.8], 20), ([0.9, 0.9], 10), ([0, 0], 10)],
+)
+def test_the_best_is_the_earliest_of_equals(accuracies: list[float], best: int | None) -> None:
+    lines = [
+        {"step": 10 * epoch, "test_accuracy": accuracy}
+        for epoch, accuracy in enumerate(accuracies, 1)
+    ]
+    assert best_step(lines) == best
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "x" * 300])

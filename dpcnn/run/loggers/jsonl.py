@@ -1,49 +1,30 @@
-"""metrics.jsonl: one JSON object an epoch; metrics.csv: the same as a table."""
+"""metrics.jsonl: one JSON object an epoch."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-Metrics = dict[str, Any]
+from dpcnn.run.loggers.logger import Metrics
+from dpcnn.system.files import write_atomically
 
 NAME = "metrics.jsonl"
-TABLE = "metrics.csv"
 
 
-def text(lines: Iterable[Metrics]) -> str:
+def text(lines: Sequence[Metrics]) -> str:
     """Return the lines as the file holds them."""
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def table(lines: Iterable[Metrics], header: bool = True) -> str:
-    """Return the lines as comma-separated values: a list stands there as its length."""
-    rows = [
-        {name: len(value) if isinstance(value, list) else value for name, value in line.items()}
-        for line in lines
-    ]
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), restval="", extrasaction="ignore")
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-    return out.getvalue()
+class JsonLines:
+    """Keeps every value of every epoch."""
 
+    def append(self, directory: Path, line: Metrics) -> None:
+        """Add an epoch; raises OSError."""
+        with (directory / NAME).open("a") as file:
+            file.write(text([line]))
 
-def append(directory: Path, line: Metrics) -> None:
-    """Add one epoch to both files of a run directory."""
-    with (directory / NAME).open("a") as file:
-        file.write(text([line]))
-    with (directory / TABLE).open("a", newline="") as file:
-        file.write(table([line], header=file.tell() == 0))
-
-
-def best_step(lines: list[Metrics]) -> int | None:
-    """Return the step after the epoch of the best test accuracy, the earliest of equals."""
-    best = max(lines, key=lambda line: line["test_accuracy"], default=None)
-    return None if best is None else best["step"]
+    def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:
+        """Replace the file by one with these lines; raises OSError."""
+        write_atomically(directory / NAME, text(lines).encode())

@@ -1,14 +1,16 @@
-"""The metrics as TensorBoard reads them: an event file for each process that has written some."""
+"""tensorboard/: the metrics as event files, which TensorBoard shows as curves."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from dpcnn.errors import OptionError
-from dpcnn.run.loggers.jsonl import Metrics
+from dpcnn.run.loggers.logger import Metrics
 
 FOLDER = "tensorboard"
 CURVES = {
@@ -26,41 +28,82 @@ CURVES = {
     "world_size": "world_size",
 }
 
-_started = int(time.time())  # TensorBoard reads a directory's files in the order of this number
-
 
 def check() -> None:
-    """Raise OptionError where event files cannot be written."""
+    """Raise OptionError if event files cannot be written."""
     try:
         import tensorboard.summary.writer.record_writer  # noqa: F401
     except ImportError as error:
         raise OptionError(
-            f"--tensorboard: found no tensorboard in this environment ({error}), expected one: "
-            "pip install tensorboard"
+            f"--tensorboard needs the package tensorboard ({error}): pip install tensorboard"
         ) from error
 
 
-def append(directory: Path, line: Metrics) -> None:
-    """Add one epoch to the event file of this process in a run directory.
+class TensorBoard:
+    """Keeps curves over steps. A rewrite begins a file, which the epochs after it go to.
 
-    The first one begins a session: TensorBoard then drops what earlier ones had from that step on,
-    which a resumed run makes again. Raises OSError.
+    TensorBoard reads a directory's files in the order of their names. The event at the beginning
+    of each file makes it drop what earlier files say from that step on.
     """
+
+    def __init__(self) -> None:
+        self._file: Path | None = None
+
+    def append(self, directory: Path, line: Metrics) -> None:
+        """Add an epoch; raises OSError."""
+        if self._file is None:
+            self.rewrite(directory, [line])
+            return
+        with self._file.open("ab") as file:
+            _write(file, [_epoch(line, time.time())])
+
+    def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:
+        """Begin a file with these epochs, at about the times when they ended; raises OSError."""
+        folder = directory / FOLDER
+        folder.mkdir(exist_ok=True)
+        process = f"{socket.gethostname()}.{os.getpid()}"
+        path = folder / f"events.out.tfevents.{time.time():.6f}.{process}"
+        with path.open("wb") as file:
+            _write(file, _session(lines))
+        self._file = path
+
+
+def _session(lines: Sequence[Metrics]) -> Iterator[Any]:
+    """Yield the events of a new file with these epochs."""
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    now = time.time()
+    seconds = [_number(line.get("seconds")) or 0.0 for line in lines]
+    begun = now - sum(seconds)
+    step = lines[0]["step"] if lines else 0
+    yield Event(wall_time=begun, file_version="brain.Event:2")
+    yield Event(wall_time=begun, step=step, session_log=SessionLog(status=SessionLog.START))
+    for number, line in enumerate(lines, 1):
+        yield _epoch(line, begun + sum(seconds[:number]))
+
+
+def _epoch(line: Metrics, ended: float) -> Any:
+    """Return the event of an epoch, with those curves that it has a number for."""
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
+
+    numbers = {tag: _number(line.get(key)) for tag, key in CURVES.items()}
+    values = [
+        Summary.Value(tag=tag, simple_value=number)
+        for tag, number in numbers.items()
+        if number is not None
+    ]
+    return Event(wall_time=ended, step=line["step"], summary=Summary(value=values))
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, None for what is none: a checkpoint may be of another version."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _write(file: BinaryIO, events: Iterable[Any]) -> None:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    folder = directory / FOLDER
-    folder.mkdir(exist_ok=True)
-    name = f"events.out.tfevents.{_started}.{socket.gethostname()}.{os.getpid()}"
-    now, step = time.time(), line["step"]
-    values = [Summary.Value(tag=tag, simple_value=line[key]) for tag, key in CURVES.items()]
-    events = [Event(wall_time=now, step=step, summary=Summary(value=values))]
-    with (folder / name).open("ab") as file:
-        if file.tell() == 0:
-            start = SessionLog(status=SessionLog.START)
-            events.insert(0, Event(wall_time=now, file_version="brain.Event:2"))
-            events.insert(1, Event(wall_time=now, step=step, session_log=start))
-        writer = RecordWriter(file)
-        for event in events:
-            writer.write(event.SerializeToString())
+    writer = RecordWriter(file)
+    for event in events:
+        writer.write(event.SerializeToString())

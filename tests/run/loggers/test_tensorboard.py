@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dpcnn.run.loggers.tensorboard import CURVES, FOLDER
+from dpcnn.run.loggers.tensorboard import CURVES, FOLDER, TensorBoard
 from tests.launching import run
 
 READER = "tensorboard.backend.event_processing.event_accumulator"
@@ -27,6 +29,37 @@ def expected(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
         tag: [(line["step"], pytest.approx(line[key], rel=1e-6)) for line in lines]
         for tag, key in CURVES.items()
     }
+
+
+def lines(*steps: int, loss: float) -> list[dict[str, Any]]:
+    return [{"step": step, "loss": loss, "seconds": 10.0, "deaths": []} for step in steps]
+
+
+def test_a_rewrite_takes_the_place_of_all_that_was_there(tmp_path: Path) -> None:
+    first = TensorBoard()
+    first.rewrite(tmp_path, [])
+    for line in lines(16, 32, 48, loss=0.5):
+        first.append(tmp_path, line)
+    second = TensorBoard()
+    second.rewrite(tmp_path, lines(16, 32, loss=0.25))
+    for line in lines(40, 56, loss=0.125):
+        second.append(tmp_path, line)
+    assert curves(tmp_path)["loss/train"] == [(16, 0.25), (32, 0.25), (40, 0.125), (56, 0.125)]
+
+
+def test_an_epoch_that_is_rewritten_keeps_its_distance_in_time(tmp_path: Path) -> None:
+    logger = TensorBoard()
+    logger.rewrite(tmp_path, lines(16, 32, 48, loss=0.5))
+    reader = pytest.importorskip(READER)
+    events = reader.EventAccumulator(str(tmp_path / FOLDER)).Reload()
+    times = [each.wall_time for each in events.Scalars("loss/train")]
+    assert times == pytest.approx([time.time() - 20, time.time() - 10, time.time()], abs=5)
+
+
+def test_what_is_no_number_has_no_curve(tmp_path: Path) -> None:
+    line = {"step": 16, "loss": "high", "test_loss": None, "seconds": None, "learning_rate": 0.5}
+    TensorBoard().append(tmp_path, line)
+    assert curves(tmp_path) == {"learning_rate": [(16, 0.5)]}
 
 
 def test_tensorboard_reads_what_was_recorded_also_after_a_resume(small, tmp_path):
@@ -49,6 +82,6 @@ def test_a_missing_tensorboard_is_named_before_anything_starts(small, tmp_path):
     options = ("--dataroot", small, "--run_dir", "run", "--tensorboard")
     result = run(2, *options, cwd=tmp_path)
     assert result.returncode == 2
-    assert result.stderr.startswith("dpcnn: error: --tensorboard: found no tensorboard")
+    assert result.stderr.startswith("dpcnn: error: --tensorboard needs the package tensorboard")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
