@@ -144,5 +144,5 @@ def _library(path: str) -> _Library | None:
 
 def _function(functions: ctypes.CDLL, name: str) -> Any:
     """Return a function of OpenBLAS or MKL, None if the library does not have it."""
-    names = [form.format(name) for form in _OPENBLAS] + [_MKL.get(name, name)]
-    return next((getattr(functions, each) for each in names if hasattr(functions, each)), None)
+    aliases = [*(form.format(name) for form in _OPENBLAS), _MKL.get(name, name)]
+    return next(filter(None, (getattr(functions, alias, None) for alias in aliases)), None)

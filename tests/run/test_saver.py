@@ -51,12 +51,12 @@ def saver(directory: Slow, warnings: list[str]) -> Saver:
 
 
 def test_what_is_written_is_the_state_of_its_step(saver: Saver, directory: Slow) -> None:
-    given = state(5)
-    expected = given.model["dense"]["weights"].copy()
-    saver.start(given)
-    given.model["dense"]["weights"][...] = 0
-    given.progress["loss"] = -1.0
-    given.metrics.append({"epoch": 9})
+    checkpoint = state(5)
+    expected = checkpoint.model["dense"]["weights"].copy()
+    saver.start(checkpoint)
+    checkpoint.model["dense"]["weights"][...] = 0
+    checkpoint.progress["loss"] = -1.0
+    checkpoint.metrics.append({"epoch": 9})
     saver.poll()
     assert saver.saved_step == -1
     directory.may_write.set()

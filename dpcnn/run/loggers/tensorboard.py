@@ -42,8 +42,8 @@ def check() -> None:
 class TensorBoard:
     """Keeps curves over steps. A rewrite begins a file, which the epochs after it go to.
 
-    TensorBoard reads a directory's files in the order of their names. The event at the beginning
-    of each file makes it drop what earlier files say from that step on.
+    TensorBoard reads a directory's files in the order of their names. An event at the beginning of
+    each, the start of a session at step 0, makes it drop what the earlier files say.
     """
 
     def __init__(self) -> None:
@@ -75,9 +75,8 @@ def _session(lines: Sequence[Metrics]) -> Iterator[Any]:
     now = time.time()
     seconds = [_number(line.get("seconds")) or 0.0 for line in lines]
     begun = now - sum(seconds)
-    step = lines[0]["step"] if lines else 0
     yield Event(wall_time=begun, file_version="brain.Event:2")
-    yield Event(wall_time=begun, step=step, session_log=SessionLog(status=SessionLog.START))
+    yield Event(wall_time=begun, step=0, session_log=SessionLog(status=SessionLog.START))
     for number, line in enumerate(lines, 1):
         yield _epoch(line, begun + sum(seconds[:number]))
 
