@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over its DevTools protocol through two pipes; standard library only."""
+"""Headless Chromium, driven by its DevTools protocol over two pipes; standard library only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLAGS = (
 
 
 class Browser:
-    """A browser with one page; `events` are those that have come, method and parameters."""
+    """A browser with one page; `events` are those it has sent since `open`: method, parameters."""
 
     def __init__(self) -> None:
         program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -34,7 +34,7 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        # It reads from descriptor 3 and writes to 4.
+        # Chromium reads from descriptor 3 and writes to 4.
         pipes = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         profile = f"--user-data-dir={self._profile.name}"
         self._process = subprocess.Popen(
@@ -59,7 +59,7 @@ class Browser:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        os.close(self._out)  # it ends when it can read no more
+        os.close(self._out)  # Chromium exits at the end of its input
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -69,7 +69,7 @@ class Browser:
         self._profile.cleanup()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Return the result of a command."""
+        """Send a command and return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         message |= {"sessionId": self._session} if self._session else {}
@@ -81,7 +81,7 @@ class Browser:
                 return dict(answer["result"])
 
     def open(self, path: Path, width: int, height: int = 900, scheme: str = "light") -> None:
-        """Show a file in a window of this size; events of the page before are forgotten."""
+        """Show a file in a window of this size, and forget the events so far."""
         phone = width < 600
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
@@ -93,13 +93,13 @@ class Browser:
             self._message()
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression, through JSON."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        """Return the value of a JavaScript expression, which must be plain data."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def screenshot(self, path: Path, whole: bool = True) -> Path:
-        """Write a PNG of the page, or of what its window shows."""
+        """Write a PNG of the whole page, or of the part its window shows."""
         shown = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shown["data"]))
         return path
@@ -110,18 +110,18 @@ class Browser:
         return str(self.evaluate(f"[document.body.innerText, ...{pieces}].join('\\n')"))
 
     def complaints(self) -> list[dict[str, Any]]:
-        """Return what the page wrote to the console, and exceptions and errors of it."""
+        """Return the page's console messages, errors and exceptions."""
         methods = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
-        return [each for method, each in self.events if method in methods]
+        return [parameters for method, parameters in self.events if method in methods]
 
     def requests(self) -> list[str]:
-        """Return the addresses that the page asked for, but for those that hold their own data."""
-        sent = (each for method, each in self.events if method == "Network.requestWillBeSent")
-        addresses = [each["request"]["url"] for each in sent]
+        """Return the addresses that the page requested, except data: URLs."""
+        sent = (values for method, values in self.events if method == "Network.requestWillBeSent")
+        addresses = (values["request"]["url"] for values in sent)
         return [address for address in addresses if not address.startswith("data:")]
 
     def _message(self) -> dict[str, Any]:
-        """Return the next message; an event is noted too."""
+        """Return the next message; add it to `events` if it is one."""
         end = time.monotonic() + PATIENCE
         while b"\0" not in self._read:
             assert select.select([self._in], [], [], max(0, end - time.monotonic()))[0], "hangs"

@@ -51,7 +51,9 @@ class Files:
         sound = [value for value in objects.values() if value is not None and usable(value)]
         broken = [place for place, value in objects.items() if value is None or not usable(value)]
         if len(sound) > NEWEST:
-            self.missing.append(f"{name}: only the last {NEWEST:,} of {len(sound):,} lines shown.")
+            self.missing.append(
+                f"{name}: only the last {NEWEST:,} of {len(sound):,} lines are shown."
+            )
         if broken:
             places = ", ".join(map(str, broken[:10])) + ", ..." * (len(broken) > 10)
             self.missing.append(f"{name}: line {places} cannot be read and is left out.")
@@ -76,20 +78,20 @@ class Files:
         return (self.directory / name).read_bytes()
 
 
-def text(value: Any) -> str:
+def as_line(value: Any) -> str:
     """Return a JSON value as one line: as it would be given on a command line, ? for null."""
     if isinstance(value, list):
-        return one_line(", ".join(map(text, value)))
+        return one_line(", ".join(map(as_line, value)))
     if isinstance(value, dict):
-        return one_line(", ".join(f"{key}: {text(value[key])}" for key in value))
+        return one_line(", ".join(f"{key}: {as_line(value[key])}" for key in value))
     if value is None:
         return "?"
     return str(value).lower() if isinstance(value, bool) else one_line(value)
 
 
-def _parse(text: bytes) -> Any:
+def _parse(content: bytes) -> Any:
     """Return the value of a JSON text; raises ValueError or RecursionError for an unusable one."""
-    value = validation.parse(text)
+    value = validation.parse(content)
     if not _is_shallow(value, DEEPEST):
         raise ValueError("nested too deep")
     return value

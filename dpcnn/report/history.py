@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dpcnn.report.files import text
+from dpcnn.report.files import as_line
 
 STARTS = ("start", "resume")
 
@@ -25,7 +25,7 @@ class Event:
         return _count(self.values.get("step"))
 
     @property
-    def text(self) -> str:
+    def sentence(self) -> str:
         """What happened, in a sentence."""
         value = self.values.get
         after = f" after step {self.step:,}" if self.step else ""
@@ -34,13 +34,13 @@ class Event:
         restart = _count(value("restart"))
         again = f" (automatic restart {restart})" if restart else ""
         replacement = f", replaced by {_names(value('replaced'))}" if value("replaced") else ""
-        code = text(value("exit_code"))
+        code = as_line(value("exit_code"))
         texts = {
             "start": f"Started{ranks}{again}",
             "resume": f"Resumed{after}{ranks}{again}",
             "death": f"Lost {_names(value('ranks'))}{after}, continued{ranks}{replacement}",
-            "stop": f"Stopped by {text(value('signal'))}{after}, state saved",
-            "divergence": f"Diverged{after}: {text(value('error'))}",
+            "stop": f"Stopped by {as_line(value('signal'))}{after}, state saved",
+            "divergence": f"Diverged{after}: {as_line(value('error'))}",
             "interruption": f"Interrupted{' some time' * bool(after)}{after}: no end is recorded",
             "end": "Finished" if code == "0" else f"Ended with exit code {code}",
         }
@@ -88,7 +88,7 @@ def sessions(lines: list[dict[str, Any]], running: bool = False) -> list[Session
     """
     groups: list[list[Event]] = []
     for line in lines:
-        event = Event(text(line["event"]), _time(line.get("time")), line)
+        event = Event(as_line(line["event"]), _time(line.get("time")), line)
         if event.kind in STARTS or not groups:
             groups.append([])
         groups[-1].append(event)
@@ -117,5 +117,5 @@ def _count(value: Any) -> int | None:
 def _names(ranks: Any) -> str:
     """Name ranks: rank 2 on vm."""
     objects = [rank for rank in ranks if isinstance(rank, dict)] if isinstance(ranks, list) else []
-    names = [f"rank {text(rank.get('rank'))} on {text(rank.get('host'))}" for rank in objects]
+    names = [f"rank {as_line(rank.get('rank'))} on {as_line(rank.get('host'))}" for rank in objects]
     return ", ".join(names) or "a rank"

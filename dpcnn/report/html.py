@@ -11,10 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dpcnn.options import OPTIONS
-from dpcnn.report.curves import time_unit
 from dpcnn.report.figures import Figures
-from dpcnn.report.files import text
-from dpcnn.report.run import Run, number
+from dpcnn.report.files import as_line
 from dpcnn.report.style import svg
 
 # Control characters, which HTML does not allow, but for the line break and the tab.
@@ -38,22 +36,6 @@ def printable(value: object) -> object:
     return encodable.translate(dict.fromkeys(CONTROLS, "\N{REPLACEMENT CHARACTER}"))
 
 
-def headline(run: Run) -> dict[str, str]:
-    """Return the numbers that matter most, by name."""
-    last = run.metrics[-1] if run.metrics else {}
-    seconds = float(run.seconds[-1]) if run.metrics else math.nan
-    unit, symbol = time_unit(seconds)
-    epochs = text(run.options.get("epochs"))
-    return {
-        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
-        "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
-        "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
-        "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
-        "training time": formatted(seconds / unit, "{:.1f} " + symbol),
-        "images per second": formatted(number(last.get("images_per_second")), "{:,.0f}"),
-    }
-
-
 def formatted(value: float, form: str) -> str:
     """Return a number as text, NaN as a dash."""
     return "-" if math.isnan(value) else form.format(value)
@@ -69,14 +51,14 @@ def option_texts(options: dict[str, Any]) -> dict[str, str]:
     texts = {}
     for name, value in options.items():
         none_word = OPTIONS[name].none_word if name in OPTIONS else "none"
-        texts[f"--{name}"] = none_word if value is None else text(value)
+        texts[f"--{name}"] = none_word if value is None else as_line(value)
     return texts
 
 
 def flattened(value: Any, name: str = "") -> dict[str, str]:
     """Return nested objects as one: text by dotted name."""
     if not isinstance(value, dict):
-        return {name: text(value)}
+        return {name: as_line(value)}
     parts = (flattened(value[key], f"{name}.{key}".lstrip(".")) for key in value)
     return {key: line for part in parts for key, line in part.items()}
 
@@ -90,4 +72,4 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"extent": extent, "count": "{:,}".format, "percent": "{:.1%}".format}
+TEMPLATES.filters |= {"extent": extent, "thousands": "{:,}".format, "percent": "{:.1%}".format}

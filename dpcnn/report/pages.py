@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
 
 from dpcnn.report import figures, html, images
-from dpcnn.report.files import text
+from dpcnn.report.curves import time_unit
+from dpcnn.report.files import as_line
 from dpcnn.report.html import extent, formatted
 from dpcnn.report.results import Results, Trained
-from dpcnn.report.run import Run, labels
+from dpcnn.report.run import Run, labels, number
 
 CLASSES = 100  # rows of the table of classes
 
@@ -35,7 +37,7 @@ def of_run(run: Run, trained: Trained) -> str:
         run=run,
         trained=trained,
         sections={name: title for name, title in titles.items() if title},
-        headline=html.headline(run),
+        headline=_headline(run),
         missing=run.missing + trained.missing,
         summary=_summary(run, trained),
         changed_options=html.option_texts(run.changed_options),
@@ -49,6 +51,22 @@ def of_run(run: Run, trained: Trained) -> str:
     )
 
 
+def _headline(run: Run) -> dict[str, str]:
+    """Return the numbers that matter most, by name."""
+    last = run.metrics[-1] if run.metrics else {}
+    seconds = float(run.seconds[-1]) if run.metrics else math.nan
+    unit, symbol = time_unit(seconds)
+    epochs = as_line(run.options.get("epochs"))
+    return {
+        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
+        "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
+        "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
+        "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
+        "training time": formatted(seconds / unit, "{:.1f} " + symbol),
+        "images/s": formatted(number(last.get("images_per_second")), "{:,.0f}"),
+    }
+
+
 def _summary(run: Run, trained: Trained) -> dict[str, str]:
     """Return what was trained on what, by name."""
     options = html.option_texts(run.options)
@@ -57,7 +75,7 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
         for name in ("lr", "reduce", "minibatch_size", "microbatch_size")
     )
     source = trained.checkpoint.dataset.get("source") if trained.checkpoint else None
-    rows = {"dataset": text(source or options.get("--dataroot"))}
+    rows = {"dataset": as_line(source or options.get("--dataroot"))}
     if trained.dataset:
         training, test = trained.dataset.train, trained.dataset.test
         counts = f"{len(training):,} for training, {len(test):,} for testing"
@@ -76,12 +94,12 @@ def _machines(run: Run) -> dict[str, str]:
     rows = {}
     hosts = run.environment.get("hosts")
     if isinstance(hosts, list):
-        names = [text(host) for host in hosts]
+        names = [as_line(host) for host in hosts]
         counts = (f"{names.count(name)} on {name}" for name in dict.fromkeys(names))
         rows["ranks"] = f"{len(names)} ({', '.join(counts)})"
     for key in ("mpi", "cpu"):
         if key in run.environment:
-            rows[key.upper()] = text(run.environment[key])
+            rows[key.upper()] = as_line(run.environment[key])
     return rows
 
 
@@ -128,7 +146,7 @@ def _results(run: Run) -> dict[str, str]:
         place = int(np.nanargmax(accuracy))
         best = f"{accuracy[place]:.2%} (epoch {run.epochs[place]:.0f})"
     sha256 = Markup("<code>{}</code>").format(run.weights_sha256[:16] or "-")
-    return html.headline(run) | {"best test accuracy": best, "weights SHA-256": sha256}
+    return _headline(run) | {"best test accuracy": best, "weights SHA-256": sha256}
 
 
 def _rows(columns: Sequence[dict[str, str]]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
 from dpcnn.options import OPTIONS
-from dpcnn.report.files import Files, Object, text
+from dpcnn.report.files import Files, Object, as_line
 from dpcnn.report.history import Session, sessions
 from dpcnn.run import events, lock, outcome
 from dpcnn.run.directory import OPTIONS as OPTIONS_FILE
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 class Status(NamedTuple):
     """How a run stands, and whether that is good, busy, bad, or none of these ("")."""
 
-    text: str
+    name: str
     kind: str
 
 
@@ -74,7 +74,7 @@ class Run:
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights after the last epoch, "" if it is not known."""
         value = self.metrics[-1].get("weights_sha256") if self.metrics else None
-        return "" if value is None else text(value)
+        return "" if value is None else as_line(value)
 
     @property
     def changed_options(self) -> Object:
@@ -95,7 +95,7 @@ class Run:
             return Status(f"failed with exit code {self.exit_code}", "bad")
         stops = self.sessions[-1].of_kind("stop") if self.sessions else []
         signal = stops[0].values.get("signal") if stops else None
-        return Status(f"stopped by {text(signal or f'signal {self.exit_code - 128}')}", "")
+        return Status(f"stopped by {as_line(signal or f'signal {self.exit_code - 128}')}", "")
 
 
 def read(path: Path) -> Run:

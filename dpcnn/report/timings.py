@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dpcnn.report import style
 from dpcnn.report.curves import time_unit
-from dpcnn.report.files import text
+from dpcnn.report.files import as_line
 from dpcnn.report.history import Session
 from dpcnn.report.run import Run, number
 from dpcnn.report.style import WIDTH, axes, shortened
@@ -58,20 +58,20 @@ def rank_numbers(run: Run) -> list[int]:
 
 def rank_timings(run: Run) -> dict[int, RankTimings]:
     """Return the timings of the ranks that are drawn."""
-    timings = {
+    of_ranks = {
         rank: RankTimings(np.zeros((len(PARTS), len(run.metrics))))
         for rank in rank_numbers(run)[:RANKS]
     }
     *keys, _ = PARTS
     for column, epoch in enumerate(run.metrics):
         for line in _rank_lines(epoch):
-            if line["rank"] in timings:
+            if line["rank"] in of_ranks:
                 parts = np.nan_to_num([number(line.get(key)) for key in keys])
                 other = np.nan_to_num(number(line.get("seconds"))) - parts.sum()
-                timing = timings[line["rank"]]
+                timing = of_ranks[line["rank"]]
                 timing.seconds[:, column] = np.clip([*parts, other], 0, None)
-                timing.host = text(line.get("host"))
-    return timings
+                timing.host = as_line(line.get("host"))
+    return of_ranks
 
 
 def _rank_lines(epoch: dict[str, Any]) -> list[dict[str, Any]]:
@@ -154,11 +154,11 @@ def _draw_session(
     ends = [start + session.seconds_until(event.time) for event in session.of_kind("epoch")]
     limits = row - 0.18, row + 0.18
     chart.vlines(np.divide(ends, unit), *limits, color=style.BLUE, linewidth=1.2, zorder=3)
-    for above, event in zip(cycle([8, -15]), session.milestones, strict=False):
+    for offset, event in zip(cycle([8, -15]), session.milestones, strict=False):
         x = (start + session.seconds_until(event.time)) / unit
         marker, color = MARKERS.get(event.kind, (">", style.BLUE))
         chart.plot(x, row, marker, color=color, markersize=7, clip_on=False, zorder=4)
         chart.annotate(
-            f"{next(numbers)}", (x, row), (0, above), textcoords="offset points", ha="center",
+            f"{next(numbers)}", (x, row), (0, offset), textcoords="offset points", ha="center",
             fontsize=7.5, color=style.INK, annotation_clip=False,
         )  # fmt: skip

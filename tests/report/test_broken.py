@@ -79,8 +79,8 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(how, copy):
     how(copy)
     text = report(copy)
     assert "Not everything could be read" in text
-    for words in BROKEN[how]:
-        assert words in text
+    for sentence in BROKEN[how]:
+        assert sentence in text
 
 
 def test_a_moved_dataset_can_be_named_and_another_one_is_none(copy, small):
@@ -136,7 +136,7 @@ def poison(run: Path) -> None:
         {"epoch": 4, "ranks": [{"rank": 1, "compute_seconds": -1, "seconds": 1e300, "host": []}]},
     ]
     broken = ["[]", "null", "9" * 5000, r'{"epoch": 9, "\ud800": 1}', "\0"]
-    lines = [*(json.dumps(line | each) for each in odd), *broken]
+    lines = [*(json.dumps(line | values) for values in odd), *broken]
     (run / "metrics.jsonl").write_text("\n".join(lines))
     events = [
         {"event": EVIL, "time": EVIL, "step": -1},
@@ -145,7 +145,7 @@ def poison(run: Path) -> None:
         {"event": ["start"], "time": 5},
         {"event": "end", "exit_code": EVIL},
     ]
-    (run / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
 def test_a_hostile_run_directory_runs_nothing(copy, whole, small, browser: Browser):

@@ -70,20 +70,20 @@ def test_a_page_is_sound_on_any_screen(
     browser.open(path, width, scheme=scheme)
     assert browser.complaints() == []
     assert browser.requests() == [path.as_uri()]
-    browser.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+    browser.evaluate("document.querySelectorAll('details').forEach((fold) => fold.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate(ILLEGIBLE) == []
     assert browser.evaluate("document.scripts.length") == 0
     assert NO_WORDS.findall(browser.text()) == []
     broken = "[...document.images].filter((image) => !image.naturalWidth).length"
     assert browser.evaluate(broken) == 0
-    ids = browser.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    ids = browser.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
     assert len(ids) == len(set(ids))
-    named = "[...document.querySelectorAll('figure > svg')].every((each) => each.ariaLabel)"
+    named = "[...document.querySelectorAll('figure > svg')].every((svg) => svg.ariaLabel)"
     assert browser.evaluate(named)
     assert browser.evaluate("[...document.images].every((image) => image.alt)")
     narrow = "[...document.querySelectorAll('figure > svg')]"
-    narrow += f".filter((each) => each.getBoundingClientRect().width < {min(width * 0.7, 400)})"
+    narrow += f".filter((svg) => svg.getBoundingClientRect().width < {min(width * 0.7, 400)})"
     assert browser.evaluate(f"{narrow}.length") == 0
     assert browser.screenshot(tmp_path / "page.png").stat().st_size > 50_000
 
@@ -113,16 +113,16 @@ def test_a_page_has_all_its_sections(page: Path, whole: Path, browser: Browser) 
     assert f"{last['test_accuracy']:.2%}".replace("%", " %") in text
     right = round(last["test_accuracy"] * 200)
     assert f"{right} of 200 test images are classified correctly" in text
-    for words in ("--n_filter4", "MPICH", "1,000 for training, 200 for testing", "computing"):
-        assert words in text
+    for part in ("--n_filter4", "MPICH", "1,000 for training, 200 for testing", "computing"):
+        assert part in text
     assert "Not everything" not in text
 
 
 def test_the_history_tells_of_kill_and_restart(page: Path, browser: Browser) -> None:
     browser.open(page, 1200)
     lines = browser.evaluate("[...document.querySelectorAll('.events li')].map((e) => e.innerText)")
-    words = [re.sub(r"^\d\d \w+ [\d:]+ ", "", line) for line in lines]
-    assert words == [
+    texts = [re.sub(r"^\d\d \w+ [\d:]+ ", "", line) for line in lines]
+    assert texts == [
         "Started on 2 ranks",
         "Interrupted some time after step 32: no end is recorded",
         "Resumed after step 16 on 2 ranks (automatic restart 1)",

@@ -50,12 +50,12 @@ def test_events_are_gathered_between_starts():
     assert [event.kind for event in first.events] == ["start", "epoch", "death", "interruption"]
     assert [event.kind for event in first.milestones] == ["start", "death", "interruption"]
     assert [event.kind for event in second.events] == ["resume", "stop", "end"]
-    assert first.events[2].text == "Lost rank 1 on h after step 2, continued on 1 rank"
-    assert first.events[3].text == "Interrupted some time after step 2: no end is recorded"
+    assert first.events[2].sentence == "Lost rank 1 on h after step 2, continued on 1 rank"
+    assert first.events[3].sentence == "Interrupted some time after step 2: no end is recorded"
     lines[2]["replaced"] = [{"rank": 2, "host": "h"}]
-    assert sessions(lines)[0].events[2].text.endswith(", replaced by rank 2 on h")
-    assert second.events[0].text == "Resumed after step 3 on 2 ranks"
-    assert second.events[1].text == "Stopped by SIGTERM after step 4, state saved"
+    assert sessions(lines)[0].events[2].sentence.endswith(", replaced by rank 2 on h")
+    assert second.events[0].sentence == "Resumed after step 3 on 2 ranks"
+    assert second.events[1].sentence == "Stopped by SIGTERM after step 4, state saved"
 
 
 def test_only_the_last_session_of_a_running_run_goes_on():
@@ -64,7 +64,7 @@ def test_only_the_last_session_of_a_running_run_goes_on():
     assert [event.kind for event in first.events] == ["start", "interruption"]
     assert [event.kind for event in second.events] == ["resume", "epoch"]
     assert (first.running, second.running) == (False, True)
-    assert sessions(lines)[1].events[-1].text == "Interrupted: no end is recorded"
+    assert sessions(lines)[1].events[-1].sentence == "Interrupted: no end is recorded"
     assert sessions([], running=True) == []
 
 
@@ -81,7 +81,7 @@ def test_a_run_is_read_as_it_was_written(whole):
     run = read(whole)
     last = metrics(whole)[-1]
     assert run.missing == []
-    assert run.status.text == "finished"
+    assert run.status.name == "finished"
     assert run.weights_sha256 == last["weights_sha256"]
     assert run.series("test_loss")[-1] == last["test_loss"]
     assert {"epochs", "n_filter"} < set(run.changed_options)
@@ -97,7 +97,7 @@ def test_of_many_lines_and_ranks_the_newest_and_first_are_shown(copy):
     (copy / "metrics.jsonl").write_text("\n".join(lines))
     run = read(copy)
     assert run.missing == [
-        f"metrics.jsonl: only the last {NEWEST:,} of {NEWEST + 7:,} lines shown."
+        f"metrics.jsonl: only the last {NEWEST:,} of {NEWEST + 7:,} lines are shown."
     ]
     assert (run.epochs[0], run.epochs[-1]) == (8, NEWEST + 7)
     assert len(rank_numbers(run)) == RANKS + 5

@@ -1,0 +1,44 @@
+"""Make the picture of a report in the README, dpcnn/report/example.png:
+
+mpirun -n 4 python -m dpcnn.train --dataroot MNISTdata.hdf5 --epochs 6 --run_dir runs/mnist
+python -m tests.report.example runs/mnist
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+import dpcnn.report
+from dpcnn.report.write import write
+from tests.browser import Browser
+
+EXAMPLE = Path(dpcnn.report.__file__).with_name("example.png")
+WIDTH, HEIGHT = 1000, 1130  # pixels of each part of the page, before it is made smaller
+PARTS = ("header", "#classes")  # what each part begins with
+GAP = 24  # pixels between the parts
+SHOWN = 1366  # pixels of the picture's width
+
+
+def main(run: Path) -> None:
+    """Join two parts of the run's page, side by side."""
+    joined = Image.new("RGB", (2 * WIDTH + GAP, HEIGHT), "#c8ccd2")
+    with tempfile.TemporaryDirectory() as folder, Browser() as browser:
+        browser.open(write([run], Path(folder) / "page.html", "html", None), WIDTH)
+        browser.evaluate("document.documentElement.style.scrollbarWidth = 'none'")
+        with Image.open(browser.screenshot(Path(folder) / "page.png")) as page:
+            for place, part in enumerate(PARTS):
+                box = f"document.querySelector('{part}').getBoundingClientRect()"
+                top = int(browser.evaluate(f"{box}.top")) - GAP
+                cut = page.crop((0, top, WIDTH, top + HEIGHT))
+                joined.paste(cut, (place * (WIDTH + GAP), 0))
+    size = (SHOWN, HEIGHT * SHOWN // joined.width)
+    picture = joined.resize(size, Image.Resampling.LANCZOS)
+    picture.quantize(256, Image.Quantize.FASTOCTREE).save(EXAMPLE, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
