@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,13 +70,9 @@ def _headline(run: Run) -> dict[str, str]:
 
 def _summary(run: Run, trained: Trained) -> dict[str, str]:
     """Return what was trained on what, by name."""
-    options = html.option_texts(run.options)
-    lr, reduction, minibatch, microbatch = (
-        options.get(f"--{name}", "?")
-        for name in ("lr", "reduce", "minibatch_size", "microbatch_size")
-    )
+    options = defaultdict(lambda: "?", html.option_texts(run.options))
     source = trained.checkpoint.dataset.get("source") if trained.checkpoint else None
-    rows = {"dataset": as_line(source or options.get("--dataroot"))}
+    rows = {"dataset": as_line(source or options["--dataroot"])}
     if trained.dataset:
         training, test = trained.dataset.train, trained.dataset.test
         counts = f"{len(training):,} for training, {len(test):,} for testing"
@@ -83,9 +80,10 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
     if trained.model:
         rows["network"] = " → ".join(map(repr, trained.model.network.layers))
         rows["parameters"] = f"{trained.model.network.parameters.size:,}"
-    rows["optimizer"] = f"SGD, learning rate {lr}"
-    rows["minibatch"] = f"{minibatch} images, in micro-batches of {microbatch}"
-    rows["reduction"] = reduction
+    microbatch = options["--microbatch_size"]
+    rows["optimizer"] = f"SGD, learning rate {options['--lr']}"
+    rows["minibatch"] = f"{options['--minibatch_size']} images, in micro-batches of {microbatch}"
+    rows["reduction"] = options["--reduce"]
     return rows | _machines(run)
 
 
