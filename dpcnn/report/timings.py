@@ -19,7 +19,7 @@ from dpcnn.report.curves import time_unit
 from dpcnn.report.files import as_line
 from dpcnn.report.history import Session
 from dpcnn.report.run import Run, number
-from dpcnn.report.style import WIDTH, axes, shortened
+from dpcnn.report.style import WIDTH, axes
 
 Array = NDArray[Any]
 
@@ -32,6 +32,7 @@ PARTS = {
     "other": ("other", style.FAINT),
 }
 RANKS = 8  # that are drawn
+HOST = 15  # characters of a host's name
 BARS = 30  # epochs up to which each is a bar
 SESSIONS = 12  # that are drawn, the newest
 MARKERS = {
@@ -87,7 +88,8 @@ def timings(run: Run) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.25 + 0.85 * len(of_ranks)))
     charts = figure.subplots(len(of_ranks), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for chart, (rank, timing) in zip(charts, of_ranks.items(), strict=True):
-        chart.set_title(f"rank {rank} on {shortened(timing.host)}", fontsize=8.5, pad=4)
+        more = "..." if len(timing.host) > HOST else ""
+        chart.set_title(f"rank {rank} on {timing.host[:HOST]}{more}", fontsize=8.5, pad=4)
         chart.set_title(_largest_parts(timing), loc="right", fontsize=8, pad=4, fontweight="normal")
         _stack(chart, run.epochs, timing.seconds)
         chart.grid(axis="y")
