@@ -80,7 +80,7 @@ class Option:
         if self._stands_for_none(value):
             return None
         self.check(value)
-        return value  # type: ignore[no-any-return]  # check has seen to it
+        return value  # type: ignore[no-any-return]  # checked
 
     def check(self, value: object) -> None:
         """Raise OptionError unless the option may have this value."""
@@ -94,15 +94,20 @@ class Option:
     @property
     def expected(self) -> str:
         """What the option takes, in words."""
-        words = [*self._words(), self.none_word] if self.none_word else self._words()
-        *others, last = words
+        alternatives = [*self._alternatives(), self.none_word]
+        *others, last = filter(None, alternatives)
         return f"{', '.join(others)} or {last}" if others else last
 
     def text(self, value: Value) -> str:
         """Return a value as a user types it."""
-        if value is None:
-            return self.none_word
-        return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
+        match value:
+            case None:
+                return self.none_word
+            case bool():
+                return str(value).lower()
+            case float():
+                return str(value).removesuffix(".0")
+        return str(value)
 
     def _stands_for_none(self, value: object) -> bool:
         return isinstance(value, str) and value != "" and value == self.none_word
@@ -129,7 +134,7 @@ class Option:
             return False
         return match.lastindex is None or self.low <= int(match[1]) <= self.high
 
-    def _words(self) -> tuple[str, ...]:
+    def _alternatives(self) -> tuple[str, ...]:
         if self.value_type is bool:
             return tuple(BOOLS)
         if self.value_type is int:
@@ -294,8 +299,8 @@ OPTIONS: dict[str, Option] = {
     field.name: field.metadata["option"](name=field.name, value_type=_value_type(field.name))
     for field in dataclasses.fields(Options)
 }
-ALIASES = {alias: name for name, each in OPTIONS.items() for alias in each.aliases}
-# The options that describe the tutorial's network, which --model takes the place of.
+ALIASES = {alias: name for name in OPTIONS for alias in OPTIONS[name].aliases}
+# The options of the tutorial's network, which --model replaces.
 NETWORK = ("n_filter", "h_filter", "w_filter", "stride", "padding")
 
 
@@ -305,22 +310,23 @@ def checkpoint_interval(text: str) -> tuple[int, str]:
 
 
 def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:
-    """Return the options of a resumed run: those recorded, changed where the user may and did.
+    """Return the options of a resumed run: the recorded ones, with the changes that are allowed.
 
     named: the options that the user named. recorded: all options, as the checkpoint has them.
     Raises OptionError that names every contradiction, and CheckpointError if the recorded options
-    are not those of this version or out of range.
+    are those of another version or out of range.
     """
     if recorded.keys() != OPTIONS.keys():
         names = ", ".join(sorted(recorded.keys() ^ OPTIONS.keys()))
-        raise CheckpointError(f"the checkpoint is of another version of dpcnn (options {names})")
+        raise CheckpointError(f"the checkpoint is from another version of dpcnn (options {names})")
     values = options.as_dict()
-    fixed = sorted(name for name in named if not OPTIONS[name].may_change)
     contradictions = [
         f"--{name} is {OPTIONS[name].text(values[name])},"
         f" expected {OPTIONS[name].text(recorded[name])}"
-        for name in fixed
-        if values[name] != recorded[name] and OPTIONS[name].text(values[name]) != "auto"
+        for name in sorted(named)
+        if not OPTIONS[name].may_change
+        and values[name] != recorded[name]
+        and OPTIONS[name].text(values[name]) != "auto"  # which means: as recorded
     ]
     if contradictions:
         raise OptionError(f"{'; '.join(contradictions)}, as in the checkpoint that is resumed")

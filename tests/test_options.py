@@ -47,9 +47,21 @@ def test_every_field_is_declared_under_its_name() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_value_is_what_its_text_stands_for(name: str) -> None:
     option = OPTIONS[name]
-    for value in (option.default, OTHER.get(name, option.default)):
+    for value in (option.default, OTHER.get(name, option.default), *option.choices):
         assert option.parse(option.text(value)) == value
         assert option.convert(value) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("timeout", 300.0, "300"), ("lr", 0.25, "0.25"), ("stream", True, "true"),
+        ("threads", None, "auto"), ("mirror", None, "none"), ("run_dir", "runs/v1.0", "runs/v1.0"),
+    ],
+)  # fmt: skip
+def test_the_text_of_a_value_is_what_a_user_types(name: str, value: Any, text: str) -> None:
+    assert OPTIONS[name].text(value) == text
+    assert OPTIONS[name].parse(text) == value
 
 
 @pytest.mark.parametrize(

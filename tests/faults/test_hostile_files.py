@@ -294,7 +294,7 @@ IN_USE = [
     (change("progress", more=1), "the checkpoint's progress is"),
     (change("options", lr=float("nan")), "the checkpoint's options: --lr is nan"),
     (change("options", epochs="many"), "the checkpoint's options: --epochs is 'many'"),
-    (change("options", epochs=...), "of another version of dpcnn (options epochs)"),
+    (change("options", epochs=...), "from another version of dpcnn (options epochs)"),
     (change("options", dataroot="/dev/zero"), "not a regular file"),
     (set_text("network", json.dumps(WIDE)), "W: found shape (2, 1, 7, 7), expected shape (65536,"),
     (change("dataset", fingerprint=""), "not the data of the checkpoint"),
