@@ -1,8 +1,9 @@
-"""What is wrong is one line of rank 0 and one exit code; what breaks ends the whole job."""
+"""A mistake is one line from rank 0 and one exit code; an exception on a rank ends all ranks."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import textwrap
 
 import h5py
@@ -51,13 +52,13 @@ BAD_DATA = {
 
 @pytest.mark.parametrize("case", BAD_DATA)
 def test_bad_data_is_one_line_on_three_ranks(case, broken, tmp_path):
-    key, change, words = BAD_DATA[case]
+    key, change, part = BAD_DATA[case]
     path = broken(key, change)
     result = run(3, "--dataroot", path, cwd=tmp_path)
     assert result.returncode == 2
     line = one_line(result)
     assert str(path) in line
-    assert words in line
+    assert part in line
     assert not (tmp_path / "runs").exists()
 
 
@@ -68,7 +69,7 @@ def test_fewer_images_than_ranks_are_refused(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "part"),
     [
         (["--dataroot", "/no/such/file"], "/no/such/file: no such file"),
         (["--stride", "2"], "(28 - 7 + 2*1)/2 + 1 = 12.5"),
@@ -79,13 +80,12 @@ def test_fewer_images_than_ranks_are_refused(small, tmp_path):
     ],
 )
 @pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
-def test_bad_options_are_one_line_on_three_ranks(options, words, mpi, tmp_path, small):
-    rest = () if "--dataroot" in options else ("--dataroot", small)
-    result = run(3, *options, *rest, cwd=tmp_path, mpi=mpi)
+def test_bad_options_are_one_line_on_three_ranks(options, part, mpi, tmp_path, small):
+    dataset = () if "--dataroot" in options else ("--dataroot", small)
+    result = run(3, *options, *dataset, cwd=tmp_path, mpi=mpi)
     assert result.returncode == 2
-    ours = [line for line in result.stderr.splitlines() if line.startswith("dpcnn: error: ")]
-    assert len(ours) == 1
-    assert words in ours[0]
+    [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
+    assert part in line
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
 
@@ -104,8 +104,6 @@ def test_another_mpi_than_mpiruns_is_refused_naming_both(mpirun, small, tmp_path
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\nexec {python} "$@"\n')
     wrapper.chmod(0o755)
-    import subprocess
-
     command = [*launcher(2, mpirun)[:-1], str(wrapper), *map(str, options)]
     result = subprocess.run(
         command,
@@ -117,8 +115,8 @@ def test_another_mpi_than_mpiruns_is_refused_naming_both(mpirun, small, tmp_path
     )
     assert result.returncode == 2
     [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]
-    for words in ("started 2 ranks", "Open MPI", "MPICH"):
-        assert words in line
+    for part in ("started 2 ranks", "Open MPI", "MPICH"):
+        assert part in line
     assert not (tmp_path / "runs").exists()
 
 
