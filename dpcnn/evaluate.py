@@ -4,7 +4,7 @@
     python -m dpcnn.evaluate CHECKPOINT --dataroot FILE     a certain checkpoint, other images
     mpirun -n 4 python -m dpcnn.evaluate runs/first         on all ranks, to the same numbers
 
-Prints loss, accuracy, precision and recall of every class, and which classes are taken for which.
+Prints loss, accuracy, the precision and recall of every class, and which classes are confused.
 """
 
 from __future__ import annotations
@@ -47,31 +47,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandLine(
         prog="python -m dpcnn.evaluate",
-        description="Print loss, accuracy, precision and recall of every class, and which classes"
-        " are taken for which.",
+        description="Print the loss, the accuracy, the precision and recall of every class, and"
+        " which classes are confused.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     parser.add_argument(
         "path", type=Path, metavar="RUN|CHECKPOINT", help="a run's directory, or a checkpoint"
     )
-    parser.add_argument("--dataroot", help="HDF5 file, mnist or digits (default: as trained on)")
     parser.add_argument(
-        "--split", choices=("test", "train"), default="test", help="which images (default: test)"
+        "--dataroot", help="an HDF5 file, mnist or digits (default: the training's)"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("test", "train"),
+        default="test",
+        help="the set to evaluate on (default: test)",
     )
     for name in LIMITS:
         parser.add_argument(
             f"--{name}",
             metavar="N",
             type=OPTIONS[name].parse,
-            help="the first N images only, or all (default: as in the training)",
+            help="use only the first N images of the set, or all (default: the training's)",
         )
     parser.add_argument(
         "--json",
         action="store_true",
         default=False,
-        help="print one JSON object instead; its `confusion` is null with more than"
-        f" {MATRIX:,} classes, and `mistakes` has [label, predicted, images]",
+        help="print one JSON object instead, with `mistakes` as [label, predicted, images];"
+        f" `confusion` is null if there are more than {MATRIX:,} classes",
     )
     add_model(parser)
     return parser.parse_args(arguments)

@@ -248,7 +248,7 @@ class Options:
         low=1, high=4096, none_word="auto", may_change=True)
     timeout: float = option(
         300.0, "ranks", "how long to wait for a rank that hangs before naming it and ending the"
-        " job; under launch/elastic the other ranks go on without it",
+        " job; under launch/elastic the other ranks continue without it",
         metavar="SECONDS", low=0.1, high=1e9, may_change=True)
     respawn: bool = option(
         False, "ranks", "under launch/elastic: replace ranks that die", may_change=True)
@@ -302,11 +302,6 @@ OPTIONS: dict[str, Option] = {
 ALIASES = {alias: name for name in OPTIONS for alias in OPTIONS[name].aliases}
 # The options of the tutorial's network, which --model replaces.
 NETWORK = ("n_filter", "h_filter", "w_filter", "stride", "padding")
-
-
-def checkpoint_interval(text: str) -> tuple[int, str]:
-    """Return the value of --checkpoint_every as (count, unit), the unit `st` or `ep`."""
-    return int(text[:-2]), text[-2:]
 
 
 def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:

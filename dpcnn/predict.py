@@ -69,15 +69,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--prepare",
         choices=("auto", "digit", "none"),
         default="auto",
-        help="digit: find the digit in a picture, and make it light on dark, scaled and centred as"
-        " MNIST's are; none: only scale the picture; auto: digit if images have one channel",
+        help="digit: find the digit in a picture and make it light on dark, scaled and centred like"
+        " MNIST's; none: only scale the picture; auto: digit for images of one channel",
     )
     parser.add_argument(
-        "--array", default="x_test", metavar="NAME", help="of an HDF5 file (default: x_test)"
+        "--array",
+        default="x_test",
+        metavar="NAME",
+        help="the array of an HDF5 file (default: x_test)",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--show", action="store_true", help="draw each image, tell the best classes")
-    form.add_argument("--json", action="store_true", help="print a JSON object a line")
+    form.add_argument(
+        "--show", action="store_true", help="draw each image and list the most probable classes"
+    )
+    form.add_argument("--json", action="store_true", help="print a JSON object per image")
     add_model(parser)
     return parser.parse_args(arguments)
 

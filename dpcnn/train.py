@@ -2,7 +2,7 @@
 
     mpirun -n 4 python -m dpcnn.train                  data-parallel
     python -m dpcnn.train                              one process, no MPI needed
-    mpirun -n 4 python -m dpcnn.train --resume auto    go on with the newest run
+    mpirun -n 4 python -m dpcnn.train --resume auto    resume the newest run
 
 `--help` lists the options.
 """
@@ -15,5 +15,5 @@ from dpcnn.training.api import main
 if __name__ == "__main__":
     sys.exit(main())
 
-# Python binds an imported module's name in its package: let it be what dpcnn.train means there.
+# Importing a module binds its name in its package, where dpcnn.train is a function: keep it that.
 sys.modules[__name__] = dpcnn.train  # type: ignore[assignment]

@@ -44,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandLine(
         prog="python -m dpcnn.verify",
-        description="Compute epochs of a run again and compare the weights bit by bit.",
+        description="Recompute epochs of a run and compare the weights bit by bit.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory, such as runs/NAME")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--epoch", type=int, metavar="K", help="epoch K (default: the newest)")
     which.add_argument("--all", action="store_true", help="every epoch, from the initial weights")
-    parser.add_argument("--dataroot", help="where the dataset is now (default: as recorded)")
+    parser.add_argument("--dataroot", help="where the dataset is now (default: where it was)")
     add_model(parser)
     return parser.parse_args(arguments)
 

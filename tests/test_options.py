@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.options import OPTIONS, Options, checkpoint_interval, resumed
+from dpcnn.options import OPTIONS, Options, resumed
 
 # As in DESIGN, section 8; None stands for all, auto or none.
 DEFAULTS = {
@@ -77,19 +77,6 @@ def test_an_option_never_has_a_value_that_is_not_allowed(name: str, value: Any) 
     with pytest.raises(OptionError) as caught:
         Options(**{name: value})
     assert str(caught.value) == f"--{name} is {value!r}, expected {OPTIONS[name].expected}"
-
-
-@pytest.mark.parametrize(
-    ("text", "interval"),
-    [
-        ("1ep", (1, "ep")),
-        ("500st", (500, "st")),
-        ("007ep", (7, "ep")),
-        ("2147483647st", (2**31 - 1, "st")),
-    ],
-)
-def test_checkpoint_every_counts_epochs_or_steps(text: str, interval: tuple[int, str]) -> None:
-    assert checkpoint_interval(Options(checkpoint_every=text).checkpoint_every) == interval
 
 
 @pytest.mark.parametrize("name", OTHER)

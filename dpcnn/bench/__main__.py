@@ -47,27 +47,50 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m dpcnn.bench", description="Measure how fast dpcnn trains on this machine."
     )
     cores = prediction.cores_here()
-    parser.add_argument("--ranks", type=int, default=cores, help=f"at most (default: {cores})")
-    parser.add_argument("--minibatch", type=int, nargs="+", default=[64, 256], metavar="N")
-    parser.add_argument("--rounds", type=int, default=7, help="(default: 7)")
-    parser.add_argument("--steps", type=int, help="in a measurement (default: about a second)")
-    parser.add_argument("--dataroot", default="digits", help="HDF5 file or digits (the default)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement")
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        default=cores,
+        help=f"measure 1 to N ranks (default: {cores})",
+        metavar="N",
+    )
+    parser.add_argument(
+        "--minibatch", type=int, nargs="+", default=[64, 256], metavar="N",
+        help="images per step (default: 64 256)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds", type=int, default=7, metavar="N", help="measurements of each kind (default: 7)"
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="steps per measurement (default: about a second)"
+    )
+    parser.add_argument(
+        "--dataroot", default="digits", help="an HDF5 file, or digits (the default)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all measurements to this file"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--against", choices=["torch"], help="measure PyTorch too")
     what.add_argument(
         "--predict", type=int, metavar="N",
-        help="predict the step of minibatch N, beside what up to --ranks ranks take here, and the"
-        " best rank count on a network of nodes like this machine",
+        help="predict how long a step of minibatch N takes on up to --ranks ranks here, beside a"
+        " measurement, and the best number of ranks on several machines like this one",
     )  # fmt: skip
     parser.add_argument(
         "--latency", type=float, metavar="US",
-        help="microseconds of a message of that network, as `mpirun -n 2 python -m dpcnn.doctor`"
-        " measures them between two hosts (default: as between ranks here)",
+        help="microseconds of a message between those machines, which `mpirun -n 2 python -m"
+        " dpcnn.doctor` measures between two hosts (default: as between ranks here)",
     )  # fmt: skip
-    parser.add_argument("--bandwidth", type=float, metavar="GB/S", help="of that network, likewise")
     parser.add_argument(
-        "--cores", type=int, default=cores, help=f"of a node there (default: {cores})"
+        "--bandwidth", type=float, metavar="GB/S", help="bandwidth between those machines, likewise"
+    )
+    parser.add_argument(
+        "--cores",
+        type=int,
+        default=cores,
+        metavar="N",
+        help=f"cores of each of those machines (default: {cores})",
     )
     options = parser.parse_args(arguments)
     _check(options)

@@ -63,8 +63,9 @@ def check_memory(options: Options, plan: Plan, images: int, ranks: int) -> None:
         names = (*SIZES, *NETWORK) if _is_tutorial(options, plan.layers) else SIZES
         sizes = ", ".join(f"--{name} {getattr(options, name)}" for name in names)
         raise OptionError(
-            f"{sizes}: training on {ranks} ranks takes about {needed / 2**30:,.1f} GiB of memory,"
-            f" expected at most the {memory / 2**30:,.1f} GiB of this machine"
+            f"{sizes}: training on {ranks} rank{'s' * (ranks > 1)} takes about"
+            f" {needed / 2**30:,.1f} GiB of memory, expected at most the"
+            f" {memory / 2**30:,.1f} GiB of this machine"
         )
 
 

@@ -47,10 +47,6 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | float | str) or _is_integer(value)
 
 
-def _is_setting(value: Any) -> bool:
-    return all(map(_is_plain, value)) if isinstance(value, list) else _is_plain(value)
-
-
 def _is_data(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_data, value.values()))
@@ -69,7 +65,6 @@ COUNT = Form("an integer from 0", _is_count)
 NUMBER = Form("a finite number", _is_finite)
 TEXT = Form("a string", _is_text)
 PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
-SETTING = Form(f"{PLAIN.name}, or a list of them", _is_setting)
 DATA = Form("plain data with numbers of ordinary size", _is_data)
 MEMBERS = Form("a list of objects with rank and process", _is_members)
 
@@ -103,11 +98,6 @@ def check(progress: Any, options: Any, metrics: Any, dataset: Any, network: Any)
     _check_objects("metrics", metrics, EPOCH, others=PLAIN)
     _check_object("dataset", dataset, DATASET, others=PLAIN)
     _check_objects("network", network, LAYER, others=DATA)
-
-
-def check_network(network: Any) -> None:
-    """Raise ValueError unless this is a list of layers with settings that a layer can have."""
-    _check_objects("network", network, LAYER, others=SETTING)
 
 
 def _check_objects(path: str, values: Any, forms: Mapping[str, Form], others: Form) -> None:

@@ -49,7 +49,7 @@ def _choose_directory(options: Options) -> RunDirectory:
     if options.resume is None and directory.has_run():
         raise OptionError(
             f"--run_dir {directory.path}: holds a run already, expected a new directory:"
-            " go on with it with --resume auto, or name another"
+            " name another, or resume this run with --resume auto"
         )
     return directory
 
@@ -72,6 +72,6 @@ def _read_named(path: Path, options: Options, warn: Warn) -> tuple[RunDirectory,
     if directory.has_run() and directory.path.resolve() != around.path.resolve():
         raise OptionError(
             f"--run_dir {directory.path}: holds another run than --resume {path}, expected a new"
-            " directory or that of the checkpoint"
+            " directory or the checkpoint's own"
         )
     return directory, found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dpcnn.errors import CheckpointError
 from dpcnn.inference.evaluation import COUNTS
@@ -100,6 +100,43 @@ class State:
         self.optimizer.slots.update(checkpoint.optimizer)
         self.progress = Progress(**checkpoint.progress)
         self.metrics = list(checkpoint.metrics)
+
+
+class TestResult(NamedTuple):
+    """The mean loss and the accuracy on the test set, and the seconds that it took to find them."""
+
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+def epoch_metrics(
+    state: State, test: TestResult, learning_rate: float, ranks: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the metrics of an epoch whose last step has been made, as metrics.jsonl has them.
+
+    ranks: who the ranks are, and the timings of each.
+    """
+    progress = state.progress
+    return {
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "loss": progress.loss / progress.images,
+        "train_accuracy": progress.correct / progress.images,
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "learning_rate": learning_rate,
+        "seconds": progress.seconds + test.seconds,
+        "images_per_second": progress.images / progress.seconds,
+        "compute_seconds": progress.compute_seconds,
+        "communication_seconds": progress.communication_seconds,
+        "waiting_seconds": progress.waiting_seconds,
+        "evaluation_seconds": test.seconds,
+        "world_size": len(ranks),
+        "deaths": progress.deaths,
+        "ranks": ranks,
+        "weights_sha256": state.network.weights_sha256(),
+    }
 
 
 def check_progress(values: dict[str, Any], steps: int, images: int, minibatch_size: int) -> None:

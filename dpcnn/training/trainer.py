@@ -22,7 +22,7 @@ from dpcnn.training.config import Config
 from dpcnn.training.log import Log
 from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
-from dpcnn.training.state import State
+from dpcnn.training.state import State, TestResult, epoch_metrics
 from dpcnn.training.timing import Clock
 
 
@@ -42,13 +42,8 @@ class Trainer:
         self.config, self.state, self.dataset, self.comm = config, state, dataset, comm
         self.log, self.recovery, self.stops = log, recovery, stops
         self.network, self.optimizer = state.network, state.optimizer
-        self.loader = Loader(
-            dataset.train,
-            config.minibatch_size,
-            config.microbatch_size,
-            config.seed,
-            config.shuffle,
-        )
+        sizes = config.minibatch_size, config.microbatch_size
+        self.loader = Loader(dataset.train, *sizes, config.seed, config.shuffle)
         self.clock = Clock()
 
     def run(self) -> int:
@@ -136,47 +131,30 @@ class Trainer:
 
         All ranks keep rank 0's figures, since each may have to become rank 0.
         """
-        state, comm, progress = self.state, self.comm, self.state.progress
-        test_loss, test_accuracy, evaluation_seconds = self.evaluate()
+        state, comm = self.state, self.comm
+        evaluation = self.evaluate()
         ranks = comm.allgather(asdict(comm.members[comm.rank]) | self.clock.timings())
         self.clock.reset()
-        line = {
-            "epoch": progress.epoch,
-            "step": progress.step,
-            "loss": progress.loss / progress.images,
-            "train_accuracy": progress.correct / progress.images,
-            "test_accuracy": test_accuracy,
-            "test_loss": test_loss,
-            "learning_rate": self.config.schedule(progress.step - 1),
-            "seconds": progress.seconds + evaluation_seconds,
-            "images_per_second": progress.images / progress.seconds,
-            "compute_seconds": progress.compute_seconds,
-            "communication_seconds": progress.communication_seconds,
-            "waiting_seconds": progress.waiting_seconds,
-            "evaluation_seconds": evaluation_seconds,
-            "world_size": comm.size,
-            "deaths": progress.deaths,
-            "ranks": ranks,
-            "weights_sha256": self.network.weights_sha256(),
-        }
+        lr = self.config.schedule(state.progress.step - 1)
+        line = epoch_metrics(state, evaluation, lr, ranks)
         state.metrics.append(line)
         self.log.epoch(line, state)
-        state.progress = progress.next_epoch()
+        state.progress = state.progress.next_epoch()
         self.save_if_due(epoch_ended=True)
 
-    def evaluate(self) -> tuple[float, float, float]:
-        """Return rank 0's test loss and accuracy, and the seconds that it took to find them."""
+    def evaluate(self) -> TestResult:
+        """Return what rank 0 makes of the test set, alone or with the help of all ranks."""
         network, images, comm, clock = self.network, self.dataset.test, self.comm, self.clock
-        result = (float("nan"), float("nan"))
+        loss = accuracy = float("nan")
         clock.start_lap()
         if self.config.evaluate_on == "all":
-            result = evaluate(network, images, comm)[:2]
+            loss, accuracy, _ = evaluate(network, images, comm)
         elif comm.rank == 0:
-            result = evaluate(network, images, Communicator())[:2]
+            loss, accuracy, _ = evaluate(network, images, Communicator())
         clock.mark("evaluation", comm.waited)
-        loss, accuracy, seconds = comm.bcast((*result, sum(clock.lap.values())))
+        result = comm.bcast(TestResult(loss, accuracy, sum(clock.lap.values())))
         clock.mark("waiting")
-        return loss, accuracy, seconds
+        return result
 
     def save_if_due(self, epoch_ended: bool) -> None:
         """Begin to save the state if it is time to."""
