@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
 
@@ -13,6 +16,10 @@ import pytest  # isort: skip
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import synthetic
+from tests.launching import run
+
+# The run directory of a run, and the SHA-256 of its weights.
+Trained = tuple[Path, str]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +39,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "small.hdf5"
     hdf5.write(path, Dataset(train, test, "small"))
     return path
+
+
+@pytest.fixture(scope="session")
+def alone(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """Trains on that file in one process; what is asked for again is not trained again."""
+
+    @cache
+    def train(*options: Any) -> Trained:
+        cwd = tmp_path_factory.mktemp("alone")
+        result = run(None, "--dataroot", small, *options, "--run_dir", "run", cwd=cwd)
+        return cwd / "run", result.sha
+
+    return train
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from dpcnn.parallel.launcher import SLURM, Launch
 from tests.cluster import slurm
 from tests.cluster.slurm import Slurm, until
-from tests.launching import ROOT, metrics, run
+from tests.launching import ROOT, metrics
 
 SCRIPT = ROOT / "launch/slurm.sbatch"
 EPOCHS = ("--epochs", 20)
@@ -30,11 +30,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def undisturbed(alone: Callable[..., tuple[Path, str]]) -> tuple[Path, str]:
     """Twenty epochs of 16 steps in one process: the run directory and the SHA-256."""
-    cwd = tmp_path_factory.mktemp("undisturbed")
-    result = run(None, "--dataroot", small, *EPOCHS, "--run_dir", "run", cwd=cwd)
-    return cwd / "run", result.sha
+    return alone(*EPOCHS)
 
 
 def script(folder: Path, mpi: str, *changes: tuple[str, str]) -> Path:

@@ -44,10 +44,9 @@ def train(plan, small, cwd, mpi="mpich", before="true"):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small, tmp_path_factory):
-    cwd = tmp_path_factory.mktemp("undisturbed")
-    result = run(None, "--dataroot", small, *STEPS, cwd=cwd)
-    return cwd / "run", result.sha
+def undisturbed(alone):
+    """The run directory and SHA-256 of one process."""
+    return alone("--epochs", 4)
 
 
 def before(trouble):

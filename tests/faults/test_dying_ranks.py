@@ -20,11 +20,9 @@ MOMENTS = {"step": 59, "allreduce": 59, "evaluation": 3, "checkpoint": 8, "recov
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small, tmp_path_factory):
+def undisturbed(alone):
     """The run directory and SHA-256 of one process."""
-    cwd = tmp_path_factory.mktemp("undisturbed")
-    result = run(None, "--dataroot", small, *STEPS, cwd=cwd)
-    return cwd / "run", result.sha
+    return alone("--epochs", 4, "--max_steps", 60)
 
 
 def dying(plan: str, small: Path, cwd: Path, mpi: str = "elastic", ranks: int = 4, *more) -> Result:

@@ -20,11 +20,9 @@ STEPS = ("--epochs", 4, "--checkpoint_every", "5st")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small, tmp_path_factory):
+def undisturbed(alone):
     """The run directory and SHA-256 of one process."""
-    cwd = tmp_path_factory.mktemp("undisturbed")
-    result = run(None, "--dataroot", small, *STEPS, "--run_dir", "run", cwd=cwd)
-    return cwd / "run", result.sha
+    return alone("--epochs", 4)
 
 
 def supervise(restarts: int, *arguments: Any, **more: Any) -> subprocess.Popen[str]:

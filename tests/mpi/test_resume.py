@@ -17,11 +17,9 @@ AUTO = (*RUN, "--resume", "auto")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small, tmp_path_factory):
+def undisturbed(alone):
     """Four epochs of 16 steps in one process: the run directory and the SHA-256."""
-    cwd = tmp_path_factory.mktemp("undisturbed")
-    result = run(None, "--dataroot", small, "--epochs", 4, *RUN, cwd=cwd)
-    return cwd / "run", result.sha
+    return alone("--epochs", 4)
 
 
 def test_stops_at_random_steps_and_other_ranks_change_nothing(small, undisturbed, tmp_path):
