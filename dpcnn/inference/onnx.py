@@ -43,7 +43,7 @@ NODES: dict[type[Layer], Callable[[Any], Node]] = {
 def metadata(model: Model) -> dict[str, str]:
     """Return the network, its dataset and its accuracy in words, by name."""
     checkpoint = model.checkpoint
-    facts = {
+    texts = {
         "dpcnn": __version__,
         "network": json.dumps(checkpoint.network),
         "image_shape": json.dumps(image_shape(model.options)),
@@ -54,7 +54,7 @@ def metadata(model: Model) -> dict[str, str]:
     }
     last = checkpoint.metrics[-1] if checkpoint.metrics else {"step": None}
     evaluated = last["step"] == checkpoint.progress["step"]  # not in the middle of an epoch
-    return facts | ({"test_accuracy": str(last["test_accuracy"])} if evaluated else {})
+    return texts | ({"test_accuracy": str(last["test_accuracy"])} if evaluated else {})
 
 
 def npz(model: Model) -> bytes:

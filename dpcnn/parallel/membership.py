@@ -100,7 +100,8 @@ def respawn(
     dies meanwhile.
     """
     patience, limit = comm.timeout, min(comm.timeout, SPAWNING)
-    bridge, replacements, failure = None, list[Member](), None
+    bridge, failure = None, None
+    replacements: list[Member] = []
     comm.timeout = patience + 3 * limit  # rank 0 must not be taken for a rank that hangs
     try:
         if comm.rank == 0 and ranks:

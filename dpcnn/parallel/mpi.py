@@ -3,7 +3,7 @@
 MPI libraries wait in a busy loop, which takes the core from the rank that is waited for: four
 ranks on two cores took 1.4 s for one blocking allreduce under MPICH 5.0, and two ranks beside
 other programs 25 ms. So every wait here polls non-blocking messages and yields in between. They
-are messages from each rank to each, which also tells who has not come.
+are messages from every rank to every other, which also tells who has not come.
 
 The allreduce is a direct reduce-scatter and allgather (Thakur, Rabenseifner and Gropp,
 "Optimization of Collective Communication Operations in MPICH", 2005, describe both): each rank
@@ -135,7 +135,7 @@ class MPICommunicator(Communicator):
         """Write the sum of values over all ranks into out; replace scalars by their sum."""
         with self._errors():
             started = time.perf_counter()
-            everyones = self._gather(scalars)
+            all_ranks = self._gather(scalars)
             self.waited += time.perf_counter() - started
             cuts = [values.size * rank // self.size for rank in range(self.size + 1)]
             parts = [slice(*pair) for pair in pairwise(cuts)]
@@ -143,31 +143,31 @@ class MPICommunicator(Communicator):
                 self._add_shared(self._shared, parts, out)
             else:
                 self._add_sent(values, parts, out)
-            everyones.sum(axis=0, out=scalars)
+            all_ranks.sum(axis=0, out=scalars)
 
     def _add_shared(self, shared: SharedVectors, parts: list[slice], out: Array) -> None:
         """Add up this rank's part of the vectors, which all have written; copy the other parts."""
-        own = parts[self.rank]
-        shared.add(own)
-        np.copyto(out[own], shared.total[own])
+        own_part = parts[self.rank]
+        shared.add(own_part)
+        np.copyto(out[own_part], shared.total[own_part])
         self._meet()
         for part in parts[: self.rank] + parts[self.rank + 1 :]:
             np.copyto(out[part], shared.total[part])
 
     def _add_sent(self, values: Array, parts: list[slice], out: Array) -> None:
         """Send every rank its part of the vector, add up this rank's, and send the sum to all."""
-        own, others = parts[self.rank], self._others()
-        received = self._room(PART, (self.size, own.stop - own.start), values.dtype)
-        received[self.rank] = values[own]
+        own_part, others = parts[self.rank], self._others()
+        received = self._room(PART, (self.size, own_part.stop - own_part.start), values.dtype)
+        received[self.rank] = values[own_part]
         total = self._room(SUM, out.shape, out.dtype)
-        come = [self._receive(received[rank], rank, PART) for rank in others]
-        go = [self._send(values[parts[rank]], rank, PART) for rank in others]
-        back = [self._receive(total[parts[rank]], rank, SUM) for rank in others]
-        self._wait(come)
-        np.copyto(total[own], add_up(list(received)), casting="same_kind")
-        hand = [self._send(total[own], rank, SUM) for rank in others]
-        self._wait(back)
-        self._wait([*go, *hand])
+        receiving_parts = [self._receive(received[rank], rank, PART) for rank in others]
+        sending_parts = [self._send(values[parts[rank]], rank, PART) for rank in others]
+        receiving_sums = [self._receive(total[parts[rank]], rank, SUM) for rank in others]
+        self._wait(receiving_parts)
+        np.copyto(total[own_part], add_up(list(received)), casting="same_kind")
+        sending_sum = [self._send(total[own_part], rank, SUM) for rank in others]
+        self._wait(receiving_sums)
+        self._wait([*sending_parts, *sending_sum])
         np.copyto(out, total)
 
     def _send(self, buffer: Array, rank: int, tag: int) -> MPI.Request:
@@ -179,7 +179,7 @@ class MPICommunicator(Communicator):
         return self._comm.Irecv(buffer, rank, tag)
 
     def _room(self, tag: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return a buffer for these messages, the same one until a rank is lost."""
+        """Return the buffer for messages of this kind: the same one until a rank is lost."""
         key = tag, shape, dtype
         if key not in self._rooms:
             self._rooms[key] = np.empty(shape, dtype)
@@ -187,10 +187,10 @@ class MPICommunicator(Communicator):
 
     def _gather(self, mine: Array) -> Array:
         """Return every rank's vector (size, n), once all ranks have come."""
-        everyones = self._room(COME, (self.size, mine.size), mine.dtype)
-        everyones[self.rank] = mine
-        self._swap(everyones, COME)
-        return everyones
+        all_ranks = self._room(COME, (self.size, mine.size), mine.dtype)
+        all_ranks[self.rank] = mine
+        self._swap(all_ranks, COME)
+        return all_ranks
 
     def _meet(self) -> None:
         """Return once all ranks have come."""
@@ -202,7 +202,9 @@ class MPICommunicator(Communicator):
 
     def _wait(self, requests: list[MPI.Request]) -> None:
         """Wait for requests, one for each other rank, leaving the core to those that have work."""
-        polls, started, patience = 0, time.monotonic(), self.timeout
+        polls = 0
+        started = time.monotonic()
+        patience = self.timeout
         while not MPI.Request.Testall(requests):
             polls += 1
             if polls < POLLS:
@@ -213,7 +215,7 @@ class MPICommunicator(Communicator):
             if time.monotonic() - started > patience:
                 waited_for = zip(self._others(), requests, strict=False)
                 missing = [rank for rank, request in waited_for if not request.Test()]
-                # One speaks for all: the lowest rank that waits, unless it is gone meanwhile.
+                # One speaks for all: the lowest rank that waits, unless it has died meanwhile.
                 if (
                     min(set(range(self.size)) - set(missing)) == self.rank
                     or patience > self.timeout
@@ -222,22 +224,22 @@ class MPICommunicator(Communicator):
                 patience += GRACE
 
     def _check_ranks(self) -> None:
-        """Raise MPI's error if a rank is known to be lost, which no request may tell."""
+        """Raise MPI's error if a rank is known to be lost, even if no request says so."""
 
     def bcast(self, value: T) -> T:
         """Return rank 0's value on every rank."""
         mine = pickle.dumps(value) if self.rank == 0 else b""
         with self._errors():
-            everyones = self._exchange(mine)
-        return value if self.rank == 0 else pickle.loads(everyones[0].tobytes())
+            all_ranks = self._exchange(mine)
+        return value if self.rank == 0 else pickle.loads(all_ranks[0].tobytes())
 
     def allgather(self, value: T) -> list[T]:
         """Return every rank's value, in rank order."""
         with self._errors():
-            everyones = self._exchange(pickle.dumps(value))
+            all_ranks = self._exchange(pickle.dumps(value))
         return [
-            value if rank == self.rank else pickle.loads(each.tobytes())
-            for rank, each in enumerate(everyones)
+            value if rank == self.rank else pickle.loads(pickled.tobytes())
+            for rank, pickled in enumerate(all_ranks)
         ]
 
     def _exchange(self, mine: bytes) -> list[Array]:
@@ -247,21 +249,21 @@ class MPICommunicator(Communicator):
         after a death.
         """
         lengths = self._gather(np.array([len(mine)]))[:, 0]
-        everyones = [np.empty(length, np.uint8) for length in lengths]
-        everyones[self.rank][...] = np.frombuffer(mine, np.uint8)
-        self._swap(everyones, OBJECT)
-        return everyones
+        all_ranks = [np.empty(length, np.uint8) for length in lengths]
+        all_ranks[self.rank][...] = np.frombuffer(mine, np.uint8)
+        self._swap(all_ranks, OBJECT)
+        return all_ranks
 
-    def _swap(self, everyones: Sequence[Array] | Array, tag: int) -> None:
+    def _swap(self, buffers: Sequence[Array] | Array, tag: int) -> None:
         """Send every other rank this rank's buffer, and receive theirs into the other buffers."""
         others = self._others()
-        come = [self._receive(everyones[rank], rank, tag) for rank in others]
-        go = [self._send(everyones[self.rank], rank, tag) for rank in others]
-        self._wait(come)
-        self._wait(go)
+        receiving = [self._receive(buffers[rank], rank, tag) for rank in others]
+        sending = [self._send(buffers[self.rank], rank, tag) for rank in others]
+        self._wait(receiving)
+        self._wait(sending)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which messages are exchanged; a subclass turns MPI errors there."""
+        """Return the context in which messages are exchanged; a subclass translates errors in it."""
         return contextlib.nullcontext()
 
     def abort(self, code: int) -> None:

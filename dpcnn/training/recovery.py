@@ -106,9 +106,9 @@ class Recovery:
 
     def __init__(self, replacements: Replacements | None = None) -> None:
         self.replacements = replacements
-        self._before: list[Member] = []
+        self._before: list[Member] = []  # the ranks before the first death since the last report
         self._lost: list[Member] = []
-        self._reason = ""
+        self._reason = ""  # why lost ranks were not replaced
 
     def survive(self, comm: Communicator, state: State) -> None:
         """Make comm the communicator of the living, and of replacements; collective.
@@ -135,4 +135,6 @@ class Recovery:
         if self._lost:
             came = [member for member in comm.members if member not in self._before]
             log.replaced(self._lost, came, self._reason, state)
-            self._before, self._lost, self._reason = [], [], ""
+            self._before = []
+            self._lost = []
+            self._reason = ""

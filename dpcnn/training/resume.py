@@ -32,12 +32,12 @@ def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:
     """
     if options.resume in (None, "auto"):
         directory = _choose_directory(options)
-        found = directory.newest_checkpoint(warn) if options.resume == "auto" else None
+        checkpoint = directory.newest_checkpoint(warn) if options.resume == "auto" else None
     else:
-        directory, found = _read_named(Path(options.resume), options, warn)
-    if found is None:
+        directory, checkpoint = _read_named(Path(options.resume), options, warn)
+    if checkpoint is None:
         return Start(directory, options, None)
-    return Start(directory, resumed(options, named, found.options), found)
+    return Start(directory, resumed(options, named, checkpoint.options), checkpoint)
 
 
 def _choose_directory(options: Options) -> RunDirectory:
@@ -58,20 +58,20 @@ def _read_named(path: Path, options: Options, warn: Warn) -> tuple[RunDirectory,
     """Return the checkpoint that --resume PATH names, and --run_dir or the run that it lies in."""
     if os.path.isdir(path):
         around = RunDirectory(path)
-        found = around.newest_checkpoint(warn)
-        if found is None:
+        checkpoint = around.newest_checkpoint(warn)
+        if checkpoint is None:
             raise CheckpointError(f"--resume {path}: no sound checkpoint in this run directory")
     else:
-        found = checkpoints.read(path)
+        checkpoint = checkpoints.read(path)
         around = RunDirectory(path.absolute().parent.parent)
-        if around.checkpoint_path(found.progress["step"]) != path.absolute():
+        if around.checkpoint_path(checkpoint.progress["step"]) != path.absolute():
             around = RunDirectory.new()
     if options.run_dir is None:
-        return around, found
+        return around, checkpoint
     directory = RunDirectory(Path(options.run_dir))
     if directory.has_run() and directory.path.resolve() != around.path.resolve():
         raise OptionError(
             f"--run_dir {directory.path}: holds another run than --resume {path}, expected a new"
             " directory or the checkpoint's own"
         )
-    return directory, found
+    return directory, checkpoint
