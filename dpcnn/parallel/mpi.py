@@ -263,7 +263,7 @@ class MPICommunicator(Communicator):
         self._wait(sending)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which messages are exchanged; a subclass translates errors in it."""
+        """Return the context to exchange messages in, where a subclass translates MPI's errors."""
         return contextlib.nullcontext()
 
     def abort(self, code: int) -> None:
