@@ -74,10 +74,10 @@ def test_people_see_tables_of_eighty_columns(trained, alone):
 
 def test_a_checkpoint_is_evaluated_on_chosen_images(trained, small):
     checkpoint = trained / "checkpoints/step-00000015.h5"
-    found = as_json(evaluate(checkpoint, "--json", "--split", "train", "--train-limit", "50"))
+    report = as_json(evaluate(checkpoint, "--json", "--split", "train", "--train-limit", "50"))
     train = hdf5.read(small, (1, 28, 28), 10).train.first(50)
-    assert (found["split"], found["images"], found["step"]) == ("train", 50, 15)
-    assert found["accuracy"] == (load(checkpoint).predict(train.images) == train.labels).mean()
+    assert (report["split"], report["images"], report["step"]) == ("train", 50, 15)
+    assert report["accuracy"] == (load(checkpoint).predict(train.images) == train.labels).mean()
     whole = as_json(evaluate(trained, "--json", "--split", "train", "--train_limit", "all"))
     assert whole["images"] == 1000
     assert whole["fingerprint"] == whole["trained_on"]["fingerprint"], "it is the same data"
@@ -95,7 +95,7 @@ def test_other_data_are_evaluated_and_said_to_be_others(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((), "RUN|CHECKPOINT"),
         (("nothing.h5",), "nothing.h5: no such file"),
@@ -108,11 +108,11 @@ def test_other_data_are_evaluated_and_said_to_be_others(trained, tmp_path):
     ],
 )
 @pytest.mark.parametrize("ranks", [None, 2])
-def test_what_cannot_be_evaluated_is_one_line(trained, arguments, words, ranks):
+def test_what_cannot_be_evaluated_is_one_line(trained, arguments, message, ranks):
     cwd = trained.parent
     result = run(ranks, *arguments, cwd=cwd, module="dpcnn.evaluate")
     assert result.returncode == 2
-    assert words in result.stderr
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 

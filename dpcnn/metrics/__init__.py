@@ -1,1 +1,1 @@
-"""How well a network classifies: counts from labels and predictions, and their tables."""
+"""Classification metrics: counts and scores from labels and predictions, and their tables."""

@@ -1,6 +1,6 @@
-"""Which classes a network takes for which: counts from labels and predictions, NumPy only.
+"""Confusion matrix, scores per class and mistakes, from labels and predictions.
 
-labels and predicted are (N,) integers in 0..classes-1, one of each an image.
+labels and predicted are (N,) integers in 0..classes-1, one per image.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ Array = NDArray[Any]
 
 
 class PerClass(NamedTuple):
-    """One value a class, (classes,) each; NaN where nothing is divided by nothing."""
+    """Scores per class, (classes,) each; NaN where the score would be 0/0."""
 
-    support: Array  # how many images are of the class
-    precision: Array  # the share of those predicted to be of the class that are
-    recall: Array  # the share of those of the class that are predicted to be
-    f1: Array  # the harmonic mean of precision and recall
+    support: Array  # images of the class
+    precision: Array  # share of the images predicted as this class that are of it
+    recall: Array  # share of the class's images that are predicted as it
+    f1: Array  # harmonic mean of precision and recall
 
 
 class Mistake(NamedTuple):
-    """How many images of a class were taken for another."""
+    """How many images of one class were mistaken for another."""
 
     label: int
     predicted: int
@@ -31,9 +31,10 @@ class Mistake(NamedTuple):
 
 
 def confusion(labels: Array, predicted: Array, classes: int) -> Array:
-    """Return how many images of each class (row) were taken for each (column), int64.
+    """Return how many images of each class (row) were predicted as each class (column).
 
-    It is (classes, classes): for thousands of classes `mistakes` says the same in less memory.
+    The result is int64 (classes, classes); with thousands of classes, `mistakes` needs far less
+    memory.
     """
     pairs = labels.astype(np.int64) * classes + predicted
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -42,16 +43,21 @@ def confusion(labels: Array, predicted: Array, classes: int) -> Array:
 def per_class(labels: Array, predicted: Array, classes: int) -> PerClass:
     """Return support, precision, recall and F1 of each class."""
     support = np.bincount(labels, minlength=classes)
-    chosen = np.bincount(predicted, minlength=classes)
-    right = np.bincount(labels[labels == predicted], minlength=classes)
+    predictions = np.bincount(predicted, minlength=classes)
+    correct = np.bincount(labels[labels == predicted], minlength=classes)
     with np.errstate(invalid="ignore"):
-        return PerClass(support, right / chosen, right / support, 2 * right / (support + chosen))
+        return PerClass(
+            support,
+            precision=correct / predictions,
+            recall=correct / support,
+            f1=2 * correct / (support + predictions),
+        )
 
 
 def mistakes(labels: Array, predicted: Array) -> list[Mistake]:
-    """Return every wrong pair of classes that occurs, the most frequent first."""
+    """Return every confused pair of classes that occurs, the most frequent first."""
     wrong = labels != predicted
     pairs = np.stack([labels[wrong], predicted[wrong]], axis=1).astype(np.int64)
-    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return [Mistake(int(found[i, 0]), int(found[i, 1]), int(counts[i])) for i in order]
+    return [Mistake(int(distinct[i, 0]), int(distinct[i, 1]), int(counts[i])) for i in order]

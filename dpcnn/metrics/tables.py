@@ -1,4 +1,4 @@
-"""What an evaluation looks like on a terminal: tables of classes, at most 80 columns wide."""
+"""The tables of an evaluation for a terminal, at most 80 columns wide."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from dpcnn.metrics.classification import Mistake, PerClass, confusion
 
 Array = NDArray[Any]
 
-COLUMNS = 80
-ROWS = 25  # of a table that would have one for each of many classes
+COLUMNS = 80  # width of a terminal in characters
+ROWS = 25  # limit for the tables of classes and of mistakes
 
 
 def class_table(scores: PerClass) -> list[str]:
-    """Return support, precision, recall and F1 of each class; of many, those of the lowest F1."""
-    shown, lines = range(len(scores.support)), list[str]()
-    if len(shown) > ROWS:
-        lines.append(f"the {ROWS} of {len(shown)} classes with the lowest F1:")
-        shown = np.sort(np.argsort(scores.f1, kind="stable")[:ROWS]).tolist()
+    """Return the scores per class; of more than ROWS classes, those with the lowest F1."""
+    classes: Sequence[int] = range(len(scores.support))
+    lines: list[str] = []
+    if len(classes) > ROWS:
+        lines.append(f"the {ROWS} of {len(classes)} classes with the lowest F1:")
+        classes = np.sort(np.argsort(scores.f1, kind="stable")[:ROWS]).tolist()
     rates = list(zip(*scores[1:], strict=True))
-    rows = [(str(each), f"{scores.support[each]:,}", *map(_rate, rates[each])) for each in shown]
-    # The mean over classes, each of the same weight; of no class at all it would be undefined.
-    known = [rate[np.isfinite(rate)] for rate in scores[1:]]
-    means = [_rate(rate.mean() if rate.size else np.nan) for rate in known]
+    rows = [
+        (str(label), f"{scores.support[label]:,}", *map(_rate, rates[label])) for label in classes
+    ]
+    # The mean over classes, all with the same weight; undefined scores do not count.
+    defined = [rate[np.isfinite(rate)] for rate in scores[1:]]
+    means = [_rate(rate.mean() if rate.size else np.nan) for rate in defined]
     rows.append(("mean", f"{scores.support.mean():,.0f}", *means))
     return lines + _aligned(("class", "images", "precision", "recall", "F1"), rows)
 
 
 def confusion_table(labels: Array, predicted: Array, classes: int) -> list[str] | None:
-    """Return the confusion matrix with a dot for each 0, None where it would be too wide."""
+    """Return the confusion matrix with a dot for each 0, None if it is wider than a terminal."""
     if classes > COLUMNS:
         return None
     counts = confusion(labels, predicted, classes).tolist()
@@ -41,14 +44,14 @@ def confusion_table(labels: Array, predicted: Array, classes: int) -> list[str] 
     lines = _aligned(head, rows, least=max(map(len, sum(rows, head))))
     if len(lines[0]) > COLUMNS:
         return None
-    return ["rows: the label, columns: what it was taken for", *lines]
+    return ["rows: true class, columns: predicted class", *lines]
 
 
-def mistake_table(found: Sequence[Mistake]) -> list[str]:
-    """Return the most frequent mistakes."""
-    if not found:
+def mistake_table(mistakes: Sequence[Mistake]) -> list[str]:
+    """Return the table of the most frequent mistakes; they come sorted, the most frequent first."""
+    if not mistakes:
         return ["no mistakes"]
-    rows = [(str(each.label), str(each.predicted), f"{each.images:,}") for each in found[:ROWS]]
+    rows = [(str(m.label), str(m.predicted), f"{m.images:,}") for m in mistakes[:ROWS]]
     return ["the most frequent mistakes:", *_aligned(("label", "taken for", "images"), rows)]
 
 
@@ -57,7 +60,7 @@ def _rate(value: float) -> str:
 
 
 def _aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], least: int = 0) -> list[str]:
-    """Return the lines of a table, its columns right-aligned and as narrow as `least` allows."""
+    """Return the lines of a table: columns right-aligned, at least `least` characters wide."""
     table = [head, *rows]
     widths = [max(least, *map(len, column)) for column in zip(*table, strict=True)]
     return [
