@@ -1,1 +1,1 @@
-"""Measures training on this machine, on one and on several ranks, and beside PyTorch."""
+"""Benchmarks: training on one or more ranks of this machine, compared with PyTorch; predictions."""

@@ -2,11 +2,11 @@
 
     python -m dpcnn.bench                    1 to n ranks, exact and fast reduction
     python -m dpcnn.bench --against torch    and PyTorch on the same cores
-    python -m dpcnn.bench --predict 1024     a step on more ranks than there are cores here
+    python -m dpcnn.bench --predict 1024     predictions for more ranks than this machine has cores
 
-Every round measures every configuration once, in turn and in a process of its own, so that a
-machine that changes its speed changes it for all. Figures are medians over the rounds; ratios are
-medians of the ratios within a round. It starts mpirun itself.
+Every round measures each configuration once, in turn and in a new process, so that a machine whose
+speed changes affects all of them alike. Figures are medians over the rounds; ratios are medians of
+the ratios within each round. It starts mpirun itself.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="images per step (default: 64 256)",
     )  # fmt: skip
     parser.add_argument(
-        "--rounds", type=int, default=7, metavar="N", help="measurements of each kind (default: 7)"
+        "--rounds",
+        type=int,
+        default=7,
+        metavar="N",
+        help="measurements per configuration (default: 7)",
     )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps per measurement (default: about a second)"
@@ -70,27 +74,30 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write all measurements to this file"
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--against", choices=["torch"], help="measure PyTorch too")
-    what.add_argument(
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--against", choices=["torch"], help="measure PyTorch too")
+    mode.add_argument(
         "--predict", type=int, metavar="N",
-        help="predict how long a step of minibatch N takes on up to --ranks ranks here, beside a"
-        " measurement, and the best number of ranks on several machines like this one",
+        help="predict the time of a step with minibatch N on 1 to --ranks ranks here, compare it"
+        " with measurements, and find the best number of ranks on several such machines",
     )  # fmt: skip
     parser.add_argument(
         "--latency", type=float, metavar="US",
-        help="microseconds of a message between those machines, which `mpirun -n 2 python -m"
-        " dpcnn.doctor` measures between two hosts (default: as between ranks here)",
+        help="latency of a message between those machines in microseconds; `mpirun -n 2 python"
+        " -m dpcnn.doctor` measures it between two hosts (default: as between ranks here)",
     )  # fmt: skip
     parser.add_argument(
-        "--bandwidth", type=float, metavar="GB/S", help="bandwidth between those machines, likewise"
+        "--bandwidth",
+        type=float,
+        metavar="GB/S",
+        help="bandwidth between those machines, measured the same way",
     )
     parser.add_argument(
         "--cores",
         type=int,
         default=cores,
         metavar="N",
-        help=f"cores of each of those machines (default: {cores})",
+        help=f"cores per machine (default: {cores})",
     )
     options = parser.parse_args(arguments)
     _check(options)
@@ -98,7 +105,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise OptionError for what cannot be measured or predicted."""
+    """Raise OptionError if an option is out of range or PyTorch is missing."""
     for name in ("ranks", "rounds", "steps", "cores"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise OptionError(f"--{name} is {value}, expected an integer from 1")
@@ -108,16 +115,16 @@ def _check(options: argparse.Namespace) -> None:
     least = max(prediction.MICROBATCH, options.ranks)
     if options.predict is not None and options.predict < least:
         raise OptionError(
-            f"--predict is {options.predict}, expected {least} images or more, a micro-batch and"
-            " one image a rank"
+            f"--predict is {options.predict}, expected {least} images or more: at least one"
+            " micro-batch, and one image per rank"
         )
     if options.predict is None and min(options.minibatch) < options.ranks:
         raise OptionError(
-            f"--minibatch is {min(options.minibatch)}, expected {options.ranks} or more, one image"
-            " a rank"
+            f"--minibatch is {min(options.minibatch)}, expected {options.ranks} or more: one image"
+            " per rank"
         )
     if options.against and importlib.util.find_spec("torch") is None:
-        raise OptionError("--against torch: found no PyTorch in this environment, expected one")
+        raise OptionError("--against torch needs the package torch: pip install 'dpcnn[torch]'")
 
 
 def _mpirun() -> str | None:

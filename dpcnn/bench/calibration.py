@@ -1,7 +1,8 @@
-"""What the model needs to know, measured without training together: rank 0 prints a line of JSON.
+"""Measures what the cost model needs, without joint training: rank 0 prints a line of JSON.
 
-Every rank trains by itself, so that it tells what one does where no other disturbs it, or, with a
-rank on each core, where all compute at once. Then they add vectors, which needs no training.
+Every rank trains on its own: on one rank this gives the time of an undisturbed rank, with a rank on
+each core the time when all of them compute at once. Then the ranks allreduce vectors, without
+training.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from dpcnn.training.console import Console
 from dpcnn.training.datasets import open_dataset
 from dpcnn.training.measure import options_for, silent_trainer, time_steps
 
-FEW, MANY = 1, 4  # micro-batches of the two minibatches that tell a step's work from theirs
-SHORT, LONG = 16, 1 << 18  # float64 in a vector: mere latency, and about the tutorial's gradient
-REPEATS = 200
+FEW, MANY = 1, 4  # micro-batches in two minibatches: separates the work per step from theirs
+SHORT, LONG = 16, 1 << 18  # float64 in a vector: latency only, and about the tutorial's gradient
+REPEATS = 200  # of each addition and allreduce
 
 
 def main() -> int:
@@ -36,33 +37,35 @@ def main() -> int:
 
 
 def _calibrate(job: Job, arguments: argparse.Namespace) -> int:
-    """Measure work, then messages where there are two ranks; print the figures of the slowest."""
+    """Measure computing, then messages if there are several ranks; print the slowest figures."""
     comm = job.comm
-    timed = []
+    timings = []
     for microbatches, steps in zip((FEW, MANY), arguments.steps, strict=True):
         options = options_for(microbatches * AUTO_MICROBATCH, arguments.dataroot)
         dataset = open_dataset(options, comm, comm.split_by_node(), Console())
         trainer = silent_trainer(options, dataset, Communicator())
-        comm.allgather(None)  # all begin together
-        timed.append(time_steps(trainer, steps))
-    few, many = (max(comm.allgather(each["compute_seconds"])) for each in timed)
+        comm.allgather(None)  # all ranks start together
+        timings.append(time_steps(trainer, steps))
+    few, many = (max(comm.allgather(timing["compute_seconds"])) for timing in timings)
     figures = {
         "few_seconds": few,
         "many_seconds": many,
-        "cast_seconds": timed[0]["step_seconds"] - timed[0]["compute_seconds"],
-        "adding_seconds": _adding(),
+        "cast_seconds": timings[0]["step_seconds"] - timings[0]["compute_seconds"],
+        "adding_seconds": _adding_seconds(),
         "parameters": trainer.network.parameters.size,
     }
     if comm.size > 1:
-        figures |= _messages(comm)
+        figures |= _allreduce_figures(comm)
     if comm.rank == 0:
         print(json.dumps(figures), flush=True)
     return 0
 
 
-def _adding() -> float:
-    """Return the seconds in which one float64 vector (LONG,) is added to another."""
-    total, values, seconds = np.ones(LONG), np.ones(LONG), []
+def _adding_seconds() -> float:
+    """Return the median seconds of adding one float64 vector (LONG,) to another."""
+    total = np.ones(LONG)
+    values = np.ones(LONG)
+    seconds = []
     for _ in range(REPEATS):
         started = time.perf_counter()
         np.add(total, values, out=total)
@@ -70,8 +73,8 @@ def _adding() -> float:
     return statistics.median(seconds)
 
 
-def _messages(comm: Communicator) -> dict[str, float]:
-    """Return the seconds of allreduces of short and of long vectors, in shared memory and sent."""
+def _allreduce_figures(comm: Communicator) -> dict[str, float]:
+    """Return the seconds of allreduces of short and long vectors, in shared memory and sent."""
     return {
         f"{way}_{name}_seconds": allreduce_seconds(comm, length, way == "shared", REPEATS)
         for way in ("shared", "sent")

@@ -1,7 +1,7 @@
-"""The time of a step predicted, beside what was measured: the tables of --predict.
+"""The tables of --predict: the time of a step, predicted and measured.
 
-Nothing that is predicted takes part in it: the model is told what a rank does alone, what it does
-while the other cores compute something else, and how long vectors without training take to add.
+No training on several ranks goes into a prediction: the cost model gets the times of a rank alone,
+of a rank while the other cores compute independently, and of allreduces without training.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from dpcnn.bench.rounds import DISTURBED, Configuration, Figures, medians_of, py
 from dpcnn.errors import OptionError
 from dpcnn.parallel.measure import UP, Link, measured_link
 
-MICROBATCH = 16  # images; that of training, where the ranks are not too many for it
-CALIBRATIONS = 2  # the first configurations of a round: one rank alone, then one on every core
+MICROBATCH = 16  # images; the same as in training, unless that has too many ranks for it
+CALIBRATIONS = 2  # first configurations of a round: one rank alone, then a rank on every core
 
 
 def cores_here() -> int:
-    """Return how many cores there are for this process and what it starts."""
+    """Return how many cores this process and its children may use."""
     return len(os.sched_getaffinity(0))
 
 
 def configurations(options: argparse.Namespace, mpirun: str | None) -> list[Configuration]:
-    """Return what one round measures: what the model needs first, then what it predicts."""
+    """Return what one round measures: what the model needs, then the steps that it predicts."""
     if mpirun is None:
-        raise OptionError("--predict: found no mpirun, expected one to measure messages with")
-    sizes = [MICROBATCH * each for each in (FEW, MANY)]
-    counts = [str(steps(size, options.steps)) for size in sizes]
+        raise OptionError("--predict needs mpirun to measure messages: pip install 'dpcnn[mpich]'")
+    minibatches = [MICROBATCH * microbatches for microbatches in (FEW, MANY)]
+    counts = [str(steps(minibatch, options.steps)) for minibatch in minibatches]
     calibration = ("dpcnn.bench.calibration", "--dataroot", options.dataroot, "--steps", *counts)
-    found = [
-        Configuration(name, sizes[-1], ranks, python(mpirun, ranks, *calibration))
+    chosen = [
+        Configuration(name, minibatches[-1], ranks, python(mpirun, ranks, *calibration))
         for name, ranks in (("alone", 1), ("busy", max(2, cores_here())))
     ]
     for ranks in _doubling(options.ranks):
@@ -43,8 +43,8 @@ def configurations(options: argparse.Namespace, mpirun: str | None) -> list[Conf
             "--minibatch", str(options.predict), "--reduce", "exact",
             "--steps", str(steps(options.predict, options.steps)),
         )  # fmt: skip
-        found.append(Configuration(f"{ranks} ranks", options.predict, ranks, training))
-    return found
+        chosen.append(Configuration(f"{ranks} ranks", options.predict, ranks, training))
+    return chosen
 
 
 def table(
@@ -53,57 +53,57 @@ def table(
     options: argparse.Namespace,
 ) -> list[str]:
     """Return the lines of the report, at most 80 columns wide."""
-    used = quiet(rounds)
-    alone, busy, *measured = medians_of(used)
+    quiet_rounds = quiet(rounds)
+    alone, busy, *measured = medians_of(quiet_rounds)
     node = measured_node(alone, busy, configurations[1].ranks, cores_here())
     task = cost.Task(options.predict / MICROBATCH, int(alone["parameters"]))
     link = Link(
         node.memory.latency if options.latency is None else options.latency * 1e-6,
         node.memory.bandwidth if options.bandwidth is None else options.bandwidth * 1e9,
     )
-    ranks = [each.ranks for each in configurations[CALIBRATIONS:]]
-    pairs = list(zip(ranks, (each["step_seconds"] for each in measured), strict=True))
+    rank_counts = [configuration.ranks for configuration in configurations[CALIBRATIONS:]]
+    step_seconds = [figures["step_seconds"] for figures in measured]
     return [
         f"minibatch {options.predict}: {task.most_ranks} micro-batches of {MICROBATCH} images",
         "",
-        *_beside(task, node, pairs),
-        *_disturbance(used),
+        *_measured_table(task, node, list(zip(rank_counts, step_seconds, strict=True))),
+        *_disturbance(quiet_rounds),
         "",
-        *_ahead(task, replace(node, cores=options.cores), link, options),
+        *_predicted_table(task, replace(node, cores=options.cores), link, options),
     ]
 
 
 def measured_node(alone: Figures, busy: Figures, ranks: int, cores: int) -> cost.Node:
-    """Return the node of which one rank and so many at once have measured these figures.
+    """Return the node on which one rank measured `alone`, and `ranks` at once measured `busy`.
 
-    Messages are read as the model would have predicted them, for that many ranks.
+    Inverts what the model predicts for the allreduces of that many ranks.
     """
     crowding = max(1.0, ranks / cores)
-    pairs, gamma = (ranks - 1) / ranks, busy["adding_seconds"] / (LONG * UP)
+    gamma = busy["adding_seconds"] / (LONG * UP)
+    adding = (ranks - 1) / ranks * UP * gamma
     meeting = busy["shared_short_seconds"] / (cost.SHARED_MEETINGS * (ranks - 1))
     moving = (busy["shared_long_seconds"] - busy["shared_short_seconds"]) / (LONG - SHORT)
     sent = busy["sent_short_seconds"], busy["sent_long_seconds"]
-    own = [_work(each) for each in (alone, busy)]
     return cost.Node(
         cores=cores,
-        alone=own[0],
-        busy=own[cores > 1],
+        alone=_work(alone),
+        busy=_work(busy if cores > 1 else alone),
         cast=alone["cast_seconds"],
         gamma=gamma,
-        copy=max(0.0, moving / crowding - pairs * UP * gamma),
+        copy=max(0.0, moving / crowding - adding),
         meeting=meeting / crowding,
         memory=measured_link((SHORT, LONG), sent, ranks, gamma),
     )
 
 
 def _work(figures: Figures) -> cost.Work:
-    """Return what a step and a micro-batch take, of steps of few and of many micro-batches."""
+    """Return the seconds per step and per micro-batch, from steps of FEW and MANY of them."""
     microbatch = (figures["many_seconds"] - figures["few_seconds"]) / (MANY - FEW)
     return cost.Work(figures["few_seconds"] - FEW * microbatch, microbatch)
 
 
 def _doubling(most: int) -> Iterator[int]:
-    """Yield 1, 2, 4 and so on, and the most."""
+    """Yield 1, 2, 4 and so on, then `most` itself."""
     ranks = 1
     while ranks < most:
         yield ranks
@@ -111,10 +111,12 @@ def _doubling(most: int) -> Iterator[int]:
     yield most
 
 
-def _beside(task: cost.Task, node: cost.Node, measured: list[tuple[int, float]]) -> list[str]:
-    """Return the table of what was measured here, with the prediction and its error."""
+def _measured_table(
+    task: cost.Task, node: cost.Node, measured: list[tuple[int, float]]
+) -> list[str]:
+    """Return the table of (ranks, seconds) measured here, with the prediction and its error."""
     lines = [
-        f"on this machine, {node.cores} cores:",
+        f"on this machine with {node.cores} core{'s' * (node.cores > 1)}:",
         f"{'ranks':>5}{'predicted ms':>14}{'measured ms':>13}{'error':>8}{'efficiency':>12}",
     ]
     for ranks, seconds in measured:
@@ -127,39 +129,42 @@ def _beside(task: cost.Task, node: cost.Node, measured: list[tuple[int, float]])
     return lines
 
 
-def _disturbance(used: list[list[Figures]]) -> list[str]:
-    """Return a line where no round was quiet: then the errors are not the model's alone."""
-    others = max(figures["others"] for figures in used[0])
+def _disturbance(rounds: list[list[Figures]]) -> list[str]:
+    """Return a warning if no round was quiet: the errors are then not the model's alone."""
+    others = max(figures["others"] for figures in rounds[0])
     if others < DISTURBED:
         return []
-    return [f"other programs took up to {others:.0%} of all cores meanwhile: errors say little"]
+    return [f"other programs used up to {others:.0%} of all cores: the errors mean little"]
 
 
-def _ahead(task: cost.Task, node: cost.Node, link: Link, options: argparse.Namespace) -> list[str]:
-    """Return the table of rank counts on nodes like this one, and the best of all."""
-    given = [getattr(options, name) is not None for name in ("latency", "bandwidth")]
-    source = ["as here", "given"]
+def _predicted_table(
+    task: cost.Task, node: cost.Node, link: Link, options: argparse.Namespace
+) -> list[str]:
+    """Return the table of numbers of ranks on nodes like this one, and the best of all."""
+    latency_source = "measured here" if options.latency is None else "--latency"
+    bandwidth_source = "measured here" if options.bandwidth is None else "--bandwidth"
     best = cost.best(task, node, link)
-    counts = sorted({*_doubling(task.most_ranks), best.ranks})
+    rank_counts = sorted({*_doubling(task.most_ranks), best.ranks})
     alone = cost.on_nodes(task, node, link, 1).step
     lines = [
-        f"predicted on nodes of {node.cores} cores, a rank on each; between them a message takes",
-        f"{link.latency * 1e6:.3g} us ({source[given[0]]}) and"
-        f" {link.bandwidth / 1e9:.3g} GB/s ({source[given[1]]}):",
+        f"predicted on nodes with {node.cores} core{'s' * (node.cores > 1)}, one rank per core;"
+        " messages between nodes:",
+        f"{link.latency * 1e6:.3g} us latency ({latency_source}),"
+        f" {link.bandwidth / 1e9:.3g} GB/s ({bandwidth_source})",
         f"{'ranks':>5}{'nodes':>7}{'compute ms':>12}{'step ms':>10}{'efficiency':>12}"
         f"{'speedup':>9}{'ring ms':>11}{'tree ms':>11}",
     ]
-    for ranks in counts:
-        each = cost.on_nodes(task, node, link, ranks)
-        speedup = alone / each.step
+    for ranks in rank_counts:
+        row = cost.on_nodes(task, node, link, ranks)
+        speedup = alone / row.step
         lines.append(
-            f"{ranks:>5}{each.nodes:>7}{each.compute * 1e3:>12.2f}{each.step * 1e3:>10.2f}"
-            f"{speedup / ranks:>12.2f}{speedup:>9.2f}{each.ring * 1e3:>11.2f}"
-            f"{each.tree * 1e3:>11.2f}"
+            f"{ranks:>5}{row.nodes:>7}{row.compute * 1e3:>12.2f}{row.step * 1e3:>10.2f}"
+            f"{speedup / ranks:>12.2f}{speedup:>9.2f}{row.ring * 1e3:>11.2f}"
+            f"{row.tree * 1e3:>11.2f}"
         )
     return [
         *lines,
         f"best: {best.ranks} rank{'s' * (best.ranks > 1)} on {best.nodes} node"
-        f"{'s' * (best.nodes > 1)}, {best.step * 1e3:.2f} ms a step,"
-        f" {alone / best.step:.2f} times one rank's speed",
+        f"{'s' * (best.nodes > 1)}, {best.step * 1e3:.2f} ms per step,"
+        f" {alone / best.step:.2f} times as fast as one rank",
     ]

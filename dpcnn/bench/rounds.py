@@ -1,4 +1,4 @@
-"""What is measured, round by round: every configuration once a round, in a process of its own."""
+"""Runs the measurements: each round starts every configuration once, in a new process."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tqdm import tqdm
 
 from dpcnn.errors import DpcnnError
 
-SECONDS = 1.0  # of training in one measurement, about
-SLOWEST = 100e-6  # seconds an image that this many steps are reckoned with
-DISTURBED = 0.05  # of all cores, taken by other programs
+SECONDS = 1.0  # approximate time of training in one measurement
+SLOWEST = 100e-6  # seconds per image, assumed when choosing the number of steps
+DISTURBED = 0.05  # share of all cores used by other programs
 PROC_STAT = Path("/proc/stat")
 
 Figures = dict[str, Any]
 
 
 class MeasurementError(DpcnnError):
-    """A measurement that did not end as it should."""
+    """A measurement failed."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is measured: its name in the table, minibatch, and how it is started."""
+    """One thing to measure: its name in the table, minibatch, ranks, and the command to run."""
 
     name: str
     minibatch: int
@@ -41,13 +41,13 @@ class Configuration:
     command: tuple[str, ...]
 
 
-def steps(minibatch: int, asked: int | None) -> int:
-    """Return how many steps a measurement makes: as many as asked, else about a second of them."""
-    return asked or max(5, round(SECONDS / (minibatch * SLOWEST)))
+def steps(minibatch: int, requested: int | None) -> int:
+    """Return the steps of one measurement: those requested, else enough for about a second."""
+    return requested or max(5, round(SECONDS / (minibatch * SLOWEST)))
 
 
 def python(mpirun: str | None, ranks: int, module: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command that runs a module on so many ranks, without mpirun on one."""
+    """Return the command that runs a module on this many ranks; on one, without mpirun."""
     start = () if ranks == 1 else (str(mpirun), "-n", str(ranks))
     return (*start, sys.executable, "-m", module, *arguments)
 
@@ -56,76 +56,86 @@ def measure(configurations: Sequence[Configuration], rounds: int) -> list[list[F
     """Return the figures of every configuration, round by round."""
     bar = tqdm(total=rounds * len(configurations), disable=not sys.stderr.isatty(), leave=False)
     with bar:
-        return [[_figures(each, bar) for each in configurations] for _ in range(rounds)]
+        return [
+            [_figures(configuration, bar) for configuration in configurations]
+            for _ in range(rounds)
+        ]
 
 
 def _figures(configuration: Configuration, bar: Any) -> Figures:
-    """Run one measurement; return the JSON of its last line, and the share of `others`."""
+    """Run one measurement; return the figures in its last line of output.
+
+    Adds `others`: the share of all cores that other programs used meanwhile.
+    """
     bar.set_description(f"{configuration.name}, minibatch {configuration.minibatch}")
-    before = time.monotonic(), _busy_seconds(), _own_seconds()
+    started = time.monotonic()
+    others_before = _seconds_of_others()
     result = subprocess.run(
         configuration.command, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    elapsed, busy, own = (
-        now - then
-        for now, then in zip(
-            (time.monotonic(), _busy_seconds(), _own_seconds()), before, strict=True
-        )
-    )
+    elapsed = time.monotonic() - started
+    others = _seconds_of_others() - others_before
     bar.update()
     lines = result.stdout.strip().splitlines()
     if result.returncode != 0 or not lines:
-        said = " ".join(result.stderr.split())[-300:]
-        raise MeasurementError(f"{' '.join(configuration.command)} ended badly: {said}")
+        end = " ".join(result.stderr.split())[-300:]
+        raise MeasurementError(
+            f"{' '.join(configuration.command)} failed with exit code {result.returncode}: {end}"
+        )
     figures: Figures = json.loads(lines[-1])
-    return figures | {"others": max(0.0, busy - own) / elapsed / (os.cpu_count() or 1)}
+    return figures | {"others": max(0.0, others) / elapsed / (os.cpu_count() or 1)}
+
+
+def _seconds_of_others() -> float:
+    """Return the CPU seconds that other programs have used since the machine started."""
+    return _busy_seconds() - _own_seconds()
 
 
 def _busy_seconds() -> float:
-    """Return the seconds that all processors together have not been idle, by Linux's count."""
+    """Return the seconds, summed over all cores, that Linux counts as not idle."""
     user, nice, system, _idle, _waiting, *more = map(int, PROC_STAT.read_text().split()[1:9])
     return (user + nice + system + sum(more)) / os.sysconf("SC_CLK_TCK")
 
 
 def _own_seconds() -> float:
-    """Return the seconds of processors that this process and all it has started took."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    """Return the CPU seconds of this process and of all its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def quiet(rounds: list[list[Figures]]) -> list[list[Figures]]:
-    """Return for each configuration the figures that other programs disturbed least.
+    """Return each configuration's least disturbed figures, regrouped as rounds.
 
-    In other words rounds, as many as every configuration has with others below DISTURBED, at
-    least one.
+    As many rounds as every configuration has figures with `others` below DISTURBED, at least one.
     """
     by_configuration = [
-        sorted(each, key=itemgetter("others")) for each in zip(*rounds, strict=True)
+        sorted(measurements, key=itemgetter("others")) for measurements in zip(*rounds, strict=True)
     ]
     undisturbed = min(
-        sum(figures["others"] < DISTURBED for figures in each) for each in by_configuration
+        sum(figures["others"] < DISTURBED for figures in measurements)
+        for measurements in by_configuration
     )
-    return [list(each) for each in zip(*by_configuration, strict=True)][: max(1, undisturbed)]
+    return list(map(list, zip(*by_configuration, strict=True)))[: max(1, undisturbed)]
 
 
 def medians_of(rounds: list[list[Figures]]) -> list[Figures]:
-    """Return the median over the rounds of each number of each configuration."""
+    """Return each configuration's figures as medians over the rounds, without texts."""
     return [
         {
-            name: statistics.median(each[name] for each in figures)
-            for name, value in figures[0].items()
+            name: statistics.median(figures[name] for figures in measurements)
+            for name, value in measurements[0].items()
             if not isinstance(value, str)
         }
-        for figures in zip(*rounds, strict=True)
+        for measurements in zip(*rounds, strict=True)
     ]
 
 
 def write_json(
     path: Path, configurations: Sequence[Configuration], rounds: list[list[Figures]]
 ) -> None:
-    """Write every measurement."""
+    """Write all figures of every configuration to a JSON file."""
     report = [
-        {"name": c.name, "minibatch": c.minibatch, "ranks": c.ranks, "rounds": list(each)}
-        for c, each in zip(configurations, zip(*rounds, strict=True), strict=True)
+        {"name": c.name, "minibatch": c.minibatch, "ranks": c.ranks, "rounds": measurements}
+        for c, measurements in zip(configurations, zip(*rounds, strict=True), strict=True)
     ]
     path.write_text(json.dumps(report, indent=2) + "\n")

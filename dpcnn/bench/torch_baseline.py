@@ -1,7 +1,8 @@
 """The same training in PyTorch, for comparison: prints a line of JSON.
 
-One process with --threads threads, or --ranks processes of one thread with DistributedDataParallel
-over gloo. Same network, minibatch, optimizer and data; PyTorch is imported nowhere else.
+Runs one process with --threads threads, or --ranks single-threaded processes that use
+DistributedDataParallel over gloo. Network, minibatch, optimizer and data are the same as dpcnn's.
+PyTorch is imported only here, and only once training starts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from dpcnn.data.sources import find
 
-WARM_UP = 10  # steps that are not counted
+WARM_UP = 10  # steps before timing starts
 
 
 def main() -> int:
@@ -34,25 +35,28 @@ def main() -> int:
     import torch.multiprocessing
 
     with tempfile.TemporaryDirectory() as folder:
-        meeting = f"file://{folder}/meeting"
-        torch.multiprocessing.spawn(_train, (arguments, meeting), nprocs=arguments.ranks)
+        init_method = f"file://{folder}/rendezvous"
+        torch.multiprocessing.spawn(_train, (arguments, init_method), nprocs=arguments.ranks)
     return 0
 
 
-def _train(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
-    """Train some steps on this rank's part of each minibatch; rank 0 prints the figures."""
+def _train(rank: int, arguments: argparse.Namespace, init_method: str) -> None:
+    """Train on this rank's part of each minibatch; rank 0 prints the figures.
+
+    init_method: where DistributedDataParallel's ranks meet; empty for one process without it.
+    """
     import torch
     from torch import nn
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    x, y, test = _data(arguments.dataroot)
+    x, y, test_images = _data(arguments.dataroot)
     model: Any = nn.Sequential(
         nn.Conv2d(1, 32, 7, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 24 * 24, 10)
     )
     network = model
-    if meeting:
-        torch.distributed.init_process_group("gloo", meeting, None, arguments.ranks, rank)
+    if init_method:
+        torch.distributed.init_process_group("gloo", init_method, None, arguments.ranks, rank)
         model = nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     seconds = []
@@ -67,26 +71,26 @@ def _train(rank: int, arguments: argparse.Namespace, meeting: str) -> None:
     if rank == 0:
         figures = {
             "step_seconds": statistics.median(seconds[WARM_UP:]),
-            "inference_seconds_per_image": _inference(network, test),
+            "inference_seconds_per_image": _inference(network, test_images),
             "torch": torch.__version__,
         }
         print(json.dumps(figures), flush=True)
-    if meeting:
+    if init_method:
         torch.distributed.destroy_process_group()
 
 
 def _data(dataroot: str) -> tuple[Any, Any, Any]:
-    """Return training images (N, 1, 28, 28) and labels, and test images, as tensors."""
+    """Return as tensors the training images (N, 1, 28, 28) and labels, and the test images."""
     import torch
 
     dataset = find.load(dataroot, (1, 28, 28), 10)
-    sets = (dataset.train.images[:], dataset.test.images[:])
-    images = [torch.from_numpy(each / 255).float() for each in sets]
-    return images[0], torch.from_numpy(dataset.train.labels).long(), images[1]
+    train_images = torch.from_numpy(dataset.train.images[:] / 255).float()
+    test_images = torch.from_numpy(dataset.test.images[:] / 255).float()
+    return train_images, torch.from_numpy(dataset.train.labels).long(), test_images
 
 
 def _inference(network: Any, images: Any) -> float:
-    """Return the seconds an image that the network's logits of the test images take."""
+    """Return the seconds per image of computing the logits of the images."""
     import torch
 
     with torch.inference_mode():

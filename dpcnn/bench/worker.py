@@ -1,7 +1,7 @@
-"""One measurement of dpcnn, alone or under a launcher: rank 0 prints a line of JSON.
+"""One measurement of dpcnn, on one rank or under mpirun: rank 0 prints a line of JSON.
 
-Started by `python -m dpcnn.bench`, afresh for each measurement, so that those of one round meet
-the same machine.
+`python -m dpcnn.bench` starts it anew for each measurement, so that all measurements of a round
+run under the same conditions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dpcnn.training.datasets import open_dataset
 from dpcnn.training.measure import options_for, silent_trainer, time_steps
 from dpcnn.training.trainer import Trainer
 
-SGEMM = 1024  # rows of the matrices that show what the BLAS can do at best
+SGEMM = 1024  # rows and columns of the matrices that show the BLAS at its best
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _measure(job: Job, arguments: argparse.Namespace) -> int:
-    """Train some steps, evaluate on one rank, multiply large matrices; print the figures."""
+    """Time training steps, then evaluation and a large sgemm on rank 0; print the figures."""
     comm = job.comm
     options = options_for(arguments.minibatch, arguments.dataroot, arguments.reduce)
     dataset = open_dataset(options, comm, comm.split_by_node(), Console())
@@ -56,8 +56,8 @@ def _measure(job: Job, arguments: argparse.Namespace) -> int:
 def flop_per_image(network: Network) -> int:
     """Return the floating-point operations of training on one image.
 
-    A layer with weights multiplies and adds once for each weight and output position, forward;
-    as often for dW, and for dx, which the first layer does not compute.
+    A layer with weights multiplies and adds once per weight and output position in the forward
+    pass, as often for dW, and again for dx, which the first layer does not compute.
     """
     total = 0
     for name, layer, shape in zip(
@@ -70,16 +70,17 @@ def flop_per_image(network: Network) -> int:
 
 
 def _inference(trainer: Trainer) -> float:
-    """Return the seconds an image that evaluating the test set takes."""
-    network, images, alone = trainer.network, trainer.dataset.test, Communicator()
-    evaluate(network, images.first(64), alone)
+    """Return the seconds per image of evaluating the test set on this rank."""
+    images = trainer.dataset.test
+    alone = Communicator()
+    evaluate(trainer.network, images.first(64), alone)
     started = time.perf_counter()
-    evaluate(network, images, alone)
+    evaluate(trainer.network, images, alone)
     return (time.perf_counter() - started) / len(images)
 
 
 def _sgemm_flops() -> float:
-    """Return the floating-point operations a second of a large float32 product, at best."""
+    """Return the floating-point operations per second of a large float32 product, the best of 5."""
     a = np.ones((SGEMM, SGEMM), np.float32)
     best = float("inf")
     for _ in range(5):

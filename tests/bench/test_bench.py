@@ -1,4 +1,4 @@
-"""The benchmark: its table and its JSON agree, and what cannot be measured is one line."""
+"""The benchmark: its table and its JSON agree, and an error is one line."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ def test_one_and_two_ranks_are_measured_with_both_reductions(small, tmp_path):
     assert result.returncode == 0, result.stderr
     report = json.loads(file.read_text())
     names = ["1 rank, exact", "1 rank, fast", "2 ranks, exact", "2 ranks, fast"]
-    assert [each["name"] for each in report] == names
+    assert [configuration["name"] for configuration in report] == names
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    for each in report:
-        assert len(each["rounds"]) == 2
-        steps = [figures["step_seconds"] for figures in each["rounds"]]
-        [row] = [line for line in lines if line.startswith(f"{each['name']} ")]
-        speed, _, step, *_ = map(float, row[len(each["name"]) :].split()[:3])
+    for configuration in report:
+        name = configuration["name"]
+        assert len(configuration["rounds"]) == 2
+        steps = [figures["step_seconds"] for figures in configuration["rounds"]]
+        [row] = [line for line in lines if line.startswith(f"{name} ")]
+        speed, _, step = map(float, row.removeprefix(name).split()[:3])
         assert step == pytest.approx(sum(steps) / 2 * 1e3, abs=0.01)
         assert speed == pytest.approx(32 / (sum(steps) / 2), abs=1)
-        for figures in each["rounds"]:
-            assert figures["waiting_share"] >= (0 if each["ranks"] == 1 else 1e-6)
+        for figures in configuration["rounds"]:
+            assert figures["waiting_share"] >= (0 if configuration["ranks"] == 1 else 1e-6)
             assert figures["compute_share"] + figures["waiting_share"] <= 1
     assert "inference, 1 rank: " in result.stdout
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-def test_pytorch_is_measured_beside(small, tmp_path):
+def test_pytorch_is_measured_too(small, tmp_path):
     options = (*QUICK, "--ranks", 2, "--dataroot", small, "--against", "torch")
     result = bench(*options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -55,7 +56,7 @@ def test_pytorch_is_measured_beside(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (["--rounds", "0"], "--rounds is 0, expected an integer from 1"),
         (["--ranks", "9", "--minibatch", "8"], "--minibatch is 8, expected 9 or more"),
@@ -63,18 +64,18 @@ def test_pytorch_is_measured_beside(small, tmp_path):
         (["--dataroot", "/no/such/file"], "/no/such/file: no such file"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(options, words, tmp_path):
+def test_an_error_is_one_line(options, message, tmp_path):
     result = bench(*options, cwd=tmp_path)
     assert result.returncode != 0
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("dpcnn: error: ")
-    assert words in result.stderr
+    assert message in result.stderr
 
 
 def test_a_comparison_without_pytorch_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["--against", "torch"]) == 2
-    assert "found no PyTorch" in capsys.readouterr().err
+    assert "--against torch needs the package torch: pip install" in capsys.readouterr().err
 
 
 def test_the_operations_of_the_tutorials_network_are_counted_by_hand():

@@ -1,4 +1,4 @@
-"""--predict: tables that agree with what was measured, and the promise of a fifth."""
+"""--predict: its tables agree with its measurements, and predictions are within a fifth."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ def predict(*options, cwd):
 
 
 def rows(result):
-    """Return ranks -> (predicted, measured, error) of what was measured too."""
+    """Return ranks -> (predicted, measured, error) from the table of measurements."""
     assert result.returncode == 0, result.stderr
-    found = (ROW.fullmatch(line) for line in result.stdout.splitlines())
-    return {int(each[1]): tuple(map(float, each.groups()[1:4])) for each in found if each}
+    matches = filter(None, map(ROW.fullmatch, result.stdout.splitlines()))
+    return {int(match[1]): tuple(map(float, match.groups()[1:4])) for match in matches}
 
 
-def test_predictions_stand_beside_what_was_measured(small, tmp_path):
+def test_predictions_are_printed_with_the_measurements(small, tmp_path):
     launcher(2)
     file = tmp_path / "bench.json"
     options = ("--ranks", 2, "--rounds", 1, "--steps", 3, "--dataroot", small, "--json", file)
     result = predict(64, *options, "--latency", 20, "--bandwidth", 1.25, "--cores", 8, cwd=tmp_path)
     table = rows(result)
-    measured = {each["ranks"]: each["rounds"][0] for each in json.loads(file.read_text())[2:]}
+    _alone, _busy, *trained = json.loads(file.read_text())
+    measured = {configuration["ranks"]: configuration["rounds"][0] for configuration in trained}
     assert list(table) == list(measured) == [1, 2]
     for ranks, (predicted, seconds, error) in table.items():
         assert seconds == pytest.approx(measured[ranks]["step_seconds"] * 1e3, abs=0.01)
         assert error == pytest.approx((predicted / seconds - 1) * 100, abs=1)
-    assert "predicted on nodes of 8 cores" in result.stdout
-    assert "20 us (given)" in result.stdout
-    assert "1.25 GB/s (given)" in result.stdout
+    assert "predicted on nodes with 8 cores" in result.stdout
+    assert "20 us latency (--latency)" in result.stdout
+    assert "1.25 GB/s (--bandwidth)" in result.stdout
     assert re.search(r"^best: \d ranks? on \d nodes?, ", result.stdout, re.MULTILINE)
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ([8], "--predict is 8, expected 16 images or more"),
         ([64, "--latency", "0"], "--latency is 0, expected a number above 0"),
@@ -52,16 +53,16 @@ def test_predictions_stand_beside_what_was_measured(small, tmp_path):
         ([64, "--cores", "0"], "--cores is 0, expected an integer from 1"),
     ],
 )
-def test_what_cannot_be_predicted_is_one_line(options, words, tmp_path):
+def test_an_error_is_one_line(options, message, tmp_path):
     result = predict(*options, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert words in result.stderr
+    assert message in result.stderr
 
 
 def test_the_quietest_rounds_count():
-    def figures(*others):
-        return [{"others": each} for each in others]
+    def figures(*shares):
+        return [{"others": share} for share in shares]
 
     rounds = [figures(0.3, 0.01), figures(0.0, 0.4), figures(0.02, 0.03), figures(0.04, 0.2)]
     assert quiet(rounds) == [figures(0.0, 0.01), figures(0.02, 0.03)]
@@ -69,20 +70,23 @@ def test_the_quietest_rounds_count():
 
 
 def skip_if_disturbed(file):
-    """Skip where every round of a report was disturbed: no time means anything then."""
-    rounds = zip(*(each["rounds"] for each in json.loads(file.read_text())), strict=True)
+    """Skip if other programs disturbed every round of a report: its times mean nothing."""
+    report = json.loads(file.read_text())
+    rounds = zip(*(configuration["rounds"] for configuration in report), strict=True)
     others = max(figures["others"] for figures in quiet(list(map(list, rounds)))[0])
     if others >= DISTURBED:
-        pytest.skip(f"other programs take {others:.0%} of the cores: no time means anything")
+        pytest.skip(f"other programs use {others:.0%} of the cores: times mean nothing")
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not PROC_STAT.exists(), reason="no /proc/stat: other programs go unnoticed")
+@pytest.mark.skipif(
+    not PROC_STAT.exists(), reason="without /proc/stat, other programs go unnoticed"
+)
 def test_two_and_four_ranks_are_predicted_within_a_fifth(tmp_path):
     launcher(4)
     file = tmp_path / "bench.json"
     rows(predict(64, "--ranks", 1, "--rounds", 1, "--steps", 3, "--json", file, cwd=tmp_path))
-    skip_if_disturbed(file)  # before minutes are spent on it
+    skip_if_disturbed(file)  # before spending minutes on it
     result = predict(1024, "--ranks", 4, "--rounds", 7, "--json", file, cwd=tmp_path)
     table = rows(result)
     skip_if_disturbed(file)
