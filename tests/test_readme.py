@@ -67,3 +67,10 @@ def test_every_command_works_in_a_fresh_copy(copy):
             own += re.findall("^Weights SHA-256: (.*)", result.stdout, re.MULTILINE)
     assert len(own) == 2
     assert own[0] == own[1]
+
+
+def test_the_lines_to_read_are_as_many_as_it_says():
+    [(about, command)] = re.findall(r"about (\d+) lines\s+\(`(cat\s[^`]*)`\)", README)
+    command = " ".join(command.split())
+    counted = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=True)
+    assert abs(int(counted.stdout) - int(about)) <= 50
