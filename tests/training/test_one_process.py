@@ -66,7 +66,8 @@ def test_the_run_directory_holds_what_was_promised(trained):
 
 def test_the_account_has_a_header_epoch_lines_and_the_hash_last(trained):
     result, _ = trained
-    lines = result.stdout.splitlines()
+    # A busy machine may print progress too, every ten seconds.
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("epoch ")]
     for words in ("built-in digits", "12,000 to train on", "185,930", "188 steps an epoch"):
         assert words in result.stdout
     number = r"\d\.\d{4}"
