@@ -17,7 +17,7 @@ from dpcnn.report.write import write
 from tests.browser import Browser
 
 EXAMPLE = Path(dpcnn.report.__file__).with_name("example.png")
-WIDTH, HEIGHT = 1000, 1130  # pixels of each part of the page, before it is made smaller
+WIDTH, HEIGHT = 1000, 1130  # pixels of the window, and of each part before it is made smaller
 PARTS = ("header", "#classes")  # what each part begins with
 GAP = 24  # pixels between the parts
 SHOWN = 1366  # pixels of the picture's width
@@ -25,16 +25,16 @@ SHOWN = 1366  # pixels of the picture's width
 
 def main(run: Path) -> None:
     """Join two parts of the run's page, side by side."""
-    joined = Image.new("RGB", (2 * WIDTH + GAP, HEIGHT), "#c8ccd2")
     with tempfile.TemporaryDirectory() as folder, Browser() as browser:
+        browser.call("Emulation.setScrollbarsHidden", hidden=True)
         browser.open(write([run], Path(folder) / "page.html", "html", None), WIDTH)
-        browser.evaluate("document.documentElement.style.scrollbarWidth = 'none'")
         with Image.open(browser.screenshot(Path(folder) / "page.png")) as page:
+            joined = Image.new("RGB", (2 * page.width + GAP, HEIGHT), "#c8ccd2")
             for place, part in enumerate(PARTS):
                 box = f"document.querySelector('{part}').getBoundingClientRect()"
                 top = int(browser.evaluate(f"{box}.top")) - GAP
-                cut = page.crop((0, top, WIDTH, top + HEIGHT))
-                joined.paste(cut, (place * (WIDTH + GAP), 0))
+                cut = page.crop((0, top, page.width, top + HEIGHT))
+                joined.paste(cut, (place * (page.width + GAP), 0))
     size = (SHOWN, HEIGHT * SHOWN // joined.width)
     picture = joined.resize(size, Image.Resampling.LANCZOS)
     picture.quantize(256, Image.Quantize.FASTOCTREE).save(EXAMPLE, optimize=True)
