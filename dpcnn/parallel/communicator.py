@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.errors import DpcnnError
+from dpcnn.parallel.shared_memory import aligned_zeros
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -94,7 +95,7 @@ class Communicator:
 
         Collective. A communicator has one such vector at a time.
         """
-        return np.zeros(length, dtype)
+        return aligned_zeros(length, dtype)
 
     def Allreduce(self, values: Array, scalars: Array, out: Array) -> None:
         """Write the sum of values over all ranks into out; replace scalars by their sum.

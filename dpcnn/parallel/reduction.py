@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from dpcnn.errors import DivergenceError
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.shared_memory import aligned_zeros
 
 Array = NDArray[Any]
 Sums = dict[str, float]
@@ -127,7 +128,7 @@ class ExactReduction(Reduction):
 
     def __init__(self, comm: Communicator, gradient: Array, names: tuple[str, ...]) -> None:
         super().__init__(comm, gradient, names)
-        self._block = np.empty(min(BLOCK, gradient.size))
+        self._block = aligned_zeros(min(BLOCK, gradient.size), np.float64)
 
     def _add_gradient(self, gradient: Array) -> None:
         """Round a part to the grid and add it; the first is rounded where it will stay."""

@@ -10,6 +10,7 @@ import pytest
 
 from dpcnn.parallel import reduction
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.shared_memory import aligned_zeros
 
 PARAMETERS = 185_930  # of the tutorial's network
 MICROBATCHES = 4
@@ -25,6 +26,15 @@ def a_step(reduce: reduction.Reduction, gradient: np.ndarray, out: np.ndarray) -
 def test_exact_by_block_size(benchmark, monkeypatch, block):
     monkeypatch.setattr(reduction, "BLOCK", block)
     reduce = reduction.ExactReduction.allocate(Communicator(), PARAMETERS, ())
+    gradient = np.random.default_rng(0).standard_normal(PARAMETERS).astype(np.float32) * 1e-3
+    benchmark(a_step, reduce, gradient, np.empty_like(gradient))
+
+
+@pytest.mark.parametrize("offset", [0, 16])
+def test_exact_by_alignment(benchmark, offset):
+    """The offset of the sum in a cache line, in bytes."""
+    room = aligned_zeros(PARAMETERS + offset, np.float64)[offset // 8 :][:PARAMETERS]
+    reduce = reduction.ExactReduction(Communicator(), room, ())
     gradient = np.random.default_rng(0).standard_normal(PARAMETERS).astype(np.float32) * 1e-3
     benchmark(a_step, reduce, gradient, np.empty_like(gradient))
 
