@@ -99,7 +99,7 @@ def test_more_deaths_at_random_moments_change_no_bit(seed, small, undisturbed, t
 
 
 def check_respawn(seed: int, small: Path, undisturbed: tuple[Path, str], cwd: Path) -> None:
-    """Check that the world is back at 4 after the same deaths, and that of a replacement, if any."""
+    """Check that the world is back at 4 after these deaths and that of a replacement, if any."""
     plan = f"{chaos(seed)};step {seed % 20 + 1} new{seed % 4} kill_soon"
     result = dying(plan, small, cwd, "elastic", 4, "--respawn")
     count_restarts("respawn", result)
