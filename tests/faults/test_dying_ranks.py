@@ -127,8 +127,9 @@ def test_with_respawn_the_world_is_back_after_more_deaths(seed, small, undisturb
 
 
 @pytest.mark.parametrize("kind", ["chaos", "respawn"])
-def test_restarts_are_the_exception(kind):
-    """Comes after the tests above. Open MPI 5.0.11 crashes in some survivors of a hundred runs."""
+@pytest.mark.parametrize("group", ["short", pytest.param("long", marks=pytest.mark.long)])
+def test_restarts_are_the_exception(group, kind):
+    """Comes after the tests above, in each group. Open MPI 5.0.11 crashes in some survivors."""
     runs, restarts = counted[kind]["runs"], counted[kind]["restarts"]
     print(f"{kind}: {restarts} restarts in {runs} runs")
     if runs == 0:
