@@ -46,9 +46,10 @@ def open_dataset(
 
 
 def _share(dataset: Dataset | None, node: Communicator, path: Path | None) -> Dataset:
-    """Return the dataset of the node's first rank on all its ranks; None elsewhere. Collective.
+    """Return on all ranks of the node the dataset that its first rank has read; collective.
 
-    path: a new file to write the arrays to, for all to map; None if they are on the disk already.
+    dataset: what this rank has read, None on all but the first. path: a new file to write the
+    arrays to, for all to map; None if they are on the disk already.
     """
     if path is None:
         shared = node.bcast(dataset)

@@ -45,8 +45,8 @@ class Log:
     def step(self, sums: Sums) -> None:
         """Count a step: its sums over the minibatch."""
 
-    def epoch(self, line: dict[str, Any], state: State) -> None:
-        """Tell and keep the metrics of an epoch."""
+    def epoch(self, state: State) -> None:
+        """Tell and keep the newest metrics, those of an epoch that has ended."""
 
     def save(self, state: State) -> None:
         """Begin to save the state; training goes on meanwhile."""
@@ -156,7 +156,8 @@ class RootLog(StandbyLog):
         self.console.step(sums["loss"] / sums["images"], int(sums["images"]))
         self.saver.poll()
 
-    def epoch(self, line: dict[str, Any], state: State) -> None:
+    def epoch(self, state: State) -> None:
+        line = state.metrics[-1]
         try:
             self.directory.add_metrics(state.metrics)
         except OSError as error:

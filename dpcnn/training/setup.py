@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dpcnn.errors import OptionError
 from dpcnn.models.build import check_memory, check_parameters, plan_network
@@ -148,8 +149,12 @@ def _begin(
     """Make the run directory this run's, and print the header; collective."""
     comm, state = trainer.comm, trainer.state
     facts = environment.collect(__version__, comm.hosts, comm.library, threads)
-    comm.on_root(lambda: directory.create(options.as_dict(), facts, state.metrics))
-    path = comm.bcast(directory.path)
+
+    def create() -> Path:
+        directory.create(options.as_dict(), facts, state.metrics)
+        return directory.path
+
+    path = comm.on_root(create)
     if comm.rank != 0:
         directory.join(path)
     if options.reduce == "exact" and threads != 1:

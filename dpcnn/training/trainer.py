@@ -136,9 +136,8 @@ class Trainer:
         ranks = comm.allgather(asdict(comm.members[comm.rank]) | self.clock.timings())
         self.clock.reset()
         lr = self.config.schedule(state.progress.step - 1)
-        line = epoch_metrics(state, evaluation, lr, ranks)
-        state.metrics.append(line)
-        self.log.epoch(line, state)
+        state.metrics.append(epoch_metrics(state, evaluation, lr, ranks))
+        self.log.epoch(state)
         state.progress = state.progress.next_epoch()
         self.save_if_due(epoch_ended=True)
 
