@@ -37,6 +37,10 @@ class OptionError(DpcnnError):
     exit_code = 2
 
 
+class LayerError(OptionError):
+    """A layer does not fit the one before it; the message names it."""
+
+
 class DataError(DpcnnError):
     """A dataset cannot be found, read or trained on."""
 

@@ -82,7 +82,7 @@ def _compare(trainer: Trainer, line: dict[str, Any], directory: RunDirectory) ->
     path = directory.checkpoint_path(line["step"])
     recorded = comm.on_root(lambda: read(path).model if path.exists() else None)
     if recorded is not None:
-        difference = _first_difference(network.named_parameters(), recorded)
+        difference = _first_difference(network.named_values(), recorded)
         if difference:
             raise VerificationError(f"epoch {line['epoch']}: {difference} in {path}").on_all_ranks()
     sha256 = network.weights_sha256()

@@ -98,13 +98,13 @@ def test_a_users_layer_is_named_and_goes_into_npz(small, tmp_path):
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "a.onnx").exists()
     assert export(directory, "a.npz", *model).returncode == 0
-    layers = load(directory, networks.with_swish()).network.named_parameters()
+    layers = load(directory, networks.with_swish()).network.named_values()
     np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["dense1/W"], layers["dense1"]["W"])
 
 
 def test_plain_arrays_are_read_without_pickle(tutorial):
     arrays = np.load(exported(tutorial, "a.npz"), allow_pickle=False)
-    parameters = load(tutorial).network.named_parameters()
+    parameters = load(tutorial).network.named_values()
     names = {f"{layer}/{name}": array for layer in parameters for name, array in
              parameters[layer].items()}  # fmt: skip
     assert set(arrays) == {*names, "metadata"}

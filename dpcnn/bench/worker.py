@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 
@@ -56,17 +55,11 @@ def _measure(job: Job, arguments: argparse.Namespace) -> int:
 def flop_per_image(network: Network) -> int:
     """Return the floating-point operations of training on one image.
 
-    A layer with weights multiplies and adds once per weight and output position in the forward
-    pass, as often for dW, and again for dx, which the first layer does not compute.
+    A layer makes its products once in the forward pass, as often for dW, and again for dx, which
+    the first layer does not compute.
     """
-    total = 0
-    for name, layer, shape in zip(
-        network.names, network.layers, network.plan.shapes[1:], strict=True
-    ):
-        weights = network.plan.parameter_shapes.get(name, {}).get("W", (0,))
-        passes = 3 if layer.needs_dx else 2
-        total += 2 * math.prod(weights) * math.prod(shape[1:]) * passes
-    return total
+    layers = network.plan.leaves.values()
+    return sum(2 * layer.multiply_adds() * (3 if layer.needs_dx else 2) for layer in layers)
 
 
 def _inference(trainer: Trainer) -> float:

@@ -23,16 +23,23 @@ from dpcnn.data.streaming import read_ahead
 Array = NDArray[Any]
 
 
+class Microbatch(NamedTuple):
+    """Its number in the minibatch, x (C, H, W, N) float32 in [0, 1], and labels (N,)."""
+
+    number: int
+    x: Array
+    labels: Array
+
+
 class Minibatch(NamedTuple):
     """The images of one step.
 
-    size: how many there are on all ranks together. microbatches: those of this rank, each x
-    (C, H, W, N) float32 in [0, 1] and labels (N,), loaded when it is asked for. They end when the
-    next minibatch is asked for.
+    size: how many there are on all ranks together. microbatches: those of this rank, each loaded
+    when it is asked for. They end when the next minibatch is asked for.
     """
 
     size: int
-    microbatches: Iterator[tuple[Array, Array]]
+    microbatches: Iterator[Microbatch]
 
 
 class Loader:
@@ -75,17 +82,22 @@ class Loader:
         shards, ahead = tee(self._shards(first, rank, size))
         positions = chain.from_iterable(shard for _, shard in ahead)
         loaded = starmap(self._load, self._read(self.order(epoch), positions))
-        for minibatch_size, shard in shards:
-            microbatches = (next(loaded) for _ in shard)
-            yield Minibatch(minibatch_size, microbatches)
+        for minibatch, shard in shards:
+            microbatches = (
+                Microbatch(
+                    (positions.start - minibatch.start) // self.microbatch_size, *next(loaded)
+                )
+                for positions in shard
+            )
+            yield Minibatch(len(minibatch), microbatches)
             deque(microbatches, maxlen=0)  # skip those that were not asked for
 
-    def _shards(self, first: int, rank: int, size: int) -> Iterator[tuple[int, list[range]]]:
-        """Yield each step's size and the positions, in the order, of the rank's micro-batches."""
+    def _shards(self, first: int, rank: int, size: int) -> Iterator[tuple[range, list[range]]]:
+        """Yield each step's positions in the order, and those of the rank's micro-batches."""
         positions = range(len(self.images))
         for step in range(first, self.steps):
             minibatch = sampler.minibatch(positions, step, self.minibatch_size)
-            yield len(minibatch), sampler.shard(minibatch, self.microbatch_size, rank, size)
+            yield minibatch, sampler.shard(minibatch, self.microbatch_size, rank, size)
 
     def _read(self, order: Order, positions: Iterator[range]) -> Iterator[tuple[Indices, Array]]:
         """Return an iterator over the indices and images (n, C, H, W) at these positions."""

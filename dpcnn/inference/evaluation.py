@@ -49,7 +49,7 @@ def evaluate(network: Network, images: Images, comm: Communicator) -> Evaluation
 def probabilities(network: Network, images: Images, rank: int = 0, size: int = 1) -> Array:
     """Return the probability of each class for the images of the rank's shard, (N, classes)."""
     parts = [softmax(logits).T for _, logits in _logits(network, images, rank, size)]
-    classes = network.plan.shapes[-1]
+    classes = network.plan.output_shape
     return np.concatenate(parts) if parts else np.empty((0, *classes), network.parameters.dtype)
 
 

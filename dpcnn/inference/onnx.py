@@ -62,8 +62,8 @@ def npz(model: Model) -> bytes:
     memory = io.BytesIO()
     arrays = {
         f"{layer}/{name}": array
-        for layer, parameters in model.network.named_parameters().items()
-        for name, array in parameters.items()
+        for layer, values in model.network.named_values().items()
+        for name, array in values.items()
     }
     np.savez(memory, allow_pickle=False, metadata=np.array(json.dumps(metadata(model))), **arrays)
     return memory.getvalue()
@@ -88,7 +88,7 @@ def onnx(model: Model) -> bytes:
             " in an ONNX file: write .npz"
         )
     nodes, weights, x = [], [], "images"
-    for name, layer in zip(network.names, network.layers, strict=True):
+    for name, layer in network.plan.leaves.items():
         operator, attributes = _node(name, layer)
         inputs = [x]
         for key in layer.parameter_shapes:
@@ -97,10 +97,10 @@ def onnx(model: Model) -> bytes:
         x = "logits" if layer is network.layers[-1] else name
         nodes.append(helper.make_node(operator, inputs, [x], name=name, **attributes))
     nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax", axis=1))
-    ends = {"images": network.plan.shapes[0], "logits": network.plan.shapes[-1]}
+    ends = {"images": network.plan.input_shape, "logits": network.plan.output_shape}
     values = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
-        for name, shape in (ends | {"probabilities": network.plan.shapes[-1]}).items()
+        for name, shape in (ends | {"probabilities": network.plan.output_shape}).items()
     }
     outputs = [values["logits"], values["probabilities"]]
     graph = helper.make_graph(nodes, "dpcnn", [values["images"]], outputs, weights)

@@ -78,7 +78,7 @@ def check_parameters(
     """
     shapes = {key: array.shape for key, array in _flat(model).items()}
     shapes |= {f"optimizer/{slot}": vector.shape for slot, vector in slots.items()}
-    expected = _flat(plan.parameter_shapes)
+    expected = {f"{slot.layer.name}/{slot.key}": slot.shape for slot in plan.slots}
     expected |= {f"optimizer/{slot}": (plan.parameter_count,) for slot in slots}
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):
@@ -147,9 +147,9 @@ def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:
 
 def _check_output(options: Options, plan: Plan) -> None:
     """Raise OptionError unless the network has a value for each class, and something to train."""
-    if plan.shapes[-1] != (options.num_class,):
+    if plan.output_shape != (options.num_class,):
         raise OptionError(
-            f"the network's output is {plan.shapes[-1]}, expected ({options.num_class},), a value"
+            f"the network's output is {plan.output_shape}, expected ({options.num_class},), a value"
             " for each class (--num_class)"
         )
     if plan.parameter_count == 0:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dpcnn.errors import DpcnnError, OptionError
-from dpcnn.nn import Layer
+from dpcnn.nn import Layer, Sequential
 from dpcnn.nn.config import check_config, to_config
+from dpcnn.nn.layer import descendants
 from dpcnn.options import NETWORK, Options
 
 # Files on the way to an error that are not the user's.
@@ -81,11 +82,23 @@ def check_layers(layers: Any) -> list[Layer]:
     if not isinstance(layers, list | tuple) or not layers:
         raise OptionError(f"the network is {layers!r:.200}, expected a list of layers")
     for number, layer in enumerate(layers, 1):
-        same = [other for other in range(1, number) if layers[other - 1] is layer]
-        problem = f"the same object as layer {same[0]}, expected another" if same else _fault(layer)
+        problem = _fault(layer)
         if problem:
             raise OptionError(f"layer {number} is {problem}")
+    _check_distinct(layers)
     return list(layers)
+
+
+def _check_distinct(layers: Sequence[Layer]) -> None:
+    """Raise OptionError if one object stands in two places of the network."""
+    places: dict[int, str] = {}
+    for path, layer in descendants(Sequential(*layers)):
+        if id(layer) in places:
+            raise OptionError(
+                f"{path} is the same object as {places[id(layer)]}, expected another: make a layer"
+                " for each place"
+            )
+        places[id(layer)] = path
 
 
 def _fault(layer: Any) -> str:

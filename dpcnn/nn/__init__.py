@@ -1,10 +1,22 @@
 """The math, in NumPy alone; these are the layers to make networks of."""
 
 from dpcnn.nn.activations import ReLU
+from dpcnn.nn.composite import Concatenate, Residual, Sequential
 from dpcnn.nn.convolution import Convolution
 from dpcnn.nn.dense import Dense
 from dpcnn.nn.flatten import Flatten
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.pooling import AveragePooling, MaxPooling
 
-__all__ = ["AveragePooling", "Convolution", "Dense", "Flatten", "Layer", "MaxPooling", "ReLU"]
+__all__ = [
+    "AveragePooling",
+    "Concatenate",
+    "Convolution",
+    "Dense",
+    "Flatten",
+    "Layer",
+    "MaxPooling",
+    "ReLU",
+    "Residual",
+    "Sequential",
+]

@@ -65,6 +65,10 @@ class Dense(Layer):
         np.matmul(self._pieces(self.W, images), dy, out=self._pieces(dx, images))
         return dx
 
+    def multiply_adds(self) -> int:
+        """Count the products of one matrix-vector product."""
+        return self.inputs * self.outputs
+
     def workspace_size(self, images: int) -> int:
         """Count dx."""
         return self.inputs * images

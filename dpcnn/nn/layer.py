@@ -8,6 +8,8 @@ and reused: the next call overwrites what forward and backward returned.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -20,26 +22,60 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 
+@dataclass
+class Context:
+    """What a forward is for; all layers of a network share one.
+
+    training: whether a backward follows; dropout is off and running statistics are used otherwise.
+    seed, step, microbatch: of the run, of the run's steps, of the step's micro-batches. They are
+    the key of everything random.
+    """
+
+    training: bool = False
+    seed: int = 0
+    step: int = 0
+    microbatch: int = 0
+
+
 class Layer:
     """One stage of a network. Subclasses define build, forward and backward.
 
     `parameter_shapes` (name -> shape) is set by build; the network then sets views of its flat
     vectors as attributes: parameter `W` as `W`, its gradient as `dW`. `needs_dx` is False in the
     first layer, whose input gradient nobody reads.
+
+    `state_shapes` (name -> shape) is what a layer keeps but does not train: for `mean`, the network
+    sets `mean`, and `batch_mean`, into which a training forward writes that of its micro-batch.
+    After each step the state moves towards the step's mean of those, by `state_momentum`.
+
+    `name` is the layer's path in the network, such as residual3/convolution1, and `number` its
+    place there; both are set by the plan.
     """
+
+    state_momentum = 0.1
 
     def __init__(self) -> None:
         self.parameter_shapes: dict[str, Shape] = {}
+        self.state_shapes: dict[str, Shape] = {}
         self.needs_dx = True
         self.dtype: DTypeLike = np.float32
+        self.context = Context()
+        self.name = type(self).__name__.lower()
+        self.number = 0
+        self.input_shape: Shape = ()
+        self.output_shape: Shape = ()
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make this layer; each is kept as an attribute of its name.
 
-        A checkpoint stores them: numbers, text, true, false, None, or lists of these.
+        A checkpoint stores them: numbers, text, true, false, None, layers, or lists of these.
         """
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def children(self) -> dict[str, Layer]:
+        """Return name -> layer for the layers that this one is made of: none, unless composite."""
+        return {}
 
     def build(self, input_shape: Shape) -> Shape:
         """Return the output's shape for the input's, both without the batch axis.
@@ -49,10 +85,14 @@ class Layer:
         raise NotImplementedError
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw the parameters. Layers without any leave this out."""
+        """Draw the parameters, and set the state. Layers without any leave this out."""
 
     def forward(self, x: Array) -> Array:
-        """Return the output for the input x (..., N)."""
+        """Return the output for the input x (..., N).
+
+        It may overwrite x; otherwise x stays as it is until backward. What it returns may be
+        overwritten by the next layer.
+        """
         raise NotImplementedError
 
     def backward(self, dy: Array) -> Array | None:
@@ -61,6 +101,23 @@ class Layer:
         dy is the gradient of the last forward's output; it may be overwritten.
         """
         raise NotImplementedError
+
+    @property
+    def training(self) -> bool:
+        """Whether this forward is one of training."""
+        return self.context.training
+
+    def generator(self) -> np.random.Generator:
+        """Return the random generator of this layer for this micro-batch.
+
+        Counter-based: a pure function of the run's seed, the step, the micro-batch and the layer,
+        whichever rank computes it (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+        SC 2011).
+        """
+        context = self.context
+        key = [context.seed, self.number]
+        counter = [0, 0, context.microbatch, context.step]  # draws advance the first two
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
     def buffer(
         self, name: str, shape: Shape, dtype: DTypeLike | None = None, fill: float = 0
@@ -78,8 +135,23 @@ class Layer:
         """
         return 0
 
+    def multiply_adds(self) -> int:
+        """Return how many multiplications and additions in pairs a forward takes for one image.
+
+        Only products of matrices and filters count, as is usual.
+        """
+        return 0
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def descendants(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield the path and the layer of everything that this layer is made of, in order."""
+    for name, child in layer.children().items():
+        child_path = f"{path}/{name}" if path else name
+        yield child_path, child
+        yield from descendants(child, child_path)
 
 
 def image_maps(layer: Layer, input_shape: Shape) -> tuple[int, int, int]:

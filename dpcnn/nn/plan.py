@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from dpcnn.errors import OptionError
-from dpcnn.nn.layer import Layer, Shape
+from dpcnn.nn.composite import Sequential, build
+from dpcnn.nn.layer import Layer, Shape, descendants
 
 
 class Row(NamedTuple):
@@ -20,29 +19,43 @@ class Row(NamedTuple):
     parameters: int
 
 
+class Slot(NamedTuple):
+    """A parameter, or a state, of a layer, and its part of the network's flat vectors."""
+
+    layer: Layer
+    key: str
+    shape: Shape
+    part: slice
+    trained: bool
+
+
 class Plan:
     """Layers in a row, built for images of one shape (C, H, W).
 
-    names: of the layers, unique. shapes: between the layers, the input's first, without the batch
-    axis. parameter_shapes: layer name -> parameter name -> shape, for the layers that have any.
-    parameter_count: of all layers. Raises OptionError that names a layer which does not fit the
-    one before it.
+    root: the layers as one. leaves: name -> layer for all that are not composite, in order; a name
+    is the path in the network, such as residual3/convolution1. output_shape: without the batch
+    axis. slots: every parameter of every layer, then all state, in the order of the network's
+    vectors; parameter_count, state_count: their values. Raises OptionError that names a layer which
+    does not fit the one before it.
     """
 
     def __init__(self, layers: Sequence[Layer], input_shape: Shape) -> None:
         self.layers = list(layers)
         self.input_shape = input_shape
-        self.names = unique_names(self.layers)
-        self.shapes = [input_shape]
-        for name, layer in zip(self.names, self.layers, strict=True):
-            layer.needs_dx = len(self.shapes) > 1  # nobody reads the gradient of the images
-            self.shapes.append(_build(name, layer, self.shapes[-1]))
-        self.parameter_shapes = {
-            name: dict(layer.parameter_shapes)
-            for name, layer in zip(self.names, self.layers, strict=True)
-            if layer.parameter_shapes
+        self.root = Sequential(*layers)
+        self.root.needs_dx = False  # nobody reads the gradient of the images
+        for name, layer in descendants(self.root):
+            layer.name = name
+        self.leaves = {
+            name: layer for name, layer in descendants(self.root) if not layer.children()
         }
-        self.parameter_count = sum(map(_parameter_count, self.layers))
+        for number, layer in enumerate(self.leaves.values()):
+            layer.number = number
+        self.output_shape = build(self.root, input_shape)
+        self.parameter_count = _count(self.leaves, "parameter_shapes")
+        self.state_count = _count(self.leaves, "state_shapes")
+        self.slots = [*self._slots("parameter_shapes", 0)]
+        self.slots += self._slots("state_shapes", self.parameter_count)
 
     def bytes_needed(self, images: int) -> int:
         """Return about how much memory training takes in micro-batches of `images`, in float32.
@@ -50,35 +63,29 @@ class Plan:
         Four values for each parameter (itself, its gradient, a sum in float64), the images and the
         layers' buffers.
         """
-        values = math.prod(self.input_shape) * images + 4 * self.parameter_count
-        return 4 * (values + sum(layer.workspace_size(images) for layer in self.layers))
+        values = math.prod(self.input_shape) * images
+        values += 4 * (self.parameter_count + self.state_count)
+        return 4 * (values + self.root.workspace_size(images))
 
     def table(self) -> list[Row]:
         """Return a row for each layer: its name, what it is, output shape, parameter count."""
         return [
-            Row(name, repr(layer), shape, _parameter_count(layer))
-            for name, layer, shape in zip(self.names, self.layers, self.shapes[1:], strict=True)
+            Row(name, repr(layer), layer.output_shape, _values(layer.parameter_shapes))
+            for name, layer in self.leaves.items()
         ]
 
-
-def unique_names(layers: Sequence[Layer]) -> list[str]:
-    """Return each layer's class with its running number: convolution1, relu1, convolution2, ..."""
-    counts: Counter[str] = Counter()
-    names = []
-    for layer in layers:
-        name = type(layer).__name__.lower()
-        counts[name] += 1
-        names.append(f"{name}{counts[name]}")
-    return names
+    def _slots(self, kind: str, start: int) -> Iterator[Slot]:
+        """Yield a slot for each of the parameters or the state, from place `start` on."""
+        for layer in self.leaves.values():
+            for key, shape in getattr(layer, kind).items():
+                stop = start + math.prod(shape)
+                yield Slot(layer, key, shape, slice(start, stop), kind == "parameter_shapes")
+                start = stop
 
 
-def _build(name: str, layer: Layer, input_shape: Shape) -> Shape:
-    """Build a layer; an OptionError says which one it is."""
-    try:
-        return layer.build(input_shape)
-    except OptionError as error:
-        raise OptionError(f"{name}, {layer!r}: {error}") from error
+def _count(leaves: dict[str, Layer], kind: str) -> int:
+    return sum(_values(getattr(layer, kind)) for layer in leaves.values())
 
 
-def _parameter_count(layer: Layer) -> int:
-    return sum(map(math.prod, layer.parameter_shapes.values()))
+def _values(shapes: dict[str, Shape]) -> int:
+    return sum(map(math.prod, shapes.values()))

@@ -152,7 +152,7 @@ def evaluate(model: Model, images: Images) -> Results:
     predicted = classes[:, 0]
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(of_label[wrong], kind="stable")][:WORST]
-    count = model.network.plan.shapes[-1][0]
+    count = model.network.plan.output_shape[0]
     return Results(
         classes=count,
         images=len(labels),

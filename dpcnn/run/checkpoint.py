@@ -1,6 +1,6 @@
 """Checkpoints: the whole state of a run in one HDF5 file, written so that no crash loses it.
 
-    /model/<layer>/<parameter>    float32
+    /model/<layer>/<name>         float32: parameters, and state that is not trained
     /optimizer/<slot>             float32, one value for each parameter
     attributes                    `format`, and a JSON text for each of TEXTS
 
@@ -37,6 +37,7 @@ FORMAT = 1
 USER_BLOCK = 512  # bytes, the smallest that HDF5 allows
 MAGIC = b"dpcnn checkpoint, SHA-256 of what follows this block: "
 TEXTS = ("progress", "options", "metrics", "dataset", "network")
+MOST_GROUPS = 10_000
 LIMIT = 4 << 30  # bytes of a file that is read: 1,000 million parameters
 
 
@@ -44,9 +45,9 @@ LIMIT = 4 << 30  # bytes of a file that is read: 1,000 million parameters
 class Checkpoint:
     """The state of a run after a step.
 
-    model: layer -> parameter -> array; optimizer: slot -> vector; progress: step, epoch and the
-    running sums of the epoch; options: those of the run; metrics: a line for each epoch so far;
-    dataset: its fingerprint and source; network: the configs of its layers (nn/config.py).
+    model: layer -> parameter or state -> array; optimizer: slot -> vector; progress: step, epoch
+    and the running sums of the epoch; options: those of the run; metrics: a line for each epoch so
+    far; dataset: its fingerprint and source; network: the configs of its layers (nn/config.py).
     """
 
     model: dict[str, dict[str, Array]]
@@ -136,8 +137,7 @@ def _parse(image: bytes) -> Checkpoint:
         _check_names(file.attrs, {"format", *TEXTS})
         texts = {name: safe_hdf5.attribute(file, name, "S", len(image)) for name in TEXTS}
         arrays = _Arrays(len(image))
-        layers = safe_hdf5.group(file, "model")
-        model = {layer: arrays.read(layers, layer) for layer in layers}
+        model = arrays.read_layers(safe_hdf5.group(file, "model"))
         optimizer = arrays.read(file, "optimizer") if "optimizer" in [*file] else {}
     values = {name: validation.parse(text) for name, text in texts.items()}
     validation.check(**values)
@@ -149,6 +149,23 @@ class _Arrays:
 
     def __init__(self, limit: int) -> None:
         self._bytes_left = limit
+        self._groups_left = MOST_GROUPS
+
+    def read_layers(self, parent: h5py.Group, path: str = "") -> dict[str, dict[str, Array]]:
+        """Return layer -> name -> array, of a group that holds layers, and layers in layers."""
+        layers: dict[str, dict[str, Array]] = {}
+        for name in parent:
+            self._groups_left -= 1  # a group may lie in itself
+            if self._groups_left < 0:
+                raise ValueError(f"it holds more than {MOST_GROUPS:,} groups")
+            group = safe_hdf5.group(parent, name)
+            layer = f"{path}/{name}" if path else name
+            keys = {key for key in group if safe_hdf5.is_group(group, key)}
+            if keys == set(group):
+                layers |= self.read_layers(group, layer)
+            else:
+                layers[layer] = self.read(parent, name)
+        return layers
 
     def read(self, parent: h5py.Group, name: str) -> dict[str, Array]:
         """Return the arrays of the group of that name, which holds nothing else."""

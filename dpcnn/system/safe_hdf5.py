@@ -44,6 +44,11 @@ def group(parent: h5py.Group, name: str) -> h5py.Group:
     return _child(parent, name, h5py.Group, "a group")
 
 
+def is_group(parent: h5py.Group, name: str) -> bool:
+    """Tell whether it is a group or an array; raises UnsafeFileError if it is not in this file."""
+    return isinstance(_child(parent, name, h5py.HLObject, "a group or an array"), h5py.Group)
+
+
 def array(parent: h5py.Group, name: str, limit: int, compressed: bool = True) -> h5py.Dataset:
     """Return the array of that name, without reading it.
 

@@ -85,7 +85,7 @@ class State:
     def checkpoint(self) -> Checkpoint:
         """Return what a checkpoint keeps; its arrays are the state's own, not copies."""
         return Checkpoint(
-            model=self.network.named_parameters(),
+            model=self.network.named_values(),
             optimizer=self.optimizer.slots,
             progress=asdict(self.progress),
             metrics=self.metrics,

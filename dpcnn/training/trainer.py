@@ -73,7 +73,7 @@ class Trainer:
         Collective.
         """
         reduction = REDUCTIONS[self.config.reduce]
-        size = self.network.gradient.size
+        size = self.network.sums.size
         self.reduction = reduction.allocate(self.comm, size, (*COUNTS, *NAMES))
         self.log = self.log.attach(self.comm, self.state)
         self.recovery.report(self.comm, self.state, self.log)
@@ -108,18 +108,20 @@ class Trainer:
         """Make one step; return the minibatch's sums."""
         network, clock, progress = self.network, self.clock, self.state.progress
         clock.start_lap()
-        for x, labels in minibatch.microbatches:
-            logits = network.forward(x)
+        for number, x, labels in minibatch.microbatches:
+            key = (self.config.seed, progress.step, number)
+            logits = network.forward(x, training=True, key=key)
             loss = softmax_cross_entropy(logits, labels, minibatch.size)
-            network.backward(loss.dlogits)
+            network.backward(loss.dlogits, labels.size / minibatch.size)
             counts = {"loss": loss.loss, "correct": loss.correct, "images": labels.size}
-            self.reduction.add(network.gradient, **counts)
+            self.reduction.add(network.sums, **counts)
         self.reduction.add_scalars(**self.stops.flags())
         clock.mark("compute")
-        sums = self.reduction.allreduce(network.gradient)
+        sums = self.reduction.allreduce(network.sums)
         clock.mark("communication", self.comm.waited)
         lr = self.config.schedule(progress.step)
         self.optimizer.step(network.parameters, network.gradient, lr)
+        network.update_state(minibatch.size / self.config.minibatch_size)
         clock.mark("compute")
         clock.steps += 1
         progress.advance(sums, clock.lap)

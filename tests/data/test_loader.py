@@ -86,7 +86,7 @@ def loader(images: Images, case: Case = USUAL, **shuffling: Any) -> Loader:
 def contents(minibatches: Iterator[Minibatch]) -> list[Any]:
     """Return the size of each minibatch and its micro-batches as bytes and labels."""
     return [
-        (size, [(x.tobytes(), labels.tolist()) for x, labels in microbatches])
+        (size, [(number, x.tobytes(), labels.tolist()) for number, x, labels in microbatches])
         for size, microbatches in minibatches
     ]
 
@@ -102,7 +102,8 @@ def test_micro_batches_are_the_order_s_images_batch_innermost(
     for size, microbatches in made.minibatches(2):
         assert size == min(case.minibatch, case.length - position)
         end = position + size
-        for x, labels in microbatches:
+        for expected_number, (number, x, labels) in enumerate(microbatches):
+            assert number == expected_number
             indices = order[position : min(position + case.microbatch, end)]
             np.testing.assert_array_equal(x, images.load(indices), strict=True)
             np.testing.assert_array_equal(labels, images.labels[indices], strict=True)
@@ -164,7 +165,7 @@ def test_iterators_can_be_used_in_turn(images: Images, case: Case) -> None:
 
 def test_micro_batches_that_are_not_asked_for_are_skipped(images: Images) -> None:
     made = loader(images)
-    first_ones = [next(microbatches)[1].tolist() for _, microbatches in made.minibatches(1)]
+    first_ones = [next(microbatches).labels.tolist() for _, microbatches in made.minibatches(1)]
     order = made.order(1)
     assert first_ones == [order[start : start + 4].tolist() for start in range(0, COUNT, 20)]
 
@@ -197,7 +198,7 @@ def test_images_in_memory_are_loaded_a_micro_batch_at_a_time(in_memory: Images) 
     made = Loader(Recorded(in_memory.images, in_memory.labels), 20, 8)
     for step, (_, microbatches) in enumerate(islice(made.minibatches(1), 3)):
         assert sum(counted) == 20 * step
-        for number, (_, labels) in enumerate(microbatches):
+        for number, _, labels in microbatches:
             assert sum(counted) == 20 * step + 8 * number + len(labels)
 
 

@@ -34,7 +34,7 @@ def test_the_users_layers_stay_as_they_are() -> None:
     first, second = (Network(plan_network(Options(), own=layers)) for _ in range(2))
     first.initialize(0)
     second.parameters.fill(1)
-    assert first.named_parameters()["convolution1"]["W"].std() > 0
+    assert first.named_values()["convolution1"]["W"].std() > 0
     assert not hasattr(layers[0], "W")
     assert isinstance(layers[0], Convolution)
 
@@ -119,7 +119,7 @@ def sound() -> tuple[dict[str, dict[str, Any]], dict[str, Any], Plan]:
     """Return the arrays and an optimizer's slot of a network, and its plan."""
     plan = plan_network(Options(n_filter=2))
     network = Network(plan)
-    return network.named_parameters(), {"velocity": network.gradient}, plan
+    return network.named_values(), {"velocity": network.gradient}, plan
 
 
 def test_the_arrays_of_the_same_network_are_taken() -> None:

@@ -131,7 +131,7 @@ LISTS: list[tuple[Any, str]] = [
     (Dense(10), "the network is Dense(10), expected a list of layers"),
     ([relu, "relu"], "layer 2 is 'relu', expected a layer of dpcnn.nn or a subclass of Layer"),
     ([ReLU, Dense(10)], "layer 1 is the class ReLU, expected ReLU(...)"),
-    ([relu, Flatten(), relu], "layer 3 is the same object as layer 1, expected another"),
+    ([relu, Flatten(), relu], "relu2 is the same object as relu1, expected another"),
     ([Unkept()], "layer 1 is Unkept(...), which does not keep its arguments as attributes"),
     ([Unmade()], "layer 1 is Unmade(...), whose __init__ does not call super().__init__()"),
     ([Function()], "slope is <built-in function abs>, expected text"),

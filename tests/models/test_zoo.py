@@ -27,7 +27,7 @@ def test_the_tutorial_has_185930_parameters() -> None:
 def test_weights_are_drawn_as_the_tutorial_draws_them() -> None:
     network = Network(Plan(tutorial(), (1, 28, 28)))
     network.initialize(seed=0)
-    named = network.named_parameters()
+    named = network.named_values()
     for layer, deviation in (("convolution1", (32 / 2) ** -0.5), ("dense1", (18432 / 2) ** -0.5)):
         W, b = named[layer]["W"], named[layer]["b"]
         five_sigma = 5 / np.sqrt(W.size)

@@ -45,7 +45,7 @@ def test_parameters_and_gradients_are_views_into_the_flat_vectors_in_layer_order
 
 def test_parameters_are_named_by_layer() -> None:
     network = two_convolutions()
-    named = network.named_parameters()
+    named = network.named_values()
     assert {name: list(arrays) for name, arrays in named.items()} == {
         "convolution1": ["W", "b"],
         "convolution2": ["W", "b"],
@@ -112,7 +112,7 @@ def test_a_restored_network_has_the_same_parameters_and_hash() -> None:
     network, other = two_convolutions(), two_convolutions()
     network.initialize(seed=1)
     assert other.weights_sha256() != network.weights_sha256()
-    other.restore(network.named_parameters())
+    other.restore(network.named_values())
     np.testing.assert_array_equal(other.parameters, network.parameters)
     assert not np.shares_memory(other.parameters, network.parameters)
     assert other.weights_sha256() == network.weights_sha256()
@@ -123,7 +123,7 @@ def test_the_hash_is_of_the_little_endian_float32_in_layer_order() -> None:
     network.initialize(seed=1)
     values = [
         value
-        for parameters in network.named_parameters().values()
+        for parameters in network.named_values().values()
         for array in parameters.values()
         for value in array.ravel().tolist()
     ]

@@ -18,7 +18,7 @@ from tests.networks import two_convolutions
 
 def test_names_are_unique_and_numbered_in_layer_order() -> None:
     plan = Plan(two_convolutions(), (1, 28, 28))
-    assert plan.names == [
+    assert list(plan.leaves) == [
         *("convolution1", "relu1", "maxpooling1", "convolution2", "relu2", "averagepooling1"),
         *("flatten1", "dense1", "relu3", "dense2"),
     ]
@@ -27,11 +27,15 @@ def test_names_are_unique_and_numbered_in_layer_order() -> None:
 def test_shapes_and_parameters_are_known() -> None:
     plan = Plan(tutorial(), (1, 28, 28))
     assert plan.input_shape == (1, 28, 28)
-    assert plan.shapes == [(1, 28, 28), (32, 24, 24), (32, 24, 24), (18432,), (10,)]
-    assert plan.parameter_shapes == {
-        "convolution1": {"W": (32, 1, 7, 7), "b": (32,)},
-        "dense1": {"W": (18432, 10), "b": (10,)},
-    }
+    assert plan.output_shape == (10,)
+    shapes = [layer.output_shape for layer in plan.layers]
+    assert shapes == [(32, 24, 24), (32, 24, 24), (18432,), (10,)]
+    assert [(slot.layer.name, slot.key, slot.shape) for slot in plan.slots] == [
+        ("convolution1", "W", (32, 1, 7, 7)),
+        ("convolution1", "b", (32,)),
+        ("dense1", "W", (18432, 10)),
+        ("dense1", "b", (10,)),
+    ]
     assert plan.parameter_count == 185_930
 
 

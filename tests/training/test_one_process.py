@@ -120,7 +120,7 @@ def test_200_steps_are_those_of_an_independent_float64_implementation(request, t
         sampler.minibatch(sampler.epoch_order(900, 0, 1 + step // 15), step % 15, 64)
         for step in range(200)
     ]
-    expected = train_in_float64(network.named_parameters(), images.images, images.labels, order)
+    expected = train_in_float64(network.named_values(), images.images, images.labels, order)
     for layer, parameters in expected.items():
         for name, values in parameters.items():
             np.testing.assert_allclose(found[layer][name], values, rtol=0, atol=1e-5)

@@ -86,6 +86,10 @@ class Convolution(Layer):
         self.compute.input_gradient(self.geometry, self.W, dz, dx, self.buffer)
         return dx
 
+    def multiply_adds(self) -> int:
+        """Count the products of every filter at every output pixel."""
+        return math.prod(self.geometry.filter_shape) * math.prod(self.geometry.output_shape[1:])
+
     def workspace_size(self, images: int) -> int:
         """Count z and the algorithm's workspace."""
         outputs = math.prod(self.geometry.output_shape) * images

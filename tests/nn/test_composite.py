@@ -1,0 +1,141 @@
+"""Layers made of layers: values, gradients, names, and what they keep from each other."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dpcnn.errors import OptionError
+from dpcnn.nn import (
+    AveragePooling,
+    Concatenate,
+    Convolution,
+    Dense,
+    Flatten,
+    Layer,
+    ReLU,
+    Residual,
+    Sequential,
+)
+from dpcnn.nn.config import from_config, to_config
+from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
+from tests.gradients import check_gradient
+from tests.reference import Array
+
+
+def network_of(layers: list[Layer], shape: tuple[int, ...]) -> Network:
+    network = Network(Plan(layers, shape), np.float64)
+    network.parameters[...] = np.random.default_rng(0).standard_normal(network.parameters.size)
+    return network
+
+
+def nested() -> list[Layer]:
+    """Branches and shortcuts whose first layers overwrite their input, or keep it."""
+    return [
+        Convolution(3, 3, padding=1),
+        Residual([ReLU(), Convolution(3, 3, padding=1)]),
+        Residual([ReLU(), Convolution(4, 1)], [ReLU(), Convolution(4, 1)]),
+        Concatenate(ReLU(), [Convolution(2, 1), ReLU()], Residual([Convolution(4, 3, padding=1)])),
+        *(Flatten(), Residual([Dense(250)]), Concatenate(Dense(3), [ReLU(), Dense(2)], Dense(2))),
+    ]
+
+
+def test_every_gradient_through_nested_composites() -> None:
+    network = network_of(nested(), (2, 5, 5))
+    network.parameters *= 0.3
+    rng = np.random.default_rng(1)
+    x, dy = rng.standard_normal((2, 5, 5, 3)), rng.standard_normal((7, 3))
+
+    def loss(parameters: Array) -> float:
+        network.parameters[...] = parameters
+        return float(np.sum(network.forward(x.copy()) * dy))
+
+    parameters = network.parameters.copy()
+    loss(parameters)
+    network.backward(dy.copy())
+    check_gradient(loss, parameters, network.gradient.copy())
+
+
+@pytest.mark.parametrize(
+    "composite",
+    [
+        lambda: Residual(ReLU()),
+        lambda: Residual([ReLU(), Convolution(2, 1)], [AveragePooling(1), ReLU()]),
+        lambda: Concatenate(ReLU(), ReLU(), Convolution(1, 1)),
+        lambda: Sequential(),
+    ],
+)
+def test_the_input_gradient(composite) -> None:
+    layer = composite()
+    network = network_of([AveragePooling(1), layer], (2, 3, 3))
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 3, 3, 2))
+    dy = rng.standard_normal(layer.forward(x.copy()).shape)
+    network.forward(x.copy())
+    dx = layer.backward(dy.copy())
+    check_gradient(lambda x: float(np.sum(dy * layer.forward(x.copy()))), x, dx.copy())
+
+
+def test_a_residual_adds_its_input_and_branches_follow_each_other() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 3, 4))
+    relu = np.maximum(x, 0)
+    network = network_of([Residual(ReLU())], (2, 3, 3))
+    np.testing.assert_array_equal(network.forward(x.copy()), relu + x)
+    network = network_of([Concatenate(ReLU(), Sequential(), ReLU())], (2, 3, 3))
+    np.testing.assert_array_equal(network.forward(x.copy()), np.concatenate([relu, x, relu]))
+
+
+def test_names_are_paths() -> None:
+    assert list(Plan(nested(), (2, 5, 5)).leaves) == [
+        "convolution1",
+        "residual1/relu1",
+        "residual1/convolution1",
+        "residual2/relu1",
+        "residual2/convolution1",
+        "residual2/shortcut/relu1",
+        "residual2/shortcut/convolution1",
+        "concatenate1/branch1/relu1",
+        "concatenate1/branch2/convolution1",
+        "concatenate1/branch2/relu1",
+        "concatenate1/branch3/residual1/convolution1",
+        "flatten1",
+        "residual3/dense1",
+        "concatenate2/branch1/dense1",
+        "concatenate2/branch2/relu1",
+        "concatenate2/branch2/dense1",
+        "concatenate2/branch3/dense1",
+    ]
+
+
+def test_a_config_gives_the_composites_it_was_made_from() -> None:
+    config = json.loads(json.dumps(to_config(nested())))
+    again = from_config(config)
+    assert list(map(repr, again)) == list(map(repr, nested()))
+    assert to_config(again) == config
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([Residual(Convolution(3, 3))], r"residual1, Residual.*\(3, 3, 3\), expected \(2, 5, 5\)"),
+        (
+            [Residual([Sequential(Convolution(2, 9))])],
+            r"^residual1/sequential1/convolution1, Convolution\(2 x 9x9.*height",
+        ),
+        ([Concatenate(ReLU(), Convolution(3, 3))], "concatenate1, .* the same but for C"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_path(layers: list[Layer], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Plan(layers, (2, 5, 5))
+
+
+@pytest.mark.parametrize("wrong", [3, "ReLU", [3], None, [ReLU], {}])
+def test_only_layers_make_a_composite(wrong: object) -> None:
+    with pytest.raises(OptionError, match="expected a layer"):
+        Residual(wrong)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="expected a layer"):
+        Concatenate(wrong)  # type: ignore[arg-type]
