@@ -1,0 +1,36 @@
+"""What the options of a resumed run are: those of its checkpoint, and the changes it allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.options.table import OPTIONS, Options
+
+
+def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:
+    """Return the options of a resumed run: the recorded ones, with the changes that are allowed.
+
+    named: the options that the user named. recorded: all options, as the checkpoint has them.
+    Raises OptionError that names every contradiction, and CheckpointError if the recorded options
+    are those of another version or out of range.
+    """
+    if recorded.keys() != OPTIONS.keys():
+        names = ", ".join(sorted(recorded.keys() ^ OPTIONS.keys()))
+        raise CheckpointError(f"the checkpoint is from another version of dpcnn (options {names})")
+    values = options.as_dict()
+    contradictions = [
+        f"--{name} is {OPTIONS[name].text(values[name])},"
+        f" expected {OPTIONS[name].text(recorded[name])}"
+        for name in sorted(named)
+        if not OPTIONS[name].may_change
+        and values[name] != recorded[name]
+        and OPTIONS[name].text(values[name]) != "auto"  # which means: as recorded
+    ]
+    if contradictions:
+        raise OptionError(f"{'; '.join(contradictions)}, as in the checkpoint that is resumed")
+    changes = {name: values[name] for name in named if OPTIONS[name].may_change}
+    try:
+        return Options(**recorded | changes)
+    except OptionError as error:
+        raise CheckpointError(f"the checkpoint's options: {error}") from None
