@@ -110,7 +110,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
             "accuracy": evaluation.accuracy,
         }
         print_out = _print_json if arguments.json else _print_tables
-        print_out(facts, images.labels, evaluation.predicted, model.options.num_class)
+        print_out(facts, images.labels, evaluation.predicted, model.network.plan.output_shape[0])
     return 0
 
 

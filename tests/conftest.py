@@ -37,7 +37,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sets = [synthetic.draw(1000, seed=0), synthetic.draw(200, seed=1)]
     train, test = (Images(images[:, None], labels) for images, labels in sets)
     path = tmp_path_factory.mktemp("data") / "small.hdf5"
-    hdf5.write(path, Dataset(train, test, "small"))
+    hdf5.write(path, Dataset(train, test, "small", synthetic.CLASSES))
     return path
 
 

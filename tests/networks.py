@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, Layer, MaxPooling, ReLU
+from dpcnn.options import Options
 from tests.reference import Array
+
+
+def of_mnist(**options: Any) -> Options:
+    """Return options as they are once a dataset like MNIST is open."""
+    shapes = {"num_class": 10, "num_channel": 1, "img_height": 28, "img_width": 28}
+    return Options(**shapes | options)
 
 
 class Swish(Layer):

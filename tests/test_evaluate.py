@@ -86,7 +86,7 @@ def test_a_checkpoint_is_evaluated_on_chosen_images(trained, small):
 def test_other_data_are_evaluated_and_said_to_be_others(trained, tmp_path):
     images, labels = synthetic.draw(100, seed=7)
     part = Images(images[:, None], labels)
-    hdf5.write(tmp_path / "other.hdf5", Dataset(part, part, "other"))
+    hdf5.write(tmp_path / "other.hdf5", Dataset(part, part, "other", 10))
     result = evaluate(trained, "--dataroot", tmp_path / "other.hdf5")
     assert result.returncode == 0
     assert "other.hdf5, 100 test images" in result.stdout

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.sampler import Indices
+from dpcnn.data.shapes import NamedShape, agrees, image_forms, in_options
 from dpcnn.errors import DataError
 
 Array = NDArray[Any]
@@ -77,11 +78,16 @@ def as_batch(images: Array, dtype: DTypeLike) -> Array:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set, and a line for people about where they came from."""
+    """A training and a test set, and a line for people about where they came from.
+
+    classes: how many there are, as named, or the largest label of the whole training set + 1; a
+    few images of it may have fewer.
+    """
 
     train: Images
     test: Images
     source: str
+    classes: int
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
         """Return a dataset of the first images of each set only; None: all of them."""
@@ -109,6 +115,7 @@ class Mapped:
     path: str
     arrays: tuple[tuple[int, tuple[int, ...], str], ...]  # offset, shape, dtype of each
     source: str
+    classes: int
 
     def open(self) -> Dataset:
         """Return the dataset, its arrays mapped: processes that do share the same pages."""
@@ -116,7 +123,7 @@ class Mapped:
             np.memmap(self.path, np.dtype(dtype), "r", offset, shape)
             for offset, shape, dtype in self.arrays
         ]
-        return Dataset(Images(*arrays[:2]), Images(*arrays[2:]), self.source)
+        return Dataset(Images(*arrays[:2]), Images(*arrays[2:]), self.source, self.classes)
 
 
 def write_mapped(dataset: Dataset, path: Path) -> Mapped:
@@ -132,13 +139,7 @@ def write_mapped(dataset: Dataset, path: Path) -> Mapped:
             file.seek(-file.tell() % array.dtype.itemsize, 1)
             arrays.append((file.tell(), array.shape, array.dtype.str))
             np.ascontiguousarray(array).tofile(file)
-    return Mapped(str(path), tuple(arrays), dataset.source)
-
-
-def image_forms(shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    """Return the shapes that one image (C, H, W) may have in an array."""
-    channels, height, width = shape
-    return [(channels * height * width,), shape, *([(height, width)] if channels == 1 else [])]
+    return Mapped(str(path), tuple(arrays), dataset.source, dataset.classes)
 
 
 def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
@@ -162,21 +163,26 @@ def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
     return array.reshape(-1, *shape)
 
 
-def check(dataset: Dataset, shape: tuple[int, int, int], num_class: int, world_size: int) -> None:
-    """Raise DataError unless the dataset fits the network and the ranks."""
+def check(dataset: Dataset, named: NamedShape, world_size: int) -> None:
+    """Raise DataError unless the dataset is of one piece, as named, and enough for the ranks."""
     for name, part in (("train", dataset.train), ("test", dataset.test)):
         if len(part) == 0:
             raise DataError(f"{dataset.source}: x_{name} is empty, expected at least one image")
-        largest = int(part.labels.max())
-        if largest >= num_class:
+        if not agrees(part.shape, named):
             raise DataError(
-                f"{dataset.source}: y_{name} holds label {largest}, expected 0..{num_class - 1}"
-                f" (--num_class {num_class})"
+                f"{dataset.source}: images are {by(part.shape)} (channels x height x width),"
+                f" expected {in_options(named)}"
             )
-        if part.shape != shape:
+        if part.shape != dataset.train.shape:
             raise DataError(
-                f"{dataset.source}: images are {_by(part.shape)}, expected {_by(shape)} (channels"
-                " x height x width; --num_channel, --img_height, --img_width)"
+                f"{dataset.source}: images of x_{name} are {by(part.shape)}, expected"
+                f" {by(dataset.train.shape)} as in x_train"
+            )
+        largest = int(part.labels.max())
+        if largest >= dataset.classes:
+            raise DataError(
+                f"{dataset.source}: y_{name} holds label {largest}, expected"
+                f" 0..{dataset.classes - 1} (--num_class {dataset.classes})"
             )
     if len(dataset.train) < world_size:
         raise DataError(
@@ -185,5 +191,6 @@ def check(dataset: Dataset, shape: tuple[int, int, int], num_class: int, world_s
         )
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def by(shape: tuple[int, ...]) -> str:
+    """Return a shape in words: 1x28x28."""
     return "x".join(map(str, shape))

@@ -56,7 +56,8 @@ def step(comm: Communicator) -> list[Finding]:
     minibatch = shared_out * math.ceil(MINIBATCH / shared_out)  # every rank has the same to do
     images, labels = synthetic.draw(minibatch, seed=0)
     digits = Images(images[:, None], labels)
-    trainer = silent_trainer(options_for(minibatch), Dataset(digits, digits, "digits"), comm)
+    dataset = Dataset(digits, digits, "digits", synthetic.CLASSES)
+    trainer = silent_trainer(options_for(minibatch), dataset, comm)
     ranks = comm.allgather(time_steps(trainer, STEPS))
     seconds = ranks[0]["step_seconds"]
     computing = sum(rank["compute_share"] for rank in ranks) / comm.size

@@ -27,8 +27,16 @@ SIZES = (
 
 
 def image_shape(options: Options) -> tuple[int, int, int]:
-    """Return (C, H, W) of the images."""
-    return options.num_channel, options.img_height, options.img_width
+    """Return (C, H, W) of the images, once the dataset has told it."""
+    shape = options.num_channel, options.img_height, options.img_width
+    assert None not in shape, "the dataset's, or the checkpoint's"
+    return shape  # type: ignore[return-value]
+
+
+def class_count(options: Options) -> int:
+    """Return the number of classes, once the dataset has told it."""
+    assert options.num_class is not None, "the dataset's, or the checkpoint's"
+    return options.num_class
 
 
 def plan_network(
@@ -137,7 +145,7 @@ def _checkpoint_layers(config: Config) -> list[Layer]:
 def _tutorial(options: Options) -> list[Layer]:
     filter_size = (options.h_filter, options.w_filter)
     return tutorial(
-        options.n_filter, filter_size, options.stride, options.padding, options.num_class
+        options.n_filter, filter_size, options.stride, options.padding, class_count(options)
     )
 
 

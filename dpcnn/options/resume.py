@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.options.table import OPTIONS, Options
+from dpcnn.options.table import OF_DATASET, OPTIONS, Options
 
 
 def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:
@@ -18,6 +18,9 @@ def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -
     if recorded.keys() != OPTIONS.keys():
         names = ", ".join(sorted(recorded.keys() ^ OPTIONS.keys()))
         raise CheckpointError(f"the checkpoint is from another version of dpcnn (options {names})")
+    unknown = ", ".join(f"--{name}" for name in OF_DATASET if recorded[name] is None)
+    if unknown:
+        raise CheckpointError(f"the checkpoint's options: no {unknown}, expected those of its data")
     values = options.as_dict()
     contradictions = [
         f"--{name} is {OPTIONS[name].text(values[name])},"

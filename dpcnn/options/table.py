@@ -38,10 +38,17 @@ class Options:
         False, "data", "for datasets larger than memory: read the images from the file while"
         " training. Their order is shuffled differently, so the bits differ too. Images that are"
         " compressed or not uint8 are first unpacked into TMPDIR or /var/tmp")
-    num_class: int = option(10, "data", "number of classes", low=2, high=65536)
-    num_channel: int = option(1, "data", "channels per image", low=1, high=4096)
-    img_height: int = option(28, "data", "image height in pixels", low=1, high=4096)
-    img_width: int = option(28, "data", "image width in pixels", low=1, high=4096)
+    num_class: int | None = option(
+        None, "data", "number of classes; auto: the largest label of the training set + 1",
+        low=2, high=65536, none_word="auto")
+    num_channel: int | None = option(
+        None, "data", "channels per image. auto: as in the dataset, also for the next two; name"
+        " them where rows of values leave it open",
+        low=1, high=4096, none_word="auto")
+    img_height: int | None = option(
+        None, "data", "image height in pixels", low=1, high=4096, none_word="auto")
+    img_width: int | None = option(
+        None, "data", "image width in pixels", low=1, high=4096, none_word="auto")
 
     model: str | None = option(
         None, "network", "a function that returns the layers (dpcnn.nn) of your own network; the"
@@ -141,3 +148,5 @@ OPTIONS: dict[str, Option] = {
 ALIASES = {alias: name for name in OPTIONS for alias in OPTIONS[name].aliases}
 # The options of the tutorial's network, which --model replaces.
 NETWORK = ("n_filter", "h_filter", "w_filter", "stride", "padding")
+# What a run takes from its dataset.
+OF_DATASET = ("num_class", "num_channel", "img_height", "img_width")

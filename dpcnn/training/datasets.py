@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sources import find
 from dpcnn.errors import CheckpointError, DataError
-from dpcnn.models.build import image_shape
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
@@ -27,15 +27,15 @@ def open_dataset(
     root = comm.on_root(
         lambda: find.resolve(options.dataroot, options.mirror, progress, console.warn)
     )
-    shape = image_shape(options)
+    named = options.num_channel, options.img_height, options.img_width
 
     with find.scratch(options.stream) as folder:
 
         def load() -> Dataset:
             stored = folder if options.stream else None
-            dataset = find.load(root, shape, options.num_class, stored)
+            dataset = find.load(root, named, options.num_class, stored)
             dataset = dataset.limited(options.train_limit, options.test_limit)
-            check(dataset, shape, options.num_class, comm.size)
+            check(dataset, named, comm.size)
             return dataset
 
         dataset = comm.on_all(lambda: load() if node.rank == 0 else None)
@@ -43,6 +43,18 @@ def open_dataset(
             assert dataset is not None, "the only rank of the node has read it"
             return dataset
         return _share(dataset, node, None if options.stream else folder / "dataset")
+
+
+def fitted(options: Options, dataset: Dataset) -> Options:
+    """Return the options with the image size and the number of classes that the dataset has."""
+    channels, height, width = dataset.train.shape
+    return replace(
+        options,
+        num_class=dataset.classes,
+        num_channel=channels,
+        img_height=height,
+        img_width=width,
+    )
 
 
 def _share(dataset: Dataset | None, node: Communicator, path: Path | None) -> Dataset:

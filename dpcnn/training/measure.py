@@ -13,6 +13,7 @@ from dpcnn.models.build import plan_network
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.training.config import Config
+from dpcnn.training.datasets import fitted
 from dpcnn.training.log import Log
 from dpcnn.training.recovery import Recovery
 from dpcnn.training.setup import initial_state
@@ -35,6 +36,7 @@ def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact")
 
 def silent_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
     """Return a trainer of the tutorial's network that tells and keeps nothing."""
+    options = fitted(options, dataset)
     state = initial_state(options, plan_network(options), dataset.source, fingerprint="")
     config, stops = Config.of(options), StopRequests()
     return Trainer(config, state, dataset, comm, Log(), Recovery(), stops)

@@ -27,7 +27,7 @@ from dpcnn.run.loggers import tensorboard
 from dpcnn.system import environment
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console, console
-from dpcnn.training.datasets import check_dataset, fingerprint, open_dataset
+from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.recovery import Recovery, Replacements
@@ -72,8 +72,9 @@ def set_up(
     node = comm.split_by_node()
     if options.tensorboard:
         comm.on_all(tensorboard.check)
-    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, node.size))
     dataset = open_dataset(options, comm, node, out)
+    options = fitted(options, dataset)
+    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, node.size))
     comm.on_all(lambda: check_memory(options, plan, len(dataset.train), node.size))
     state = initial_state(options, plan, dataset.source, fingerprint(dataset, comm, node))
     log = StandbyLog(options, directory) if comm.rank else RootLog(options, directory, out)

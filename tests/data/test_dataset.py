@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from dpcnn.data.dataset import Dataset, Images, check, write_mapped
+from dpcnn.data.shapes import ANY
 from dpcnn.errors import DataError
 
 SHAPE = (2, 3, 5)
@@ -22,7 +24,7 @@ def images(count: int, dtype: str = "u1", labels: str = "u1") -> Images:
 
 @pytest.fixture
 def dataset() -> Dataset:
-    return Dataset(images(5), images(3), "a test")
+    return Dataset(images(5), images(3), "a test", 4)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -54,10 +56,10 @@ def test_limits_take_the_first_images(limits: Any, lengths: Any, dataset: Datase
 
 
 def test_equal_content_has_an_equal_fingerprint(dataset: Dataset) -> None:
-    again = Dataset(images(5), images(3), "from elsewhere")
+    again = Dataset(images(5), images(3), "from elsewhere", 4)
     assert again.fingerprint() == dataset.fingerprint()
     strided = Images(np.repeat(dataset.train.images, 2, axis=0)[::2], dataset.train.labels)
-    assert Dataset(strided, dataset.test, "").fingerprint() == dataset.fingerprint()
+    assert Dataset(strided, dataset.test, "", 4).fingerprint() == dataset.fingerprint()
 
 
 @pytest.mark.parametrize("array", range(4))
@@ -77,9 +79,9 @@ def test_shape_type_limit_and_order_are_in_the_fingerprint(dataset: Dataset) -> 
     train, test = dataset.train, dataset.test
     others = [
         dataset,
-        Dataset(Images(train.images.reshape(5, 3, 2, 5), train.labels), test, ""),
-        Dataset(Images(train.images, train.labels.view("i1")), test, ""),
-        Dataset(test, train, ""),
+        Dataset(Images(train.images.reshape(5, 3, 2, 5), train.labels), test, "", 4),
+        Dataset(Images(train.images, train.labels.view("i1")), test, "", 4),
+        Dataset(test, train, "", 4),
         dataset.limited(4, None),
         dataset.limited(None, 2),
         dataset.limited(4, 0),
@@ -92,7 +94,7 @@ def test_shape_type_limit_and_order_are_in_the_fingerprint(dataset: Dataset) -> 
 def test_mapped_arrays_are_the_arrays(
     types: tuple[str, str], counts: tuple[int, int], tmp_path: Path
 ) -> None:
-    dataset = Dataset(images(counts[0], *types), images(counts[1], "u1", types[1]), "a test")
+    dataset = Dataset(images(counts[0], *types), images(counts[1], "u1", types[1]), "a test", 4)
     path = tmp_path / "mapped"
     mapped = write_mapped(dataset, path).open()
     path.unlink()
@@ -109,25 +111,26 @@ def test_mapped_arrays_are_the_arrays(
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_dataset_that_fits_passes(size: int, dataset: Dataset) -> None:
-    check(dataset, SHAPE, num_class=4, world_size=size)
+    for named in (SHAPE, ANY, (None, 3, None)):
+        check(dataset, named, world_size=size)
 
 
 @pytest.mark.parametrize(
-    ("limits", "shape", "num_class", "size", "parts"),
+    ("limits", "named", "classes", "size", "parts"),
     [
-        ((0, 1), SHAPE, 4, 1, ["x_train is empty", "at least one image"]),
-        ((1, 0), SHAPE, 4, 1, ["x_test is empty", "at least one image"]),
-        ((5, 3), SHAPE, 3, 1, ["y_train holds label 3", "expected 0..2", "--num_class 3"]),
-        ((1, 3), SHAPE, 2, 1, ["y_test holds label 2", "expected 0..1"]),
-        ((5, 3), (1, 3, 5), 4, 1, ["2x3x5", "expected 1x3x5", "--num_channel"]),
+        ((0, 1), ANY, 4, 1, ["x_train is empty", "at least one image"]),
+        ((1, 0), ANY, 4, 1, ["x_test is empty", "at least one image"]),
+        ((5, 3), ANY, 3, 1, ["y_train holds label 3", "expected 0..2", "--num_class 3"]),
+        ((1, 3), ANY, 2, 1, ["y_test holds label 2", "expected 0..1"]),
+        ((5, 3), (1, 3, None), 4, 1, ["2x3x5", "expected --num_channel 1, --img_height 3"]),
         ((5, 3), SHAPE, 4, 6, ["5 training images for 6 ranks", "start fewer ranks"]),
     ],
 )
 def test_a_dataset_that_does_not_fit_is_refused(
-    limits: Any, shape: Any, num_class: int, size: int, parts: list[str], dataset: Dataset
+    limits: Any, named: Any, classes: int, size: int, parts: list[str], dataset: Dataset
 ) -> None:
     with pytest.raises(DataError) as caught:
-        check(dataset.limited(*limits), shape, num_class, size)
+        check(replace(dataset.limited(*limits), classes=classes), named, size)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert all(part in message for part in ["a test", *parts])

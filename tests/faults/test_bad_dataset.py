@@ -43,6 +43,8 @@ UNIT = "expected floats in [0, 1] or uint8"
 PIXELS = "expected uint8 or floats in [0, 1]"
 NUMBERS = "expected integers or floats"
 INTEGERS = "expected integers"
+ANY = "expected (N, C*H*W) or (N, C, H, W) or (N, H, W)"
+ROWS = "expected rows of square images of 1 or 3 channels: name --num_channel, --img_height, --img"
 IMAGE = "expected (N, 784) or (N, 1, 28, 28) or (N, 28, 28)"
 LABEL = "expected (N,) or (N, 1)"
 FILE = "expected a dataset like MNISTdata.hdf5"
@@ -58,13 +60,16 @@ ARRAYS: dict[str, tuple[Callable[[h5py.File], Any], tuple[str, ...]]] = {
         lambda file: (put("x_test", None)(file), file.create_group("x_test")),
         ("x_test is a group", "expected an array"),
     ),
-    "flat image of another size": (put("x_train", ONES[:, 1:]), ("x_train has shape", IMAGE)),
+    "flat image of another size": (put("x_train", ONES[:, 1:]), ("x_train has shape", ROWS)),
     "width": (put("x_test", np.ones((4, 28, 27))), ("x_test has shape (4, 28, 27)", IMAGE)),
-    "channels last": (put("x_train", np.ones((8, 28, 28, 1))), ("(8, 28, 28, 1)", IMAGE)),
-    "five axes": (put("x_train", np.ones((8, 1, 1, 28, 28))), ("(8, 1, 1, 28, 28)", IMAGE)),
-    "one axis": (put("x_train", np.ones(8)), ("x_train has shape (8,)", IMAGE)),
-    "one number": (put("x_train", 0.5), ("x_train has shape ()", IMAGE)),
-    "null": (put("x_train", h5py.Empty("f4")), ("x_train has shape None", IMAGE)),
+    "channels last": (put("x_train", np.ones((8, 28, 28, 1))), ("(8, 28, 28, 1)", ANY)),
+    "five axes": (put("x_train", np.ones((8, 1, 1, 28, 28))), ("(8, 1, 1, 28, 28)", ANY)),
+    "one axis": (put("x_train", np.ones(8)), ("x_train has shape (8,)", ANY)),
+    "one number": (put("x_train", 0.5), ("x_train has shape ()", ANY)),
+    "null": (
+        put("x_train", h5py.Empty("f4")),
+        ("x_train has shape None", "expected an array of images"),
+    ),
     "no images": (put("x_train", ONES[:0]), ("x_train is empty, expected at least one",)),
     "fewer labels": (put("y_train", [1] * 7), ("8 images in x_train, 7 labels in y_train",)),
     "more labels": (put("y_test", [1] * 5), ("4 images in x_test, 5 labels", "a label for each")),

@@ -22,10 +22,10 @@ CHECKPOINT = "run/checkpoints/step-00000001.h5"
 NUMBERS = {
     "train_limit": (f"an integer from 1 to {BIG} or all", "0", str(BIG + 1), "'some'"),
     "test_limit": (f"an integer from 1 to {BIG} or all", "-1", str(BIG + 1), "''"),
-    "num_class": ("an integer from 2 to 65536", "1", "65537", "'ten'"),
-    "num_channel": ("an integer from 1 to 4096", "0", "4097", "'1.0'"),
-    "img_height": ("an integer from 1 to 4096", "0", "4097", "'nan'"),
-    "img_width": ("an integer from 1 to 4096", "0", "4097", "'inf'"),
+    "num_class": ("an integer from 2 to 65536 or auto", "1", "65537", "'ten'"),
+    "num_channel": ("an integer from 1 to 4096 or auto", "0", "4097", "'1.0'"),
+    "img_height": ("an integer from 1 to 4096 or auto", "0", "4097", "'nan'"),
+    "img_width": ("an integer from 1 to 4096 or auto", "0", "4097", "'inf'"),
     "n_filter": ("an integer from 1 to 65536", "0", "65537", "'1e3'"),
     "h_filter": ("an integer from 1 to 4096", "0", "4097", "''"),
     "w_filter": ("an integer from 1 to 4096", "-7", "4097", "'0x7'"),
@@ -55,6 +55,7 @@ URL = "expected an http:// or https:// URL"
 DIRECTORY = "expected a directory to write to"
 MEMORY = (" takes about ", " GiB of memory, expected at most the ")
 LONG = "n" * 300
+ROWS = "x_train has shape (8, 784), expected images with"
 TUTORIAL = "--model dpcnn.models.zoo:tutorial"
 
 # The command line, and what the error must say.
@@ -84,8 +85,12 @@ OPTIONS: dict[str, tuple[str, Parts]] = {
         ("width (28 - 7 + 2*1)/2 + 1 = 12.5", "--padding"),
     ),
     "too few classes": ("--num_class 5", ("y_train holds label 5, expected 0..4 (--num_class 5)",)),
-    "other height": ("--img_height 27", ("x_train has shape (8, 784)", "(N, 756)", "data.hdf5")),
-    "other channels": ("--num_channel 3", ("x_train has shape (8, 784)", "(N, 3, 28, 28)")),
+    "other height": ("--img_height 27", (f"{ROWS} --img_height 27", "data.hdf5")),
+    "other channels": ("--num_channel 3", (f"{ROWS} --num_channel 3",)),
+    "other images": (
+        "--num_channel 3 --img_height 28 --img_width 28",
+        ("x_train has shape (8, 784), expected (N, 2352) or (N, 3, 28, 28)",),
+    ),
     "checkpoint_every: no unit": ("--checkpoint_every=5", ("is '5'", PLACES)),
     "checkpoint_every: no number": ("--checkpoint_every=ep", ("is 'ep'", PLACES)),
     "checkpoint_every: other unit": ("--checkpoint_every=5min", ("is '5min'", PLACES)),
@@ -112,8 +117,8 @@ OPTIONS: dict[str, tuple[str, Parts]] = {
     ),
     "model: other classes": (f"{TUTORIAL} --num_class 12", ("output is (10,), expected (12,)",)),
     "model: other images": (
-        f"{TUTORIAL} --img_height 4",
-        ("convolution1, Convolution(32 x 7x7", "output height (4 - 7 + 2*1)/1 + 1 = 0, expected"),
+        f"{TUTORIAL} --img_height 196",
+        ("convolution1, Convolution(32 x 7x7", "output width (4 - 7 + 2*1)/1 + 1 = 0, expected"),
     ),
     "model: and the tutorial's options": (
         f"{TUTORIAL} --stride 2 --n_filter 3",
@@ -127,13 +132,13 @@ OPTIONS: dict[str, tuple[str, Parts]] = {
     "dataroot: misspelt": ("--dataroot minst", ("minst: no such file or directory",)),
     "memory: parameters": ("--n_filter 65536 --num_class 65536", ("--n_filter 65536", *MEMORY)),
     "memory: filters": (
-        "--img_height 4096 --img_width 4096 --h_filter 4000 --w_filter 4000 --n_filter 65536",
+        "--padding 2100 --h_filter 4000 --w_filter 4000 --n_filter 65536",
         ("--h_filter 4000", *MEMORY),
     ),
     "memory: padding": ("--padding 4096 --n_filter 4096", ("--padding 4096", *MEMORY)),
     "memory: past 64 bits": (
-        "--num_channel 4096 --img_height 4096 --img_width 4096 --n_filter 65536 --num_class 65536",
-        ("--num_channel 4096", *MEMORY),
+        "--padding 4096 --n_filter 65536 --num_class 65536",
+        ("--num_class 65536", *MEMORY),
     ),
     "config: missing": ("--config gone.toml", ("--config gone.toml: no such file", "TOML file")),
     "config: a directory": ("--config folder", ("--config folder: a directory", "TOML file")),

@@ -13,12 +13,11 @@ from dpcnn.nn import Convolution, Dense, Flatten
 from dpcnn.nn.config import to_config
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
-from dpcnn.options import Options
-from tests.networks import Swish, two_convolutions, with_swish
+from tests.networks import Swish, of_mnist, two_convolutions, with_swish
 
 
 def test_without_anything_else_it_is_the_tutorials_network() -> None:
-    plan = plan_network(Options(n_filter=3, stride=3, padding=2, h_filter=5, w_filter=8))
+    plan = plan_network(of_mnist(n_filter=3, stride=3, padding=2, h_filter=5, w_filter=8))
     assert list(map(repr, plan.layers)) == [
         "Convolution(3 x 5x8, stride 3, padding 2)", "ReLU()", "Flatten()", "Dense(10)",
     ]  # fmt: skip
@@ -26,12 +25,12 @@ def test_without_anything_else_it_is_the_tutorials_network() -> None:
 
 def test_a_config_gives_the_network_of_its_checkpoint() -> None:
     config = to_config(two_convolutions())
-    assert to_config(plan_network(Options(), config).layers) == config
+    assert to_config(plan_network(of_mnist(), config).layers) == config
 
 
 def test_the_users_layers_stay_as_they_are() -> None:
     layers = two_convolutions()
-    first, second = (Network(plan_network(Options(), own=layers)) for _ in range(2))
+    first, second = (Network(plan_network(of_mnist(), own=layers)) for _ in range(2))
     first.initialize(0)
     second.parameters.fill(1)
     assert first.named_values()["convolution1"]["W"].std() > 0
@@ -45,7 +44,7 @@ def test_an_error_in_a_users_layer_names_file_and_line() -> None:
             raise ValueError("no such\nshape")
 
     with pytest.raises(OptionError) as refused:
-        plan_network(Options(), own=[Broken(), Flatten(), Dense(10)])
+        plan_network(of_mnist(), own=[Broken(), Flatten(), Dense(10)])
     line = str(refused.value)
     assert len(line.splitlines()) == 1
     assert line.startswith("the network: ValueError: no such shape (")
@@ -54,22 +53,22 @@ def test_an_error_in_a_users_layer_names_file_and_line() -> None:
 
 def test_an_error_of_the_tutorials_network_names_its_options() -> None:
     with pytest.raises(OptionError, match=r"= 0, .*: choose another --img_height, .*, --padding"):
-        plan_network(Options(img_height=4))
-    config = to_config(plan_network(Options()).layers)
+        plan_network(of_mnist(img_height=4))
+    config = to_config(plan_network(of_mnist()).layers)
     with pytest.raises(OptionError, match="choose another --img_height"):
-        plan_network(Options(img_height=4), config)
+        plan_network(of_mnist(img_height=4), config)
     with pytest.raises(OptionError, match=r"expected a positive integer$"):
-        plan_network(Options(img_height=4), to_config(two_convolutions()))
+        plan_network(of_mnist(img_height=4), to_config(two_convolutions()))
 
 
 def test_a_network_without_parameters_is_refused() -> None:
     with pytest.raises(OptionError, match="has no parameters"):
-        plan_network(Options(img_height=2, img_width=5), own=[Flatten()])
+        plan_network(of_mnist(img_height=2, img_width=5), own=[Flatten()])
 
 
 def test_a_network_of_another_output_is_refused() -> None:
     with pytest.raises(OptionError, match=r"output is \(9,\), expected \(10,\), a value for each"):
-        plan_network(Options(), own=[Flatten(), Dense(9)])
+        plan_network(of_mnist(), own=[Flatten(), Dense(9)])
 
 
 CONFIGS: list[tuple[Any, str]] = [
@@ -85,22 +84,22 @@ CONFIGS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("config", "message"), CONFIGS)
 def test_an_unsound_config_is_refused(config: Any, message: str) -> None:
     with pytest.raises(CheckpointError) as refused:
-        plan_network(Options(), config)
+        plan_network(of_mnist(), config)
     assert str(refused.value).startswith("the checkpoint's network")
     assert message in str(refused.value)
 
 
 def test_a_config_of_another_network_than_the_users_is_refused() -> None:
     config = to_config(with_swish())
-    assert to_config(plan_network(Options(), config, with_swish()).layers) == config
+    assert to_config(plan_network(of_mnist(), config, with_swish()).layers) == config
     for own in (two_convolutions(), with_swish()[:-1], [*with_swish(), Dense(10)]):
         with pytest.raises(CheckpointError, match=r"layer \d of the network: found .*, expected"):
-            plan_network(Options(), config, own)
+            plan_network(of_mnist(), config, own)
 
 
 def test_a_network_too_large_is_refused_without_the_tutorials_options() -> None:
     layers = [Flatten(), *(Dense(65536) for _ in range(50)), Dense(10)]
-    options = Options()
+    options = of_mnist()
     with pytest.raises(OptionError) as refused:
         check_memory(options, plan_network(options, own=layers), images=1, ranks=1)
     line = str(refused.value)
@@ -110,14 +109,14 @@ def test_a_network_too_large_is_refused_without_the_tutorials_options() -> None:
 
 
 def test_the_tutorials_network_too_large_is_refused_with_its_options() -> None:
-    options = Options(n_filter=65536, num_class=65536)
+    options = of_mnist(n_filter=65536, num_class=65536)
     with pytest.raises(OptionError, match=r"--n_filter 65536.* on 3 ranks takes about"):
         check_memory(options, plan_network(options), images=1, ranks=3)
 
 
 def sound() -> tuple[dict[str, dict[str, Any]], dict[str, Any], Plan]:
     """Return the arrays and an optimizer's slot of a network, and its plan."""
-    plan = plan_network(Options(n_filter=2))
+    plan = plan_network(of_mnist(n_filter=2))
     network = Network(plan)
     return network.named_values(), {"velocity": network.gradient}, plan
 

@@ -10,11 +10,11 @@ from dpcnn.models.zoo import tutorial
 from dpcnn.nn.config import to_config
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
-from dpcnn.options import Options
+from tests.networks import of_mnist
 
 
 def test_the_tutorials_defaults_are_those_of_the_options() -> None:
-    assert to_config(tutorial()) == to_config(plan_network(Options()).layers)
+    assert to_config(tutorial()) == to_config(plan_network(of_mnist()).layers)
 
 
 def test_the_tutorial_has_185930_parameters() -> None:

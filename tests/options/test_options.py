@@ -9,11 +9,12 @@ import pytest
 
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.options import OPTIONS, Options, resumed
+from tests.networks import of_mnist
 
 # As in DESIGN, section 8; None stands for all, auto or none.
 DEFAULTS = {
-    "dataroot": "auto", "mirror": None, "train_limit": None, "test_limit": None, "num_class": 10,
-    "num_channel": 1, "img_height": 28, "img_width": 28, "model": None, "n_filter": 32,
+    "dataroot": "auto", "mirror": None, "train_limit": None, "test_limit": None, "num_class": None,
+    "num_channel": None, "img_height": None, "img_width": None, "model": None, "n_filter": 32,
     "h_filter": 7, "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50,
     "minibatch_size": 64, "microbatch_size": None, "shuffle": "epoch", "seed": 0,
     "max_steps": None, "reduce": "exact",
@@ -81,20 +82,20 @@ def test_an_option_never_has_a_value_that_is_not_allowed(name: str, value: Any) 
 
 @pytest.mark.parametrize("name", OTHER)
 def test_an_option_that_does_not_decide_the_bits_may_change_on_resume(name: str) -> None:
-    recorded = Options().as_dict() | {name: "recorded"}
+    recorded = of_mnist().as_dict() | {name: "recorded"}
     asked = replace(Options(), **{name: OTHER[name]})
     assert getattr(resumed(asked, frozenset({name}), recorded), name) == OTHER[name]
 
 
 def test_options_that_are_not_named_are_the_recorded_ones() -> None:
-    recorded = Options(lr=0.5, epochs=3, microbatch_size=4, dataroot="x").as_dict()
+    recorded = of_mnist(lr=0.5, epochs=3, microbatch_size=4, dataroot="x").as_dict()
     assert resumed(Options(), frozenset(), recorded) == Options(**recorded)
     expected = Options(**recorded | {"epochs": 9})
     assert resumed(Options(epochs=9), frozenset({"epochs"}), recorded) == expected
 
 
 def test_every_contradiction_is_named_at_once() -> None:
-    recorded = Options(lr=0.5, microbatch_size=16, train_limit=100).as_dict()
+    recorded = of_mnist(lr=0.5, microbatch_size=16, train_limit=100).as_dict()
     asked = Options(lr=0.1, seed=3, n_filter=32)
     named = frozenset({"lr", "seed", "n_filter", "train_limit", "epochs"})
     with pytest.raises(OptionError) as caught:
@@ -109,7 +110,7 @@ def test_every_contradiction_is_named_at_once() -> None:
 
 
 def test_a_microbatch_size_of_auto_is_the_recorded_one() -> None:
-    recorded = Options(microbatch_size=8).as_dict()
+    recorded = of_mnist(microbatch_size=8).as_dict()
     assert resumed(Options(), frozenset({"microbatch_size"}), recorded).microbatch_size == 8
 
 
@@ -117,7 +118,9 @@ def test_no_other_option_may_change_on_resume() -> None:
     assert {name for name, option in OPTIONS.items() if option.may_change} == set(OTHER)
 
 
-@pytest.mark.parametrize("change", [{"lr": -1.0}, {"epochs": "many"}, {"momentum": 0.9}])
+@pytest.mark.parametrize(
+    "change", [{"lr": -1.0}, {"epochs": "many"}, {"momentum_of": 0.9}, {"img_width": None}]
+)
 def test_recorded_options_that_are_not_this_version_s_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match=next(iter(change))):
-        resumed(Options(), frozenset(), Options().as_dict() | change)
+        resumed(Options(), frozenset(), of_mnist().as_dict() | change)

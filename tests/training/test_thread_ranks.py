@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sources import synthetic
 from dpcnn.models.build import plan_network
-from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.training.config import Config
 from dpcnn.training.log import Log
@@ -21,6 +20,7 @@ from dpcnn.training.setup import initial_state
 from dpcnn.training.signals import StopRequests
 from dpcnn.training.trainer import Trainer
 from tests.launching import TIMES
+from tests.networks import of_mnist
 from tests.parallel.mortal_ranks import DeathError, on_mortal_ranks
 from tests.parallel.ranks import on_ranks
 
@@ -33,12 +33,12 @@ Outcome = tuple[str, list[dict[str, Any]]]
 @cache
 def dataset() -> Dataset:
     sets = [synthetic.draw(IMAGES, seed=0), synthetic.draw(TESTED, seed=1)]
-    return Dataset(*(Images(images[:, None], labels) for images, labels in sets), "digits")
+    return Dataset(*(Images(images[:, None], labels) for images, labels in sets), "digits", 10)
 
 
 def train(comm: Communicator, minibatch: int, microbatch: int, evaluate_on: str) -> Outcome:
     """Train two epochs of a small network."""
-    options = Options(
+    options = of_mnist(
         dataroot="digits",
         n_filter=2,
         epochs=2,

@@ -18,8 +18,9 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dpcnn.data.dataset import Dataset, Images, image_forms
+from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.disk_array import StoredArray
+from dpcnn.data.shapes import ANY, ImageShape, NamedShape, recognise
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
 from dpcnn.system.files import UnsafeFileError, file_size
@@ -29,13 +30,18 @@ Array = NDArray[Any]
 
 BLOCK = 1 << 24  # bytes read at a time, somewhat more where the array is chunked
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+FEWEST, MOST = 2, 65536  # classes
 
 
 def read(
-    path: Path, shape: tuple[int, int, int], num_class: int, folder: Path | None = None
+    path: Path,
+    named: NamedShape = ANY,
+    num_class: int | None = None,
+    folder: Path | None = None,
 ) -> Dataset:
-    """Return the dataset of an HDF5 file, its images as (N, C, H, W) with shape (C, H, W).
+    """Return the dataset of an HDF5 file, its images as (N, C, H, W).
 
+    named: (C, H, W) as the user has them, num_class: the classes; None for what the file tells.
     With a folder the images stay on the disk: in the file, or unpacked into new files in the
     folder, which may be deleted once the dataset is open. Raises DataError, naming the file and the
     array, for anything that cannot be trained on.
@@ -55,10 +61,10 @@ def read(
                     f" expected {', '.join(KEYS)}"
                 )
             arrays = {key: safe_hdf5.array(file, key, limit) for key in KEYS}
-            train, test = (
-                _images(arrays, f"{path}: ", part, shape, num_class, folder)
-                for part in ("train", "test")
-            )
+            where = f"{path}: "
+            classes = num_class or _classes(arrays["y_train"], f"{where}y_train")
+            train = _images(arrays, where, "train", named, classes, folder)
+            test = _images(arrays, where, "test", train.shape, classes, folder)
     except UnsafeFileError as error:
         raise DataError(f"{path}: {error}") from error
     except safe_hdf5.UNREADABLE as error:
@@ -66,7 +72,7 @@ def read(
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}), expected a dataset like MNISTdata.hdf5"
         ) from error
-    return Dataset(train, test, str(path))
+    return Dataset(train, test, str(path), classes)
 
 
 def blocks(path: Path, name: str) -> Iterator[Array]:
@@ -97,14 +103,14 @@ def _images(
     arrays: dict[str, h5py.Dataset],
     prefix: str,
     part: str,
-    shape: tuple[int, int, int],
+    named: NamedShape,
     num_class: int,
     folder: Path | None,
 ) -> Images:
     """Return the `train` or `test` part; prefix: how errors begin."""
     x, y = f"x_{part}", f"y_{part}"
     labels = _labels(arrays[y], prefix + y, num_class)
-    images = _pixels(arrays[x], prefix + x, shape, folder and folder / x)
+    images = _pixels(arrays[x], prefix + x, named, folder and folder / x)
     if len(images) != len(labels):
         raise DataError(
             f"{prefix}{len(images)} images in {x}, {len(labels)} labels in {y},"
@@ -113,13 +119,17 @@ def _images(
     return Images(images, labels)
 
 
+def _classes(y: h5py.Dataset, where: str) -> int:
+    """Return how many classes the labels of a training set are of: the largest + 1."""
+    largest = int(_integers(y, where).max(initial=0))
+    if largest >= MOST:
+        raise DataError(f"{where} holds label {largest}, expected 0..{MOST - 1}")
+    return max(FEWEST, largest + 1)
+
+
 def _labels(y: h5py.Dataset, where: str, num_class: int) -> Array:
     """Return the labels (N,) as the narrowest unsigned integers that hold every class."""
-    if y.dtype.kind not in "iu":
-        raise DataError(f"{where} holds {y.dtype}, expected integers")
-    if y.ndim not in (1, 2) or y.shape[1:] not in ((), (1,)):
-        raise DataError(f"{where} has shape {y.shape}, expected (N,) or (N, 1)")
-    labels: Array = y[()].reshape(-1)
+    labels = _integers(y, where)
     outside = labels[(labels < 0) | (labels >= num_class)]
     if outside.size:
         raise DataError(
@@ -129,16 +139,25 @@ def _labels(y: h5py.Dataset, where: str, num_class: int) -> Array:
     return labels.astype(np.min_scalar_type(num_class - 1))
 
 
+def _integers(y: h5py.Dataset, where: str) -> Array:
+    """Return the labels (N,) as they are in the file."""
+    if y.dtype.kind not in "iu":
+        raise DataError(f"{where} holds {y.dtype}, expected integers")
+    if y.ndim not in (1, 2) or y.shape[1:] not in ((), (1,)):
+        raise DataError(f"{where} has shape {y.shape}, expected (N,) or (N, 1)")
+    labels: Array = y[()].reshape(-1)
+    return labels
+
+
 def _pixels(
-    x: h5py.Dataset, where: str, shape: tuple[int, int, int], copy: Path | None
+    x: h5py.Dataset, where: str, named: NamedShape, copy: Path | None
 ) -> Array | StoredArray:
     """Return the images (N, C, H, W): uint8 where every value is k/255, else float32.
 
     copy: the file to unpack them into, if the array does not lie in its file as it would in memory;
     None: they are read into memory.
     """
-    _check_form(x, where, shape)
-    _check_form(x, where, shape)
+    shape = _image_shape(x, where, named)
     images = _kept_as(np.uint8, x, where, shape, copy)
     if images is None:
         images = _kept_as(np.float32, x, where, shape, copy)
@@ -146,20 +165,23 @@ def _pixels(
     return images
 
 
-def _check_form(x: h5py.Dataset, where: str, shape: tuple[int, int, int]) -> None:
-    """Raise DataError unless this is an array of such images, by its shape and type."""
-    forms = image_forms(shape)
-    if x.ndim == 0 or x.shape[1:] not in forms:
-        expected = " or ".join(str(("N", *form)).replace("'", "") for form in forms)
-        raise DataError(f"{where} has shape {x.shape}, expected {expected}")
-    if x.shape[0] == 0:
+def _image_shape(x: h5py.Dataset, where: str, named: NamedShape) -> ImageShape:
+    """Return (C, H, W); raises DataError unless this is an array of such images."""
+    if x.shape is None:
+        raise DataError(f"{where} has shape None, expected an array of images")
+    if x.shape[:1] == (0,):
         raise DataError(f"{where} is empty, expected at least one image")
+    try:
+        shape = recognise(x.shape, named)
+    except DataError as error:
+        raise DataError(f"{where} has {error}") from None
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise DataError(f"{where} holds {x.dtype}, expected uint8 or floats in [0, 1]")
+    return shape
 
 
 def _kept_as(
-    dtype: DTypeLike, x: h5py.Dataset, where: str, shape: tuple[int, int, int], copy: Path | None
+    dtype: DTypeLike, x: h5py.Dataset, where: str, shape: ImageShape, copy: Path | None
 ) -> Array | StoredArray | None:
     """Return the images (N, C, H, W) as uint8 or float32; None if uint8 cannot hold a value.
 

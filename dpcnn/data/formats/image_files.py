@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.data.dataset import as_images, image_forms
+from dpcnn.data.dataset import as_images
 from dpcnn.data.formats import hdf5, picture
+from dpcnn.data.shapes import image_forms
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
 from dpcnn.system.files import file_size

@@ -11,6 +11,7 @@ from pathlib import Path
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.formats import hdf5
+from dpcnn.data.shapes import ANY, NamedShape
 from dpcnn.data.sources import mnist, synthetic
 from dpcnn.errors import DataError
 
@@ -65,20 +66,26 @@ def scratch(large: bool) -> Iterator[Path]:
 
 
 def load(
-    root: str, shape: tuple[int, int, int], num_class: int, folder: Path | None = None
+    root: str,
+    named: NamedShape = ANY,
+    num_class: int | None = None,
+    folder: Path | None = None,
 ) -> Dataset:
     """Return the dataset of a root that `resolve` returned.
 
-    shape: (C, H, W) of an image. With a folder the images stay on the disk, as in hdf5.read. Raises
-    DataError for a file that cannot be trained on.
+    named, num_class: what the user says of its images, needed where the file leaves it open. With a
+    folder the images stay on the disk, as in hdf5.read. Raises DataError for a file that cannot be
+    trained on.
     """
     if root != DIGITS:
-        return hdf5.read(Path(root), shape, num_class, folder)
+        return hdf5.read(Path(root), named, num_class, folder)
     train, test = (
         _digits(count, seed, folder and folder / name)
         for count, seed, name in ((DIGITS_TRAIN, 0, "x_train"), (DIGITS_TEST, 1, "x_test"))
     )
-    return Dataset(train, test, "built-in digits, drawn by the program")
+    return Dataset(
+        train, test, "built-in digits, drawn by the program", num_class or synthetic.CLASSES
+    )
 
 
 def _digits(count: int, seed: int, path: Path | None) -> Images:

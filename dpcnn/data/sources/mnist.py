@@ -34,6 +34,7 @@ MIRRORS = (
 )
 CONNECT_SECONDS = 4.5  # to get a response, over all mirrors: that there is no network shows in 5 s
 STALL_SECONDS = 10.0  # without receiving a byte
+CLASSES = 10
 CHUNK = 1 << 16  # bytes; also the most that a gzip file may exceed its content by
 
 
@@ -192,7 +193,7 @@ def _write(path: Path, arrays: list[NDArray[np.uint8]]) -> None:
     train, test = Images(arrays[0][:, None], arrays[1]), Images(arrays[2][:, None], arrays[3])
     with tempfile.TemporaryDirectory(prefix=".mnist-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        hdf5.write(temporary, Dataset(train, test, "MNIST"))
+        hdf5.write(temporary, Dataset(train, test, "MNIST", CLASSES))
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

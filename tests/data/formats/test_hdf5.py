@@ -214,6 +214,45 @@ def test_labels_of_any_integer_type_are_kept_small(
     np.testing.assert_array_equal(labels, labels_of("train").astype(np.uint8), strict=True)
 
 
+@pytest.mark.parametrize(("largest", "classes"), [(0, 2), (1, 2), (9, 10), (255, 256), (256, 257)])
+def test_the_number_of_classes_is_the_largest_training_label_and_one(
+    largest: int, classes: int, path: Path
+) -> None:
+    y = {f"y_{part}": np.full(count, largest) for part, count in COUNT.items()}
+    dataset = hdf5.read(store(path, contents(**y)))
+    assert dataset.classes == dataset.limited(1, 1).classes == classes
+    assert dataset.test.labels.dtype == np.min_scalar_type(largest)
+
+
+def test_a_test_label_that_no_training_image_has_is_refused_unless_it_is_counted(
+    path: Path,
+) -> None:
+    store(path, contents(y_train=labels_of("train") % 3, y_test=labels_of("test") * 0 + 3))
+    with pytest.raises(DataError, match=r"y_test holds label 3, expected 0..2 \(--num_class 3\)"):
+        hdf5.read(path)
+    assert hdf5.read(path, num_class=4).classes == 4
+
+
+@pytest.mark.parametrize("label", [65536, 2**63])
+def test_more_classes_than_there_can_be_are_refused(label: int, path: Path) -> None:
+    y = labels_of("train").astype("u8")
+    y[2] = label
+    with pytest.raises(DataError, match=rf"y_train holds label {label}, expected 0..65535"):
+        hdf5.read(store(path, contents(y_train=y)))
+
+
+def test_the_test_images_are_of_the_shape_of_the_training_images(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(0, 256, (n, 12), np.uint8) for n in COUNT.values())
+    dataset = hdf5.read(store(path, contents(x_train=train.reshape(-1, 3, 2, 2), x_test=test)))
+    assert dataset.train.shape == dataset.test.shape == (3, 2, 2)
+    test = test[:, :4]
+    with pytest.raises(
+        DataError, match=r"x_test has shape .* expected \(N, 12\) or \(N, 3, 2, 2\)"
+    ):
+        hdf5.read(store(path, contents(x_train=train.reshape(-1, 3, 2, 2), x_test=test)))
+
+
 def test_more_classes_than_a_byte_holds_have_wider_labels(path: Path) -> None:
     y = np.full(COUNT["train"], 299)
     labels = load(store(path, contents(y_train=y)), num_class=300).train.labels

@@ -98,18 +98,20 @@ def test_mnist_by_name_is_an_error_when_it_cannot_be_downloaded(fetch: Fetch) ->
 
 
 def test_there_are_12000_and_2000_digits_balanced_over_the_classes() -> None:
-    dataset = find.load("digits", (1, 28, 28), 10)
+    dataset = find.load("digits")
     assert (len(dataset.train), len(dataset.test)) == (12_000, 2_000)
     assert dataset.train.shape == dataset.test.shape == (1, 28, 28)
     assert dataset.train.images.dtype == np.uint8
     assert set(np.bincount(dataset.train.labels)) == {1200}
     assert "built-in digits" in dataset.source
+    assert dataset.classes == 10
 
 
 def test_a_file_is_loaded_and_named(tmp_path: Path) -> None:
     part = Images(np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1], np.uint8))
     path = tmp_path / "set.hdf5"
-    hdf5.write(path, Dataset(part, part, ""))
-    dataset = find.load(str(path), (1, 3, 3), 2)
+    hdf5.write(path, Dataset(part, part, "", 2))
+    dataset = find.load(str(path))
     assert dataset.source == str(path)
+    assert (dataset.classes, dataset.train.shape) == (2, (1, 3, 3))
     assert len(dataset.train) == 2
