@@ -77,7 +77,7 @@ def _readings_of_row(values: int, named: NamedShape) -> Iterator[ImageShape]:
     for channels in candidates:
         pixels = values // max(1, channels)
         rows = height or (pixels // width if width else math.isqrt(pixels))
-        columns = width or pixels // max(1, rows)
+        columns = width or (pixels // height if height else rows)
         if channels * rows * columns == values:
             yield channels, rows, columns
 
