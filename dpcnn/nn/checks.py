@@ -18,8 +18,8 @@ def check_int(name: str, value: Any, low: int = 1) -> int:
     return operator.index(value)
 
 
-def check_pair(name: str, value: Any) -> tuple[int, int]:
-    """Return (rows, columns), integers from 1; a single integer stands for both.
+def check_pair(name: str, value: Any, low: int = 1) -> tuple[int, int]:
+    """Return (rows, columns), integers from `low`; a single integer stands for both.
 
     Raises OptionError for any other value.
     """
@@ -27,7 +27,14 @@ def check_pair(name: str, value: Any) -> tuple[int, int]:
     if len(numbers) != 2:
         raise OptionError(f"{name} is {value!r}, expected an integer or a pair of them")
     rows, columns = numbers
-    return check_int(name, rows), check_int(name, columns)
+    return check_int(name, rows, low), check_int(name, columns, low)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return value if it is True or False; else raise OptionError."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} is {value!r}, expected True or False")
+    return value
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:

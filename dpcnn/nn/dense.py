@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.checks import check_int
+from dpcnn.nn.checks import check_bool, check_choice, check_int
+from dpcnn.nn.initializers import INITIALIZERS, Weights
 from dpcnn.nn.layer import Array, Layer, Shape
 
 PRODUCTS = 400_000  # m*n*k of a piece's GEMM at most; beyond a million OpenBLAS packs its operands
@@ -19,6 +20,8 @@ class Dense(Layer):
 
     The products are computed in pieces of the inputs, for which OpenBLAS has fast kernels; over all
     inputs at once they take twice as long (tests/benchmarks/bench_layers.py).
+
+    bias: whether b is there. initializer: how W is drawn, a name of `initializers`; b is 0.
     """
 
     W: Array
@@ -26,22 +29,28 @@ class Dense(Layer):
     dW: Array
     db: Array
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, bias: bool = True, initializer: str = "he_normal") -> None:
         super().__init__()
         self.outputs = check_int("Dense's outputs", outputs)
+        self.bias = check_bool("Dense's bias", bias)
+        self.initializer = check_choice("Dense's initializer", initializer, tuple(INITIALIZERS))
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (outputs,) for (inputs,)."""
         if len(input_shape) != 1:
             raise OptionError(f"Dense takes flat input, not {input_shape}: put Flatten first")
         self.inputs = input_shape[0]
-        self.parameter_shapes = {"W": (self.inputs, self.outputs), "b": (self.outputs,)}
+        self.parameter_shapes = {"W": (self.inputs, self.outputs)}
+        if self.bias:
+            self.parameter_shapes["b"] = (self.outputs,)
         return (self.outputs,)
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw W from N(0, 1)/sqrt(inputs/2), as the tutorial does; b is 0."""
-        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(self.inputs / 2)
-        self.b[...] = 0
+        """Draw W as the initializer says; b is 0."""
+        filters = self.W.T[None, :, :, None, None]
+        INITIALIZERS[self.initializer](Weights(self.W, filters, self.inputs), rng)
+        if self.bias:
+            self.b[...] = 0
 
     def forward(self, x: Array) -> Array:
         """Return y (outputs, N) for x (inputs, N)."""
@@ -51,14 +60,16 @@ class Dense(Layer):
         W = self._pieces(self.W, x.shape[-1])
         np.matmul(W.transpose(0, 2, 1), self.x, out=y_pieces)
         y_pieces.sum(axis=0, out=y)
-        y += self.b[:, None]
+        if self.bias:
+            y += self.b[:, None]
         return y
 
     def backward(self, dy: Array) -> Array | None:
         """Write dW = x @ dy^T and db = sum of dy, (outputs, N); return dx = W @ dy if needed."""
         images = dy.shape[-1]
         np.matmul(self.x, np.ascontiguousarray(dy.T), out=self._pieces(self.dW, images))
-        dy.sum(axis=1, out=self.db)
+        if self.bias:
+            dy.sum(axis=1, out=self.db)
         if not self.needs_dx:
             return None
         dx = self.buffer("dx", (self.inputs, images))
@@ -79,7 +90,7 @@ class Dense(Layer):
         return matrix.reshape(-1, piece, matrix.shape[1])
 
     def __repr__(self) -> str:
-        return f"Dense({self.outputs})"
+        return f"Dense({self.outputs}{'' if self.bias else ', no bias'})"
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,3 +40,21 @@ def test_dense_in_pieces_equals_the_whole_products(inputs: int, pieces: int) -> 
 def test_dense_refuses_input_that_is_not_flat() -> None:
     with pytest.raises(OptionError, match=r"not \(2, 3, 4\): put Flatten first"):
         Plan([Dense(5)], (2, 3, 4))
+
+
+@sweep
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4))
+def test_dense_gradients_without_a_bias(inputs: int, outputs: int, images: int) -> None:
+    layer = Dense(outputs, bias=False)
+    check_layer(layer, draw(inputs, images))
+    assert layer.parameter_shapes == {"W": (inputs, outputs)}
+    assert repr(layer) == f"Dense({outputs}, no bias)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"bias": 1}, "bias is 1, expected True"), ({"initializer": "he"}, "is 'he', expected he_n")],
+)
+def test_wrong_arguments_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=f"Dense's .*{message}"):
+        Dense(3, **arguments)
