@@ -26,12 +26,19 @@ def _pooling(operator: str) -> Callable[[Any], Node]:
     return lambda layer: (operator, {"kernel_shape": layer.window, "strides": layer.stride})
 
 
+def _convolution(layer: Convolution) -> dict[str, Any]:
+    rows, columns = layer.geometry.rows, layer.geometry.columns
+    return {
+        "strides": layer.stride,
+        "pads": [rows.before, columns.before, rows.after, columns.after],
+        "dilations": layer.dilation,
+        "group": layer.groups,
+    }
+
+
 # The operator of each layer. Its inputs are the layer's: x (N, ...), then W and b, if any.
 NODES: dict[type[Layer], Callable[[Any], Node]] = {
-    Convolution: lambda layer: (
-        "Conv",
-        {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4},
-    ),
+    Convolution: lambda layer: ("Conv", _convolution(layer)),
     ReLU: lambda layer: ("Relu", {}),
     Flatten: lambda layer: ("Flatten", {"axis": 1}),
     Dense: lambda layer: ("Gemm", {}),  # x @ W + b

@@ -99,10 +99,11 @@ def check_parameters(
 def _plan_own(options: Options, config: Config | None, own: Sequence[Layer]) -> Plan:
     """Return the plan of copies of the user's layers."""
     layers = check_layers(own)
-    if config is not None:
-        _check_same(to_config(layers), config)
     with users_code("the network"):
-        return Plan(copy.deepcopy(layers), image_shape(options))
+        plan = Plan(copy.deepcopy(layers), image_shape(options))
+    if config is not None:
+        _check_same(to_config(plan.layers), config)  # built: with the algorithms that were chosen
+    return plan
 
 
 def _check_same(own: Config, config: Config) -> None:
@@ -118,10 +119,13 @@ def _check_same(own: Config, config: Config) -> None:
 
 def _plan(options: Options, layers: list[Layer]) -> Plan:
     """Return the plan of these layers; an error with the tutorial's names the options to change."""
+    is_tutorial = _is_tutorial(options, layers)
     try:
+        if is_tutorial:
+            _check_whole_outputs(options)
         return Plan(layers, image_shape(options))
     except OptionError as error:
-        if not _is_tutorial(options, layers):
+        if not is_tutorial:
             raise
         names = ", ".join(f"--{name}" for name in ("img_height", "img_width", *NETWORK))
         raise OptionError(f"{error}: choose another {names}") from error
@@ -147,6 +151,25 @@ def _tutorial(options: Options) -> list[Layer]:
     return tutorial(
         options.n_filter, filter_size, options.stride, options.padding, class_count(options)
     )
+
+
+def _check_whole_outputs(options: Options) -> None:
+    """Raise OptionError, with the formula and its numbers, for an output size that is not whole.
+
+    The tutorial's options were chosen by that formula: rounding down, as the layer does, would
+    train another network than the one that was meant.
+    """
+    _, height, width = image_shape(options)
+    for name, size, filter_size in (
+        ("height", height, options.h_filter),
+        ("width", width, options.w_filter),
+    ):
+        span = size - filter_size + 2 * options.padding
+        if span % options.stride:
+            raise OptionError(
+                f"output {name} ({size} - {filter_size} + 2*{options.padding})/{options.stride}"
+                f" + 1 = {span / options.stride + 1:g}, expected a positive integer"
+            )
 
 
 def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:

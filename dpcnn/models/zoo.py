@@ -14,7 +14,9 @@ def tutorial(
 ) -> list[Layer]:
     """Return convolution -> ReLU -> flatten -> dense: the tutorial's network."""
     return [
-        Convolution(n_filter, filter_size, stride, padding, scale="filters"),
+        Convolution(
+            n_filter, filter_size, stride, padding, initializer="tutorial", algorithm="mec"
+        ),
         ReLU(),
         Flatten(),
         Dense(num_class),

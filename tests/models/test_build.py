@@ -9,10 +9,11 @@ import pytest
 
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.models.build import check_memory, check_parameters, plan_network
-from dpcnn.nn import Convolution, Dense, Flatten
-from dpcnn.nn.config import to_config
+from dpcnn.nn import Convolution, Dense, Flatten, Layer
+from dpcnn.nn.config import Config, to_config
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
+from dpcnn.options import Options
 from tests.networks import Swish, of_mnist, two_convolutions, with_swish
 
 
@@ -24,8 +25,13 @@ def test_without_anything_else_it_is_the_tutorials_network() -> None:
 
 
 def test_a_config_gives_the_network_of_its_checkpoint() -> None:
-    config = to_config(two_convolutions())
+    config = config_of(two_convolutions())
     assert to_config(plan_network(of_mnist(), config).layers) == config
+
+
+def config_of(layers: list[Layer]) -> Config:
+    """Return the config as a checkpoint keeps it: of layers that are built."""
+    return to_config(plan_network(of_mnist(), own=layers).layers)
 
 
 def test_the_users_layers_stay_as_they_are() -> None:
@@ -61,6 +67,25 @@ def test_an_error_of_the_tutorials_network_names_its_options() -> None:
         plan_network(of_mnist(img_height=4), to_config(two_convolutions()))
 
 
+@pytest.mark.parametrize(
+    ("options", "formula"),
+    [
+        (of_mnist(stride=2), "output height (28 - 7 + 2*1)/2 + 1 = 12.5, expected a positive int"),
+        (of_mnist(stride=3, h_filter=6, w_filter=7), "width (28 - 7 + 2*1)/3 + 1 = 8.66667, exp"),
+    ],
+)
+def test_the_tutorials_output_sizes_have_to_be_whole(options: Options, formula: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        plan_network(options)
+    assert formula in str(refused.value)
+    assert "choose another --img_height, --img_width, --n_filter, --h_filter" in str(refused.value)
+
+
+def test_a_network_of_other_layers_rounds_its_output_sizes_down() -> None:
+    layers = [Convolution(4, 7, 2, 1), Flatten(), Dense(10)]
+    assert plan_network(of_mnist(), own=layers).layers[0].output_shape == (4, 12, 12)
+
+
 def test_a_network_without_parameters_is_refused() -> None:
     with pytest.raises(OptionError, match="has no parameters"):
         plan_network(of_mnist(img_height=2, img_width=5), own=[Flatten()])
@@ -90,7 +115,7 @@ def test_an_unsound_config_is_refused(config: Any, message: str) -> None:
 
 
 def test_a_config_of_another_network_than_the_users_is_refused() -> None:
-    config = to_config(with_swish())
+    config = config_of(with_swish())
     assert to_config(plan_network(of_mnist(), config, with_swish()).layers) == config
     for own in (two_convolutions(), with_swish()[:-1], [*with_swish(), Dense(10)]):
         with pytest.raises(CheckpointError, match=r"layer \d of the network: found .*, expected"):

@@ -29,7 +29,9 @@ def test_a_layer_of_the_user_is_never_taken_for_one_of_ours() -> None:
         pass
 
     config = to_config([Dense(10)])
-    assert config == [{"layer": "own.Dense", "outputs": 10}]
+    assert config == [
+        {"layer": "own.Dense", "outputs": 10, "bias": True, "initializer": "he_normal"}
+    ]
     with pytest.raises(ValueError, match=r"found layer 'own\.Dense'"):
         from_config(config)
 
@@ -65,12 +67,15 @@ SOUND: dict[str, dict[str, Any]] = {
     "Convolution": {
         "filters": 3,
         "filter_size": [2, 2],
-        "stride": 1,
-        "padding": 0,
-        "scale": "inputs",
+        "stride": [1, 1],
+        "padding": [0, 0],
+        "bias": False,
+        "groups": 1,
+        "dilation": [1, 1],
+        "initializer": "he_normal",
         "algorithm": "mec",
     },
-    "Dense": {"outputs": 10},
+    "Dense": {"outputs": 10, "bias": True, "initializer": "he_normal"},
     "MaxPooling": {"window": [2, 2], "stride": [2, 2]},
     "AveragePooling": {"window": [2, 2], "stride": [2, 2]},
 }
@@ -79,7 +84,9 @@ SOUND: dict[str, dict[str, Any]] = {
 def sound_too(layer: str, name: str, value: object) -> bool:
     """Tell whether the value is right all the same: no padding, a stride that is the window."""
     if name == "padding":
-        return value == 0 and type(value) is int
+        return value in (0, [1, 0], [0, 1]) and type(value) in (int, list)
+    if name == "bias":
+        return isinstance(value, bool)
     return layer.endswith("Pooling") and name == "stride" and value is None
 
 

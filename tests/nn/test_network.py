@@ -66,17 +66,19 @@ def test_initialize_depends_on_layers_and_seed_only() -> None:
 
 
 def test_activations_keep_their_size_through_many_convolutions() -> None:
-    def spread(scale: str) -> float:
+    def spread(initializer: str) -> float:
         layers = [
-            layer for _ in range(6) for layer in (Convolution(8, 3, padding=1, scale=scale), ReLU())
+            layer
+            for _ in range(6)
+            for layer in (Convolution(8, 3, padding=1, initializer=initializer), ReLU())
         ]
         network = Network(Plan(layers, (8, 10, 10)))
         network.initialize(seed=0)
         x = np.random.default_rng(0).standard_normal((8, 10, 10, 16)).astype(np.float32)
         return float(np.square(network.forward(x)).mean())
 
-    assert 0.1 < spread("inputs") < 10
-    assert spread("filters") > 1e4
+    assert 0.1 < spread("he_normal") < 10
+    assert spread("tutorial") > 1e4
 
 
 def test_the_gradient_through_two_convolutions() -> None:

@@ -1,14 +1,16 @@
 """What the algorithms of a convolution share: its axes, its sizes, and their interface.
 
 Axes, everywhere in `nn`: C channels, H rows, W columns, N images of the micro-batch (innermost).
-Of a convolution also: K filters, Fh and Fw their rows and columns, S stride, P zero padding,
-Ho and Wo the output's rows and columns.
+Of a convolution also: K filters, Fh and Fw their rows and columns, S stride, D dilation, P zero
+padding, G groups of channels, Ho and Wo the output's rows and columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
+
+import numpy as np
 
 from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Array, Shape
@@ -16,42 +18,61 @@ from dpcnn.nn.layer import Array, Shape
 # A layer's buffer of that name and shape: zeros when it is made, later what was last written.
 Workspace = Callable[[str, Shape], Array]
 
+Index = tuple[slice, slice, slice]  # of maps: which channels, rows and columns
+SAME = "same"  # as much padding as makes size/stride outputs, rounded up
+
 
 class Axis(NamedTuple):
-    """Rows or columns: how many the image, the filter and the output have; stride and padding."""
+    """Rows or columns: how many the image, the filter and the output have, and what is between."""
 
     size: int
     filter_size: int
     stride: int
-    padding: int  # at either end
+    before: int  # zero padding in front of the image
+    after: int  # and behind it
+    dilation: int  # from one value of the filter to the next
     output_size: int
 
     @classmethod
-    def fit(cls, name: str, size: int, filter_size: int, stride: int, padding: int) -> Self:
-        """Return the axis with its output size (size - F + 2P)/S + 1.
+    def fit(
+        cls,
+        name: str,
+        size: int,
+        filter_size: int,
+        stride: int,
+        padding: int | str,
+        dilation: int = 1,
+    ) -> Self:
+        """Return the axis with its output size (size - F + 2P)/S + 1, rounded down.
 
-        Raises OptionError, with the formula and its numbers, if that is not a positive integer.
+        With dilation D, F is the extent D*(F - 1) + 1. padding: P, or `same`. Raises OptionError,
+        with the formula and its numbers, if there is no output.
         """
-        span = size - filter_size + 2 * padding
-        if span < 0 or span % stride:
+        extent = dilation * (filter_size - 1) + 1
+        if isinstance(padding, int):
+            before = after = padding
+        else:
+            before, after = _same_padding(size, extent, stride)
+        span = size - extent + before + after
+        if span < 0:
             raise OptionError(
-                f"output {name} ({size} - {filter_size} + 2*{padding})/{stride} + 1 ="
+                f"output {name} ({size} - {extent} + 2*{padding})/{stride} + 1 ="
                 f" {span / stride + 1:g}, expected a positive integer"
             )
-        return cls(size, filter_size, stride, padding, span // stride + 1)
+        return cls(size, filter_size, stride, before, after, dilation, span // stride + 1)
 
     @property
     def padded_size(self) -> int:
         """The image's rows or columns with the padding at both ends."""
-        return self.size + 2 * self.padding
+        return self.before + self.size + self.after
 
     def inside(self, position: int) -> tuple[slice, slice]:
         """Return the outputs that see the image at this position of the filter, and what they see.
 
-        Output o sees row (or column) o*S + position - P of the image, and padding where that is
+        Output o sees row (or column) o*S + position*D - P of the image, and padding where that is
         outside. Both slices have the same length.
         """
-        offset = position - self.padding
+        offset = position * self.dilation - self.before
         first = max(0, -(offset // self.stride))
         end = min(self.output_size, (self.size - 1 - offset) // self.stride + 1)
         end = max(first, end)  # the position may lie outside for all outputs
@@ -59,18 +80,30 @@ class Axis(NamedTuple):
         return slice(first, end), slice(start, start + (end - first) * self.stride, self.stride)
 
 
+def _same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """Return the padding before and after for which there are size/stride outputs, rounded up.
+
+    What cannot be divided evenly comes after, as in Keras and TensorFlow.
+    """
+    outputs = -(-size // stride)
+    both = max(0, (outputs - 1) * stride + extent - size)
+    return both // 2, both - both // 2
+
+
 class Geometry(NamedTuple):
     """The sizes of a convolution; only N changes from call to call."""
 
     filters: int
     channels: int
+    groups: int
     rows: Axis
     columns: Axis
 
     @property
     def filter_shape(self) -> tuple[int, int, int, int]:
-        """(K, C, Fh, Fw), the shape of W."""
-        return self.filters, self.channels, self.rows.filter_size, self.columns.filter_size
+        """(K, C/G, Fh, Fw), the shape of W."""
+        channels = self.channels // self.groups
+        return self.filters, channels, self.rows.filter_size, self.columns.filter_size
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -82,21 +115,37 @@ class Geometry(NamedTuple):
         """(K, Ho, Wo), the shape of an image's output."""
         return self.filters, self.rows.output_size, self.columns.output_size
 
+    def positions(self) -> Iterator[tuple[tuple[int, int], Index, Index]]:
+        """Yield, for each position (i, j) in the filter, the outputs that see the image, and what.
+
+        Both are indices of maps, the second with the strides; they have the same shape.
+        """
+        every = slice(None)
+        for i, j in np.ndindex(self.filter_shape[2:]):
+            output_rows, rows = self.rows.inside(i)
+            output_columns, columns = self.columns.inside(j)
+            yield (i, j), (every, output_rows, output_columns), (every, rows, columns)
+
 
 class Algorithm(NamedTuple):
     """A way to compute a convolution without its bias: z = W * x and its gradients.
 
-    x (C, H, W, N), z and dz (K, Ho, Wo, N), W (K, C, Fh, Fw); dx and dW are shaped like x and W.
-    All are contiguous, and of one type.
+    x (C, H, W, N), z and dz (K, Ho, Wo, N), W (K, C/G, Fh, Fw); dx and dW are shaped like x and W.
+    All are contiguous, and of one type. x stays as it is until the gradients are computed.
 
-    forward(geometry, W, x, z, workspace): writes z, and keeps in the workspace what the gradients
-        need of x.
-    weight_gradient(geometry, dz, dW, workspace): writes dW, after the forward of the same images.
+    forward(geometry, W, x, z, workspace): writes z; may keep in the workspace what the weight
+        gradient needs.
+    weight_gradient(geometry, x, dz, dW, workspace): writes dW, after the forward of the same x.
     input_gradient(geometry, W, dz, dx, workspace): writes dx.
     workspace_size(geometry, images): about how many values the first two keep in the workspace.
+    suits(geometry): whether it can compute this convolution; `limits` says which it can.
+    takes_groups: whether it computes all groups itself, or has to be called for one at a time.
     """
 
     forward: Callable[[Geometry, Array, Array, Array, Workspace], None]
-    weight_gradient: Callable[[Geometry, Array, Array, Workspace], None]
+    weight_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None]
     input_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None]
     workspace_size: Callable[[Geometry, int], int]
+    suits: Callable[[Geometry], bool]
+    limits: str
+    takes_groups: bool = False

@@ -17,15 +17,11 @@ Processing", 2006.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace
 from dpcnn.nn.layer import Array, Shape
-
-Index = tuple[Any, ...]
 
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
@@ -35,9 +31,11 @@ def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspa
     np.matmul(_filter_rows(W), _matrix(columns), out=_maps(z))
 
 
-def weight_gradient(geometry: Geometry, dz: Array, dW: Array, workspace: Workspace) -> None:
+def weight_gradient(
+    geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
+) -> None:
     """Write dW_row = dz @ columns^T."""
-    columns = workspace("columns", columns_shape(geometry, dz.shape[-1]))
+    columns = workspace("columns", columns_shape(geometry, x.shape[-1]))
     np.matmul(_maps(dz), _matrix(columns).T, out=_filter_rows(dW))
 
 
@@ -55,7 +53,14 @@ def workspace_size(geometry: Geometry, images: int) -> int:
     return math.prod(columns_shape(geometry, images))
 
 
-IM2COL = Algorithm(forward, weight_gradient, input_gradient, workspace_size)
+def suits(geometry: Geometry) -> bool:
+    """Tell that it computes any convolution."""
+    return True
+
+
+IM2COL = Algorithm(
+    forward, weight_gradient, input_gradient, workspace_size, suits, "any convolution"
+)
 
 
 def im2col(x: Array, columns: Array, geometry: Geometry) -> None:
@@ -63,8 +68,8 @@ def im2col(x: Array, columns: Array, geometry: Geometry) -> None:
 
     Only what is inside the image is written: columns must come in as zeros, the padding.
     """
-    for fields, pixels in _positions(geometry):
-        columns[fields] = x[pixels]
+    for (i, j), outputs, inputs in geometry.positions():
+        columns[:, i, j][outputs] = x[inputs]
 
 
 def col2im(columns: Array, x: Array, geometry: Geometry) -> None:
@@ -73,22 +78,13 @@ def col2im(columns: Array, x: Array, geometry: Geometry) -> None:
     The adjoint of im2col.
     """
     x.fill(0)
-    for fields, pixels in _positions(geometry):
-        x[pixels] += columns[fields]
+    for (i, j), outputs, inputs in geometry.positions():
+        x[inputs] += columns[:, i, j][outputs]
 
 
 def columns_shape(geometry: Geometry, images: int) -> Shape:
     """Return (C, Fh, Fw, Ho, Wo, N)."""
     return *geometry.filter_shape[1:], *geometry.output_shape[1:], images
-
-
-def _positions(geometry: Geometry) -> Iterator[tuple[Index, Index]]:
-    """Yield, for each position in the filter, where the columns and where x have it."""
-    _, _, fh, fw = geometry.filter_shape
-    for i, j in np.ndindex(fh, fw):
-        output_rows, rows = geometry.rows.inside(i)
-        output_columns, columns = geometry.columns.inside(j)
-        yield (slice(None), i, j, output_rows, output_columns), (slice(None), rows, columns)
 
 
 def _matrix(columns: Array) -> Array:

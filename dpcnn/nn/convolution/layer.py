@@ -6,25 +6,32 @@ import math
 
 import numpy as np
 
-from dpcnn.nn.checks import check_choice, check_int, check_pair
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry
-from dpcnn.nn.convolution.im2col import IM2COL
-from dpcnn.nn.convolution.mec import MEC
+from dpcnn.errors import OptionError
+from dpcnn.nn.checks import check_bool, check_choice, check_int, check_pair
+from dpcnn.nn.convolution.algorithm import SAME, Axis, Geometry
+from dpcnn.nn.convolution.choice import ALGORITHMS, AUTO, algorithm_for, choose
+from dpcnn.nn.initializers import INITIALIZERS, Weights
 from dpcnn.nn.layer import Array, Layer, Shape, image_maps
 
-ALGORITHMS: dict[str, Algorithm] = {"mec": MEC, "im2col": IM2COL}
+Size = int | tuple[int, int]
 
 
 class Convolution(Layer):
     """K filters of Fh x Fw over all channels, with stride S and zero padding P.
 
-    Input (C, H, W, N), output (K, Ho, Wo, N); parameters W (K, C, Fh, Fw), b (K,).
+    Input (C, H, W, N), output (K, Ho, Wo, N) with Ho = (H - Fh + 2P)/S + 1, rounded down;
+    parameters W (K, C/G, Fh, Fw), b (K,).
 
-    filters: K. filter_size: (Fh, Fw), one integer for both.
-    scale: W is drawn so that the output is as large as the input, whatever the number of `inputs`
-        of a filter (He et al., "Delving deep into rectifiers", 2015), or as the tutorial does, by
-        the number of `filters`; through several convolutions that grows until nothing is learnt.
-    algorithm: `mec`, the fast one, or `im2col`, the reference. The bits depend on it.
+    filters: K. Pairs are (rows, columns), one integer for both: filter_size (Fh, Fw), stride,
+    padding, dilation (from one value of a filter to the next).
+    padding: may also be "same": as much as makes Ho = H/S, rounded up; what cannot be divided
+        evenly comes after the last row and column, as in Keras and TensorFlow.
+    bias: whether b is there.
+    groups: G, into which channels and filters are cut; the filters of a group see its channels.
+        With as many groups as channels it is a depthwise convolution.
+    initializer: how W is drawn, a name of `initializers`; b is 0.
+    algorithm: how it is computed; the bits depend on it. `auto` takes the fastest that can, and
+        once built, its name stands here and in the config; `im2col` is the reference.
     """
 
     W: Array
@@ -35,51 +42,76 @@ class Convolution(Layer):
     def __init__(
         self,
         filters: int,
-        filter_size: int | tuple[int, int],
-        stride: int = 1,
-        padding: int = 0,
-        scale: str = "inputs",
-        algorithm: str = "mec",
+        filter_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        bias: bool = True,
+        groups: int = 1,
+        dilation: Size = 1,
+        initializer: str = "he_normal",
+        algorithm: str = AUTO,
     ) -> None:
         super().__init__()
         self.filters = check_int("Convolution's filters", filters)
         self.filter_size = check_pair("Convolution's filter_size", filter_size)
-        self.stride = check_int("Convolution's stride", stride)
-        self.padding = check_int("Convolution's padding", padding, low=0)
-        self.scale = check_choice("Convolution's scale", scale, ("inputs", "filters"))
-        self.algorithm = check_choice("Convolution's algorithm", algorithm, tuple(ALGORITHMS))
+        self.stride = check_pair("Convolution's stride", stride)
+        self.padding = _check_padding(padding)
+        self.bias = check_bool("Convolution's bias", bias)
+        self.groups = check_int("Convolution's groups", groups)
+        if self.filters % self.groups:
+            raise OptionError(
+                f"Convolution's groups is {groups}, expected a divisor of its {filters} filters"
+            )
+        self.dilation = check_pair("Convolution's dilation", dilation)
+        self.initializer = check_choice(
+            "Convolution's initializer", initializer, tuple(INITIALIZERS)
+        )
+        self._requested = check_choice("Convolution's algorithm", algorithm, (AUTO, *ALGORITHMS))
+        self.algorithm = self._requested
 
     def build(self, input_shape: Shape) -> Shape:
-        """Return (K, Ho, Wo) for (C, H, W); raises OptionError if the filter does not fit."""
-        channels, height, width = image_maps(self, input_shape)
-        fh, fw = self.filter_size
-        rows = Axis.fit("height", height, fh, self.stride, self.padding)
-        columns = Axis.fit("width", width, fw, self.stride, self.padding)
-        self.geometry = Geometry(self.filters, channels, rows, columns)
-        self.compute = ALGORITHMS[self.algorithm]
-        self.parameter_shapes = {"W": self.geometry.filter_shape, "b": (self.filters,)}
+        """Return (K, Ho, Wo) for (C, H, W); raises OptionError if filter or groups do not fit."""
+        channels, *sizes = image_maps(self, input_shape)
+        if channels % self.groups:
+            raise OptionError(
+                f"Convolution's groups is {self.groups}, expected a divisor of the {channels}"
+                " channels of its input"
+            )
+        padding = (SAME, SAME) if isinstance(self.padding, str) else self.padding
+        numbers = (sizes, self.filter_size, self.stride, padding, self.dilation)
+        rows, columns = map(Axis.fit, ("height", "width"), *numbers)
+        self.geometry = Geometry(self.filters, channels, self.groups, rows, columns)
+        self.algorithm = choose(self._requested, self.geometry)
+        self.compute = algorithm_for(self.algorithm, self.geometry)
+        self.parameter_shapes = {"W": self.geometry.filter_shape}
+        if self.bias:
+            self.parameter_shapes["b"] = (self.filters,)
         return self.geometry.output_shape
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw W from N(0, 1)/sqrt(n/2), n the inputs of a filter, or the filters; b is 0."""
-        count = self.filters if self.scale == "filters" else self.W[0].size
-        self.W[...] = rng.standard_normal(self.W.shape) / np.sqrt(count / 2)
-        self.b[...] = 0
+        """Draw W as the initializer says; b is 0."""
+        filters = self.W.reshape(self.groups, -1, *self.W.shape[1:])
+        INITIALIZERS[self.initializer](Weights(self.W, filters, self.filters), rng)
+        if self.bias:
+            self.b[...] = 0
 
     def forward(self, x: Array) -> Array:
         """Return z = W * x + b, (K, Ho, Wo, N), for x (C, H, W, N)."""
+        self.x = x
         z = self.buffer("z", (*self.geometry.output_shape, x.shape[-1]))
         self.compute.forward(self.geometry, self.W, x, z, self.buffer)
-        maps = z.reshape(self.filters, -1)
-        np.add(maps, self.b[:, None], out=maps)
+        if self.bias:
+            maps = z.reshape(self.filters, -1)
+            np.add(maps, self.b[:, None], out=maps)
         return z
 
     def backward(self, dz: Array) -> Array | None:
         """Write dW and db = sum of dz, (K, Ho, Wo, N); return dx (C, H, W, N) if it is needed."""
-        self.compute.weight_gradient(self.geometry, dz, self.dW, self.buffer)
-        maps = dz.reshape(self.filters, -1)
-        ones = self.buffer("ones", (maps.shape[1],), fill=1)
-        np.matmul(maps, ones, out=self.db)  # a BLAS call; three times as fast as maps.sum(1)
+        self.compute.weight_gradient(self.geometry, self.x, dz, self.dW, self.buffer)
+        if self.bias:
+            maps = dz.reshape(self.filters, -1)
+            ones = self.buffer("ones", (maps.shape[1],), fill=1)
+            np.matmul(maps, ones, out=self.db)  # a BLAS call; three times as fast as maps.sum(1)
         if not self.needs_dx:
             return None
         dx = self.buffer("dx", (*self.geometry.input_shape, dz.shape[-1]))
@@ -97,6 +129,30 @@ class Convolution(Layer):
 
     def __repr__(self) -> str:
         fh, fw = self.filter_size
-        return (
-            f"Convolution({self.filters} x {fh}x{fw}, stride {self.stride}, padding {self.padding})"
+        padding = self.padding if isinstance(self.padding, str) else _one_or_two(self.padding)
+        words = [f"{self.filters} x {fh}x{fw}", f"stride {_one_or_two(self.stride)}"]
+        words.append(f"padding {padding}")
+        if self.dilation != (1, 1):
+            words.append(f"dilation {_one_or_two(self.dilation)}")
+        if self.groups > 1:
+            words.append(f"{self.groups} groups")
+        if not self.bias:
+            words.append("no bias")
+        return f"Convolution({', '.join(words)})"
+
+
+def _check_padding(padding: Size | str) -> tuple[int, int] | str:
+    """Return padding as a pair from 0, or as `same`."""
+    if padding == SAME:
+        return SAME
+    if isinstance(padding, str):
+        raise OptionError(
+            f"Convolution's padding is {padding!r}, expected {SAME!r}, an integer or a pair of them"
         )
+    return check_pair("Convolution's padding", padding, low=0)
+
+
+def _one_or_two(pair: tuple[int, int]) -> str:
+    """Return a pair as 1x2, or as 1 if both are."""
+    rows, columns = pair
+    return str(rows) if rows == columns else f"{rows}x{columns}"

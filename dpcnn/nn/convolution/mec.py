@@ -39,9 +39,11 @@ def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspa
     np.matmul(_filter_rows(W), row_windows(lowered, geometry.rows), out=by_output_row(z))
 
 
-def weight_gradient(geometry: Geometry, dz: Array, dW: Array, workspace: Workspace) -> None:
+def weight_gradient(
+    geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
+) -> None:
     """Write dW, the sum over output rows of dz @ window^T."""
-    lowered = workspace("lowered", lowered_shape(geometry, dz.shape[-1]))
+    lowered = workspace("lowered", lowered_shape(geometry, x.shape[-1]))
     rows, *row_shape, outputs, images = lowered.shape
     transposed = workspace("transposed", (outputs * images, rows, *row_shape))
     transpose(lowered, transposed)
@@ -74,7 +76,14 @@ def workspace_size(geometry: Geometry, images: int) -> int:
     return 2 * math.prod(lowered_shape(geometry, images)) + math.prod(_dW_rows_shape(geometry))
 
 
-MEC = Algorithm(forward, weight_gradient, input_gradient, workspace_size)
+def suits(geometry: Geometry) -> bool:
+    """Tell whether the rows of a filter are neighbours: else the windows are no matrices."""
+    return geometry.rows.dilation == 1
+
+
+MEC = Algorithm(
+    forward, weight_gradient, input_gradient, workspace_size, suits, "filters without dilated rows"
+)
 
 
 def lowered_shape(geometry: Geometry, images: int) -> Shape:
@@ -145,7 +154,7 @@ def _filter_rows(W: Array) -> Array:
 
 def _without_padding(lowered: Array, rows: Axis) -> Array:
     """View the rows of lowered that are the image's, not padding."""
-    return lowered[rows.padding : rows.padding + rows.size]
+    return lowered[rows.before : rows.before + rows.size]
 
 
 def _dW_rows_shape(geometry: Geometry) -> Shape:

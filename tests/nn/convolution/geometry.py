@@ -13,7 +13,7 @@ def geometry_of(case: Case, filters: int = 1) -> Geometry:
     (channels, height, width, _), (fh, fw), stride, padding = case
     rows = Axis.fit("height", height, fh, stride, padding)
     columns = Axis.fit("width", width, fw, stride, padding)
-    return Geometry(filters, channels, rows, columns)
+    return Geometry(filters, channels, 1, rows, columns)
 
 
 def assert_equal_products(left: tuple[Array, Array], right: tuple[Array, Array]) -> None:

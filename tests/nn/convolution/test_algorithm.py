@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from dpcnn.errors import OptionError
 from dpcnn.nn.convolution.algorithm import Axis
-from tests.nn.convolution.geometry import geometry_of
-from tests.reference import Case, cases
-
-sweep = settings(derandomize=True, deadline=None, max_examples=150)
 
 
 @pytest.mark.parametrize(
@@ -23,37 +22,73 @@ sweep = settings(derandomize=True, deadline=None, max_examples=150)
         ((5, 5, 3, 0), 1),
         ((9, 3, 2, 0), 4),
         ((7, 3, 1, 1), 7),
+        ((28, 7, 2, 1), 12),
+        ((32, 3, 2, 1), 16),
+        ((9, 3, 2, 1, 3), 3),
+        ((9, 3, 4, 0, 4), 1),
     ],
 )
-def test_output_size(arguments: tuple[int, int, int, int], expected: int) -> None:
+def test_the_output_size_is_rounded_down(arguments: Any, expected: int) -> None:
     assert Axis.fit("height", *arguments).output_size == expected
 
 
 @pytest.mark.parametrize(
     ("arguments", "formula"),
     [
-        ((28, 7, 2, 1), "height (28 - 7 + 2*1)/2 + 1 = 12.5, expected a positive integer"),
         ((4, 7, 1, 1), "height (4 - 7 + 2*1)/1 + 1 = 0, expected"),
         ((3, 9, 2, 1), "height (3 - 9 + 2*1)/2 + 1 = -1, expected"),
+        ((8, 3, 1, 1, 5), "height (8 - 11 + 2*1)/1 + 1 = 0, expected"),
     ],
 )
 def test_a_filter_that_does_not_fit_is_refused_with_the_formula(
-    arguments: tuple[int, int, int, int], formula: str
+    arguments: Any, formula: str
 ) -> None:
     with pytest.raises(OptionError, match=re.escape(formula)):
         Axis.fit("height", *arguments)
 
 
-@sweep
-@given(cases())
-def test_the_outputs_that_see_the_image_and_what_they_see(case: Case) -> None:
-    for axis in geometry_of(case)[2:]:
-        for position in range(axis.filter_size):
-            outputs, inputs = axis.inside(position)
-            seen = [
-                (output, output * axis.stride + position - axis.padding)
-                for output in range(axis.output_size)
-            ]
-            expected = [(output, at) for output, at in seen if 0 <= at < axis.size]
-            pairs = zip(range(axis.output_size)[outputs], range(axis.size)[inputs], strict=True)
-            assert list(pairs) == expected
+@pytest.mark.parametrize(
+    ("size", "filter_size", "stride", "dilation", "padding", "outputs"),
+    [
+        (32, 3, 1, 1, (1, 1), 32),
+        (32, 3, 2, 1, (0, 1), 16),
+        (33, 3, 2, 1, (1, 1), 17),
+        (28, 2, 1, 1, (0, 1), 28),
+        (224, 7, 2, 1, (2, 3), 112),
+        (10, 4, 3, 1, (1, 2), 4),
+        (10, 3, 1, 3, (3, 3), 10),
+        (10, 2, 1, 3, (1, 2), 10),
+        (10, 1, 3, 1, (0, 0), 4),
+        (7, 2, 5, 1, (0, 0), 2),
+    ],
+)
+def test_same_padding_is_keras(
+    size: int, filter_size: int, stride: int, dilation: int, padding: tuple[int, int], outputs: int
+) -> None:
+    axis = Axis.fit("height", size, filter_size, stride, "same", dilation)
+    assert (axis.before, axis.after) == padding
+    assert axis.output_size == outputs == math.ceil(size / stride)
+
+
+@given(
+    size=st.integers(1, 12),
+    filter_size=st.integers(1, 4),
+    stride=st.integers(1, 4),
+    padding=st.sampled_from([0, 1, 2, 5, "same"]),
+    dilation=st.integers(1, 3),
+)
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_the_outputs_that_see_the_image_and_what_they_see(**numbers: Any) -> None:
+    try:
+        axis = Axis.fit("height", **numbers)
+    except OptionError:
+        assume(False)
+    for position in range(axis.filter_size):
+        outputs, inputs = axis.inside(position)
+        seen = [
+            (output, output * axis.stride + position * axis.dilation - axis.before)
+            for output in range(axis.output_size)
+        ]
+        expected = [(output, at) for output, at in seen if 0 <= at < axis.size]
+        pairs = zip(range(axis.output_size)[outputs], range(axis.size)[inputs], strict=True)
+        assert list(pairs) == expected

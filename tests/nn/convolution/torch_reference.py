@@ -8,18 +8,40 @@ import numpy as np
 
 from tests.reference import Array
 
+Pair = tuple[int, int]
+
 
 def convolution(
-    x: Array, W: Array, b: Array, dz: Array, stride: int, padding: int
-) -> tuple[Array, Array, Array, Array]:
-    """Return z, dW, db and dx for x (C, H, W, N) and dz (K, Ho, Wo, N)."""
+    arrays: tuple[Array, Array, Array | None, Array],
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+) -> list[Array]:
+    """Return z, dW, dx and, if there is a bias, db for x (C, H, W, N), W, b, dz (K, Ho, Wo, N).
+
+    padding: of the rows, before and after, and of the columns.
+    """
     import torch
 
-    inputs = [torch.tensor(a, requires_grad=True) for a in (batch_first(x), W, b)]
-    z = torch.nn.functional.conv2d(*inputs, stride=stride, padding=padding)
+    torch.set_num_threads(1)
+    x, W, b, dz = arrays
+    inputs = [torch.tensor(a, requires_grad=True) for a in (batch_first(x), W, b) if a is not None]
+    padded = torch.nn.functional.pad(inputs[0], (*padding[1], *padding[0]))
+    z = torch.nn.functional.conv2d(
+        padded, *inputs[1:], stride=stride, dilation=dilation, groups=groups
+    )
     z.backward(torch.tensor(batch_first(dz)))
-    dx, dW, db = (each.grad.numpy() for each in inputs)
-    return batch_last(z.detach().numpy()), dW, db, batch_last(dx)
+    dx, *gradients = (each.grad.numpy() for each in inputs)
+    return [batch_last(z.detach().numpy()), batch_last(dx), *gradients]
+
+
+def dirac(shape: tuple[int, ...], groups: int) -> Array:
+    """Return weights of this shape (K, C/G, Fh, Fw) by PyTorch's dirac_."""
+    import torch
+
+    weights: Array = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
+    return weights
 
 
 def batch_first(maps: Array) -> Array:

@@ -1,0 +1,41 @@
+"""The algorithms by name, and which one a convolution takes."""
+
+from __future__ import annotations
+
+from dpcnn.errors import OptionError
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry
+from dpcnn.nn.convolution.depthwise import DEPTHWISE
+from dpcnn.nn.convolution.groups import in_groups
+from dpcnn.nn.convolution.im2col import IM2COL
+from dpcnn.nn.convolution.mec import MEC
+from dpcnn.nn.convolution.pointwise import POINTWISE
+
+# In the order in which `auto` tries them: the special ones first, the one for everything last.
+ALGORITHMS: dict[str, Algorithm] = {
+    "depthwise": DEPTHWISE,
+    "pointwise": POINTWISE,
+    "mec": MEC,
+    "im2col": IM2COL,
+}
+AUTO = "auto"
+
+
+def choose(name: str, geometry: Geometry) -> str:
+    """Return the algorithm of that name, or for `auto` the first that suits the geometry.
+
+    Raises OptionError if the one that is asked for does not suit.
+    """
+    if name == AUTO:
+        return next(name for name, each in ALGORITHMS.items() if each.suits(geometry))
+    if not ALGORITHMS[name].suits(geometry):
+        raise OptionError(
+            f"Convolution's algorithm is {name!r}, expected {AUTO!r} or another:"
+            f" {name} computes {ALGORITHMS[name].limits} only"
+        )
+    return name
+
+
+def algorithm_for(name: str, geometry: Geometry) -> Algorithm:
+    """Return the algorithm of that name, for all groups of the geometry."""
+    algorithm = ALGORITHMS[name]
+    return algorithm if algorithm.takes_groups or geometry.groups == 1 else in_groups(algorithm)

@@ -1,0 +1,83 @@
+"""Groups of channels: an algorithm called for one group at a time.
+
+Filter k of group g sees the channels of group g only. In (C, H, W, N) the channels of a group, its
+filters and their outputs lie one behind the other, so that its part of every array is a slice.
+
+Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", NeurIPS 2012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace
+from dpcnn.nn.layer import Array, Shape
+
+
+class Group(NamedTuple):
+    """A group as a convolution of its own."""
+
+    geometry: Geometry
+    channels: slice  # of x and dx
+    filters: slice  # of z and dz, W and dW
+    workspace: Workspace
+
+
+def in_groups(algorithm: Algorithm) -> Algorithm:
+    """Return the algorithm that calls this one for each group."""
+    return algorithm._replace(
+        forward=partial(_forward, algorithm),
+        weight_gradient=partial(_weight_gradient, algorithm),
+        input_gradient=partial(_input_gradient, algorithm),
+        workspace_size=partial(_workspace_size, algorithm),
+        takes_groups=True,
+    )
+
+
+def one_group(geometry: Geometry) -> Geometry:
+    """Return the sizes of each group."""
+    groups = geometry.groups
+    return geometry._replace(
+        filters=geometry.filters // groups, channels=geometry.channels // groups, groups=1
+    )
+
+
+def _groups(geometry: Geometry, workspace: Workspace) -> Iterator[Group]:
+    part = one_group(geometry)
+    for number in range(geometry.groups):
+        channels = slice(number * part.channels, (number + 1) * part.channels)
+        filters = slice(number * part.filters, (number + 1) * part.filters)
+        yield Group(part, channels, filters, partial(_workspace_of, workspace, number))
+
+
+def _workspace_of(workspace: Workspace, number: int, name: str, shape: Shape) -> Array:
+    """Return a group's own buffer: what its forward keeps must last until its gradient."""
+    return workspace(f"{name}{number}", shape)
+
+
+def _forward(
+    algorithm: Algorithm, geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace
+) -> None:
+    for part, channels, filters, own in _groups(geometry, workspace):
+        algorithm.forward(part, W[filters], x[channels], z[filters], own)
+
+
+def _weight_gradient(
+    algorithm: Algorithm, geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
+) -> None:
+    for part, channels, filters, own in _groups(geometry, workspace):
+        algorithm.weight_gradient(part, x[channels], dz[filters], dW[filters], own)
+
+
+def _input_gradient(
+    algorithm: Algorithm, geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
+) -> None:
+    for part, channels, filters, own in _groups(geometry, workspace):
+        algorithm.input_gradient(part, W[filters], dz[filters], dx[channels], own)
+
+
+def _workspace_size(algorithm: Algorithm, geometry: Geometry, images: int) -> int:
+    return geometry.groups * algorithm.workspace_size(one_group(geometry), images)
