@@ -77,6 +77,15 @@ def check_memory(options: Options, plan: Plan, images: int, ranks: int) -> None:
         )
 
 
+def check_microbatch(options: Options, plan: Plan) -> None:
+    """Raise OptionError that names a layer which a run's micro-batches are too small for."""
+    images = min(options.minibatch_size, options.microbatch_size or options.minibatch_size)
+    try:
+        plan.check_microbatch(images)
+    except OptionError as error:
+        raise OptionError(f"--microbatch_size {images}: {error}") from error
+
+
 def check_parameters(
     model: Mapping[str, Mapping[str, Array]], slots: Mapping[str, Array], plan: Plan
 ) -> None:

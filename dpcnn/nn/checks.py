@@ -18,6 +18,13 @@ def check_int(name: str, value: Any, low: int = 1) -> int:
     return operator.index(value)
 
 
+def check_number(name: str, value: Any, low: float, high: float) -> float:
+    """Return value as a float if it is a number from low to high; else raise OptionError."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise OptionError(f"{name} is {value!r}, expected a number from {low:g} to {high:g}")
+    return float(value)
+
+
 def check_pair(name: str, value: Any, low: int = 1) -> tuple[int, int]:
     """Return (rows, columns), integers from `low`; a single integer stands for both.
 

@@ -11,8 +11,10 @@ from dpcnn.nn.activations import ReLU
 from dpcnn.nn.composite import Concatenate, Residual, Sequential
 from dpcnn.nn.convolution import Convolution
 from dpcnn.nn.dense import Dense
+from dpcnn.nn.dropout import Dropout
 from dpcnn.nn.flatten import Flatten
 from dpcnn.nn.layer import Layer
+from dpcnn.nn.normalization import BatchNorm, GroupNorm, LayerNorm
 from dpcnn.nn.pooling import AveragePooling, MaxPooling
 
 # For each layer the name of its class, as "layer", and the arguments that make it.
@@ -22,10 +24,14 @@ LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
         AveragePooling,
+        BatchNorm,
         Concatenate,
         Convolution,
         Dense,
+        Dropout,
         Flatten,
+        GroupNorm,
+        LayerNorm,
         MaxPooling,
         ReLU,
         Residual,

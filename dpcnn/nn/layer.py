@@ -84,6 +84,9 @@ class Layer:
         """
         raise NotImplementedError
 
+    def check_microbatch(self, images: int) -> None:
+        """Raise OptionError if this layer cannot be trained on micro-batches of so many images."""
+
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw the parameters, and set the state. Layers without any leave this out."""
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dpcnn.errors import LayerError, OptionError
 from dpcnn.nn.composite import Sequential, build
 from dpcnn.nn.layer import Layer, Shape, descendants
 
@@ -66,6 +67,14 @@ class Plan:
         values = math.prod(self.input_shape) * images
         values += 4 * (self.parameter_count + self.state_count)
         return 4 * (values + self.root.workspace_size(images))
+
+    def check_microbatch(self, images: int) -> None:
+        """Raise LayerError that names a layer which cannot be trained on so many images."""
+        for name, layer in self.leaves.items():
+            try:
+                layer.check_microbatch(images)
+            except OptionError as error:
+                raise LayerError(f"{name}, {layer!r}: {error}") from error
 
     def table(self) -> list[Row]:
         """Return a row for each layer: its name, what it is, output shape, parameter count."""

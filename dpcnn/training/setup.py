@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpcnn.errors import OptionError
-from dpcnn.models.build import check_memory, check_parameters, plan_network
+from dpcnn.models.build import check_memory, check_microbatch, check_parameters, plan_network
 from dpcnn.models.user import user_layers
 from dpcnn.nn.config import to_config
 from dpcnn.nn.layer import Layer
@@ -123,6 +123,7 @@ def make_plan(
     plan = plan_network(options, None if checkpoint is None else checkpoint.network, layers)
     if checkpoint is not None:
         check_parameters(checkpoint.model, checkpoint.optimizer, plan)
+    check_microbatch(options, plan)
     check_memory(options, plan, 1, ranks)
     return plan
 

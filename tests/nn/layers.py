@@ -17,10 +17,15 @@ def draw(*shape: int, dtype: DTypeLike = np.float64, seed: int = 0) -> Array:
 
 
 def alone(layer: Layer, input_shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Network:
-    """Return a network of this layer only, with random parameters and an input gradient."""
+    """Return a network in training of this layer only, with random values and an input gradient.
+
+    Variances are not negative.
+    """
     network = Network(Plan([layer], input_shape), dtype)
     network.parameters[...] = draw(network.parameters.size, seed=1)
-    layer.needs_dx = True
+    for name in layer.state_shapes:
+        getattr(layer, name)[...] = np.abs(draw(*layer.state_shapes[name], seed=3)) + 0.1
+    network.context.training = layer.needs_dx = True
     return network
 
 
@@ -40,4 +45,5 @@ def check_layer(layer: Layer, x: Array) -> None:
         return of_input(x)
 
     check_gradient(of_input, x, dx)
-    check_gradient(of_parameters, parameters, gradient)
+    if parameters.size:
+        check_gradient(of_parameters, parameters, gradient)
