@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpcnn.nn.losses import softmax, softmax_cross_entropy
+from dpcnn.errors import OptionError
+from dpcnn.nn.losses import (
+    CrossEntropy,
+    balanced_weights,
+    scaled_weights,
+    softmax,
+    softmax_cross_entropy,
+    training_loss,
+)
 from tests.gradients import check_gradient
 from tests.reference import Array
 
@@ -85,3 +93,89 @@ def test_the_gradient_keeps_the_dtype_of_the_logits(dtype: type[np.floating]) ->
     logits, labels = draw(4, 3)
     loss = softmax_cross_entropy(logits.astype(dtype), labels.astype(np.uint8), minibatch_size=64)
     assert loss.dlogits.dtype == dtype
+
+
+WEIGHTS = st.sampled_from(["none", "any", "balanced"])
+SMOOTHINGS = st.sampled_from([0.0, 0.1, 0.5])
+
+
+def class_weights(kind: str, labels: Array, classes: int) -> Array | None:
+    if kind == "any":
+        return np.random.default_rng(1).uniform(0, 3, classes)
+    return balanced_weights(labels, classes) if kind == "balanced" else None
+
+
+@sweep
+@given(st.integers(2, 10), st.integers(1, 8), SMOOTHINGS, WEIGHTS, st.integers(0, 9))
+def test_smoothing_and_weights_are_those_of_torch(
+    classes: int, images: int, smoothing: float, kind: str, seed: int
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle here")
+    torch.set_num_threads(1)
+    logits, labels = draw(classes, images, seed)
+    weights = class_weights(kind, labels, classes)
+    found = training_loss(smoothing, weights)(logits, labels, 64)
+    x = torch.tensor(logits.T, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(
+        x,
+        torch.tensor(labels),
+        weight=None if weights is None else torch.tensor(weights),
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    (expected / 64).backward()
+    assert found.loss == pytest.approx(expected.item(), rel=1e-10, abs=1e-10)
+    np.testing.assert_allclose(found.dlogits, x.grad.numpy().T, rtol=1e-10, atol=1e-10)
+
+
+@sweep
+@given(st.integers(2, 10), st.integers(1, 8), SMOOTHINGS, WEIGHTS, st.integers(0, 9))
+def test_the_gradient_against_targets_is_that_of_the_loss(
+    classes: int, images: int, smoothing: float, kind: str, seed: int
+) -> None:
+    logits, labels = draw(classes, images, seed)
+    loss = CrossEntropy(smoothing, class_weights(kind, labels, classes))
+    check_gradient(lambda x: loss(x, labels, 8).loss / 8, logits, loss(logits, labels, 8).dlogits)
+
+
+def test_without_options_the_loss_is_the_plain_one() -> None:
+    assert training_loss() is softmax_cross_entropy
+
+
+def test_the_plain_loss_is_a_case_of_the_other() -> None:
+    logits, labels = draw(10, 12)
+    plain, general = (loss(logits, labels, 64) for loss in (training_loss(), CrossEntropy()))
+    assert general.loss == pytest.approx(plain.loss, rel=1e-14)
+    assert general.correct == plain.correct
+    np.testing.assert_allclose(general.dlogits, plain.dlogits, rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_smoothing_keeps_the_dtype_of_the_logits(dtype: type[np.floating]) -> None:
+    logits, labels = draw(4, 3)
+    loss = CrossEntropy(0.1, [1, 2, 3, 4])(logits.astype(dtype), labels.astype(np.uint8), 64)
+    assert loss.dlogits.dtype == dtype
+
+
+@sweep
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
+def test_balanced_weights_give_every_class_the_same_share(drawn: list[int]) -> None:
+    labels = np.array(drawn, np.uint8)
+    weights = balanced_weights(labels, 7)
+    shares = np.bincount(labels, weights=weights[labels], minlength=7)
+    present = np.bincount(labels, minlength=7) > 0
+    np.testing.assert_allclose(shares[present], labels.size / present.sum(), rtol=1e-12)
+    np.testing.assert_array_equal(weights[~present], 0)
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    """compute_class_weight("balanced", classes=[0, 1, 2], y=[0, 0, 0, 1, 2, 2])."""
+    weights = balanced_weights(np.array([0, 0, 0, 1, 2, 2]), 3)
+    np.testing.assert_allclose(weights, [2 / 3, 2, 1], rtol=1e-15)
+
+
+def test_given_weights_are_scaled_to_a_mean_of_1() -> None:
+    np.testing.assert_allclose(scaled_weights([1, 4], np.array([0, 0, 1])), [0.5, 2])
+    with pytest.raises(OptionError, match="weigh 0 on average"):
+        scaled_weights([0, 1], np.array([0, 0]))
