@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
+from dpcnn.data.dataset import Dataset, Images
+from dpcnn.errors import OptionError
 from dpcnn.inference.evaluation import evaluate
 from dpcnn.inference.model import read, restore
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
 from dpcnn.models.user import import_layers
-from dpcnn.options import OPTIONS
+from dpcnn.options import OPTIONS, Options
 from dpcnn.training.console import console
-from dpcnn.training.datasets import open_dataset
+from dpcnn.training.datasets import open_dataset, split
 
 Array = NDArray[Any]
 Facts = dict[str, Any]
@@ -60,9 +62,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--split",
-        choices=("test", "train"),
+        choices=("test", "validation", "train"),
         default="test",
-        help="the set to evaluate on (default: test)",
+        help="the set to evaluate on: test, or what the run has validated or trained on"
+        " (default: test)",
     )
     for name in LIMITS:
         parser.add_argument(
@@ -92,8 +95,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     options = replace(recorded, **{name: named[name] for name in FROM_TRAINING if name in named})
     whole = replace(options, train_limit=None, test_limit=None)
     dataset = open_dataset(whole, comm, comm.split_by_node(), out)
-    limited = dataset.limited(options.train_limit, options.test_limit)
-    images = limited.train if arguments.split == "train" else limited.test
+    images = comm.on_all(lambda: _images(dataset, arguments.split, options, recorded, named))
     evaluation = evaluate(model.network, images, comm)
     if comm.rank == 0:
         as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
@@ -112,6 +114,28 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
         print_out = _print_json if arguments.json else _print_tables
         print_out(facts, images.labels, evaluation.predicted, model.network.plan.output_shape[0])
     return 0
+
+
+def _images(
+    dataset: Dataset, name: str, options: Options, recorded: Options, named: Facts
+) -> Images:
+    """Return the images of a set; raises OptionError if the run has no such set.
+
+    options: with the limits of this command; recorded: those of the run. What the run has validated
+    on is set apart as it was then: a limit that is named counts within either part.
+    """
+    if name == "test":
+        return dataset.test.first(options.test_limit)
+    if recorded.validation is None:
+        if name == "validation":
+            raise OptionError(
+                "--split is validation, which the run has not, expected test or train"
+            )
+        return dataset.train.first(options.train_limit)
+    as_trained = split(dataset.limited(recorded.train_limit, None), recorded, world_size=1)
+    part = as_trained.train if name == "train" else as_trained.validation
+    assert part is not None, "the run has a validation set"
+    return part.first(named.get("train_limit"))
 
 
 def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:

@@ -29,10 +29,12 @@ class Images:
     """A set of images (N, C, H, W), uint8 or float32 in [0, 1], and labels (N,), uint8 or wider.
 
     The labels are in memory. The images are too, or stay on a disk and are read when asked for.
+    chosen: the rows of `images` that the labels are of; None for all, in their order.
     """
 
     images: Array | StoredArray
     labels: Array
+    chosen: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,11 +52,18 @@ class Images:
 
     def first(self, count: int | None) -> Images:
         """Return the first `count` images, or all of them for None."""
+        if self.chosen is not None:
+            return self.subset(np.arange(len(self))[:count])
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
+    def subset(self, indices: Indices) -> Images:
+        """Return some of the images; no pixel is copied."""
+        chosen = indices if self.chosen is None else self.chosen[indices]
+        return replace(self, labels=self.labels[indices], chosen=chosen)
+
     def rows(self, indices: Indices) -> Array:
-        """Return the chosen images as they are kept, (n, C, H, W)."""
-        rows: Array = self.images[indices]
+        """Return the images of these numbers as they are kept, (n, C, H, W)."""
+        rows: Array = self.images[indices if self.chosen is None else self.chosen[indices]]
         return rows
 
     def load(self, indices: Indices, dtype: DTypeLike = np.float32) -> Array:
@@ -82,16 +91,28 @@ class Dataset:
 
     classes: how many there are, as named, or the largest label of the whole training set + 1; a
     few images of it may have fewer.
+    validation: what is set apart of the training set (split.py), if anything.
     """
 
     train: Images
     test: Images
     source: str
     classes: int
+    validation: Images | None = None
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
         """Return a dataset of the first images of each set only; None: all of them."""
         return replace(self, train=self.train.first(train), test=self.test.first(test))
+
+    def validated(self, chosen: Indices) -> Dataset:
+        """Return a dataset whose chosen training images are its validation set."""
+        trained = np.delete(np.arange(len(self.train)), chosen)
+        return replace(self, train=self.train.subset(trained), validation=self.train.subset(chosen))
+
+    def evaluated(self) -> dict[str, Images]:
+        """Return the sets that are not trained on by their names: test, and validation if any."""
+        validation = {} if self.validation is None else {"validation": self.validation}
+        return {"test": self.test, **validation}
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the types, shapes and contents of all four arrays."""
@@ -105,6 +126,7 @@ class Dataset:
 
     def arrays(self) -> tuple[Array | StoredArray, Array, Array | StoredArray, Array]:
         """Return training images and labels, then test images and labels."""
+        assert self.validation is None, "the arrays are those of the whole training set"
         return self.train.images, self.train.labels, self.test.images, self.test.labels
 
 

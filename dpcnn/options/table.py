@@ -15,6 +15,7 @@ from typing import Any
 from dpcnn.options.option import Option, option
 
 BIG = 2**31 - 1
+NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,11 @@ class Options:
         None, "data", "use only the first N training images", low=1, high=BIG, none_word="all")
     test_limit: int | None = option(
         None, "data", "use only the first N test images", low=1, high=BIG, none_word="all")
+    validation: float | None = option(
+        None, "data", "set part of the training images apart to validate on after every epoch, the"
+        " classes as frequent in it as among all: a share of them, such as 0.1, or a number of"
+        " images, such as 5000",
+        metavar="SHARE|N", low=1e-9, high=BIG, none_word="none")
     stream: bool = option(
         False, "data", "for datasets larger than memory: read the images from the file while"
         " training. Their order is shuffled differently, so the bits differ too. Images that are"
@@ -66,6 +72,19 @@ class Options:
     lr: float = option(0.01, "training", "learning rate", low=1e-12, high=1e6)
     epochs: int = option(
         50, "training", "passes over the training set", low=1, high=BIG, may_change=True)
+    patience: int | None = option(
+        None, "training", "stop after N epochs without a better accuracy on the validation set, or"
+        " on the test set if there is none",
+        low=1, high=BIG, none_word="none", may_change=True)
+    label_smoothing: float = option(
+        0.0, "training", "the share of each label that is spread evenly over all classes",
+        low=0, high=0.999)
+    class_weights: str | None = option(
+        None, "training", "how much the loss of an image of each class counts; balanced: in inverse"
+        " proportion to the images of the class; a list: W0,W1,... for classes 0, 1, ..., which is"
+        " scaled so that the training images count 1 on average",
+        metavar="balanced|LIST", pattern=f"balanced|{NUMBER}(?:,{NUMBER})+",
+        takes=("balanced", "numbers separated by commas, one for each class,"), none_word="none")
     minibatch_size: int = option(
         64, "training", "images per step, all ranks together", aliases=("batch_size",),
         low=1, high=BIG)
@@ -86,7 +105,7 @@ class Options:
         "exact", "ranks", "exact: the same bits on any number of ranks; fast: plain float32 sums",
         choices=("exact", "fast"))
     evaluate_on: str = option(
-        "rank0", "ranks", "which ranks evaluate the test set; the numbers are the same",
+        "rank0", "ranks", "which ranks evaluate; the numbers are the same",
         choices=("rank0", "all"), may_change=True)
     threads: int | None = option(
         None, "ranks", "BLAS threads per rank; auto: 1 with --reduce exact, otherwise the cores"
@@ -114,7 +133,7 @@ class Options:
         takes=("a number of epochs or steps such as 1ep or 500st",), may_change=True)
     keep_checkpoints: int = option(
         3, "run directory", "how many of the newest checkpoints to keep, besides the one with the"
-        " best test accuracy",
+        " best accuracy on the validation set, or on the test set if there is none",
         low=1, high=BIG, may_change=True)
     tensorboard: bool = option(
         False, "run directory", "also write the metrics for TensorBoard"

@@ -13,12 +13,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from dpcnn.report.run import Run, labels
-from dpcnn.report.style import BLUE, ORANGE, SERIES, axes, shortened
+from dpcnn.report.style import BLUE, GREEN, ORANGE, SERIES, axes, shortened
 
 Array = NDArray[Any]
 
 FEW = 20  # epochs up to which each is marked by a point
 STEEP = 30  # a loss whose largest value is so many times its smallest gets a logarithmic axis
+TRAINING = {"accuracy": "train_accuracy", "loss": "loss"}  # the metric on the training images
 DISTANCE = 0.085  # between two labels, as a share of the height of the axes
 
 
@@ -50,9 +51,14 @@ class Curve:
     dashed: bool = False
 
 
-def pair(run: Run, training: str, test: str) -> list[Curve]:
-    """Return the curves of a metric on the training and on the test images."""
-    return [Curve(run, training, "training", ORANGE, dashed=True), Curve(run, test, "test")]
+def of_sets(run: Run, metric: str) -> list[Curve]:
+    """Return the curves of accuracy or loss on the training, validation and test images."""
+    curves = [
+        Curve(run, TRAINING[metric], "training", ORANGE, dashed=True),
+        Curve(run, f"validation_{metric}", "validation", GREEN),
+        Curve(run, f"test_{metric}", "test"),
+    ]
+    return [curve for curve in curves if curve.name != "validation" or run.has(curve.key)]
 
 
 def compared(runs: Sequence[Run], key: str) -> list[Curve]:

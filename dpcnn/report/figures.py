@@ -18,8 +18,8 @@ def of_run(run: Run, trained: Trained) -> Figures:
     """Return the figures of one run, as far as there is something to draw."""
     figures: Figures = {}
     if run.metrics:
-        accuracy = curves.pair(run, "train_accuracy", "test_accuracy")
-        loss = curves.pair(run, "loss", "test_loss")
+        accuracy = curves.of_sets(run, "accuracy")
+        loss = curves.of_sets(run, "loss")
         rate = [Curve(run, "learning_rate")]
         speed = [Curve(run, "images_per_second")]
         figures |= {

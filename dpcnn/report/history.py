@@ -40,6 +40,7 @@ class Event:
             "resume": f"Resumed{after}{ranks}{again}",
             "death": f"Lost {_names(value('ranks'))}{after}, continued{ranks}{replacement}",
             "stop": f"Stopped by {as_line(value('signal'))}{after}, state saved",
+            "early_stop": f"Stopped early{after}: {as_line(value('reason'))}",
             "divergence": f"Diverged{after}: {as_line(value('error'))}",
             "interruption": f"Interrupted{' some time' * bool(after)}{after}: no end is recorded",
             "end": "Finished" if code == "0" else f"Ended with exit code {code}",

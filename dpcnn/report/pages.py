@@ -58,9 +58,12 @@ def _headline(run: Run) -> dict[str, str]:
     seconds = float(run.seconds[-1]) if run.metrics else math.nan
     unit, symbol = time_unit(seconds)
     epochs = as_line(run.options.get("epochs"))
+    validation = number(last.get("validation_accuracy"))
+    validated = {"validation accuracy": formatted(100 * validation, "{:.2f} %")}
     return {
         "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
         "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
+        **(validated if run.has("validation_accuracy") else {}),
         "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
         "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
         "training time": formatted(seconds / unit, "{:.1f} " + symbol),
@@ -75,7 +78,9 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
     rows = {"dataset": as_line(source or options["--dataroot"])}
     if trained.dataset:
         training, test = trained.dataset.train, trained.dataset.test
-        counts = f"{len(training):,} for training, {len(test):,} for testing"
+        validation = trained.dataset.validation
+        validated = f"{len(validation):,} for validation, " if validation else ""
+        counts = f"{len(training):,} for training, {validated}{len(test):,} for testing"
         rows["images"] = f"{counts}, {extent(training.shape)}"
     if trained.model:
         rows["network"] = " → ".join(map(repr, trained.model.network.layers))

@@ -21,7 +21,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.system.text import one_line
 from dpcnn.training.console import Console
-from dpcnn.training.datasets import check_dataset, open_dataset
+from dpcnn.training.datasets import check_dataset, open_dataset, split
 
 Array = NDArray[Any]
 
@@ -142,7 +142,7 @@ def _dataset(options: Options, checkpoint: Checkpoint | None, dataroot: str | No
     dataset = open_dataset(replace(options, dataroot=root), alone, alone, Console())
     if checkpoint is not None:
         check_dataset(checkpoint, dataset.fingerprint(), dataset.source)
-    return dataset
+    return split(dataset, options, world_size=1)
 
 
 def evaluate(model: Model, images: Images) -> Results:

@@ -60,6 +60,10 @@ class Run:
         """Return a metric's value for each epoch (epochs,), NaN where there is none."""
         return np.array([number(epoch.get(key)) for epoch in self.metrics])
 
+    def has(self, key: str) -> bool:
+        """Tell whether some epoch has a value of a metric."""
+        return not bool(np.isnan(self.series(key)).all())
+
     @property
     def epochs(self) -> Array:
         """The number of each epoch (epochs,)."""

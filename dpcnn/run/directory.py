@@ -23,6 +23,7 @@ from typing import Any
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import loggers, outcome
+from dpcnn.run.best import best_epoch
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.lock import Lock
 from dpcnn.run.loggers.logger import Metrics
@@ -199,17 +200,11 @@ class RunDirectory:
         now = checkpoint.progress["step"]
         path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)
-        best = best_step(checkpoint.metrics)
+        best = best_epoch(checkpoint.metrics)
         for step in [step for step in self.checkpoint_steps() if step <= now][keep:]:
-            if step != best:
+            if best is None or step != best["step"]:
                 self.checkpoint_path(step).unlink(missing_ok=True)
         return path
-
-
-def best_step(metrics: Sequence[Metrics]) -> int | None:
-    """Return the step after the epoch of the best test accuracy, the earliest of equals."""
-    best = max(metrics, key=lambda line: line["test_accuracy"], default=None)
-    return None if best is None else best["step"]
 
 
 def _last_change(run: Path) -> float:

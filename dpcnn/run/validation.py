@@ -20,10 +20,14 @@ MEMBER = ("rank", "process")  # what others rely on of a rank that was there
 
 @dataclass(frozen=True)
 class Form:
-    """What a value must be: `fits` tells whether it is, `name` says it in messages."""
+    """What a value must be: `fits` tells whether it is, `name` says it in messages.
+
+    needed: whether an object without the value is refused.
+    """
 
     name: str
     fits: Callable[[Any], bool]
+    needed: bool = True
 
 
 def _is_integer(value: Any) -> bool:
@@ -63,6 +67,7 @@ def _is_members(value: Any) -> bool:
 
 COUNT = Form("an integer from 0", _is_count)
 NUMBER = Form("a finite number", _is_finite)
+OPTIONAL_NUMBER = Form(NUMBER.name, _is_finite, needed=False)
 TEXT = Form("a string", _is_text)
 PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
 DATA = Form("plain data with numbers of ordinary size", _is_data)
@@ -74,6 +79,7 @@ EPOCH = {
     "epoch": COUNT,
     "step": COUNT,
     "test_accuracy": NUMBER,
+    "validation_accuracy": OPTIONAL_NUMBER,
     "deaths": MEMBERS,
     "ranks": MEMBERS,
     "weights_sha256": TEXT,
@@ -112,7 +118,7 @@ def _check_object(path: str, value: Any, forms: Mapping[str, Form], others: Form
     if not isinstance(value, dict):
         raise ValueError(f"{path} is {value!r:.200}, expected an object")
     for key, form in (dict.fromkeys(value, others) | {**forms}).items():
-        if key not in value:
+        if key not in value and form.needed:
             raise ValueError(f"{path}.{key} is missing, expected {form.name}")
-        if not form.fits(value[key]):
+        if key in value and not form.fits(value[key]):
             raise ValueError(f"{path}.{key} is {value[key]!r:.200}, expected {form.name}")

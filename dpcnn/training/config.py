@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dpcnn.data.sampler import auto_microbatch_size
+from dpcnn.errors import OptionError
+from dpcnn.nn.layer import Array
+from dpcnn.nn.losses import Labels, Loss, balanced_weights, scaled_weights, training_loss
 from dpcnn.optim.schedules import constant
 from dpcnn.options import Options
 from dpcnn.training.state import Progress
@@ -40,6 +43,9 @@ class Config:
     shuffle: str
     reduce: str
     evaluate_on: str
+    patience: int | None
+    label_smoothing: float
+    class_weights: str | None
     schedule: Schedule
     save: Every
 
@@ -57,9 +63,33 @@ class Config:
             shuffle=options.shuffle,
             reduce=options.reduce,
             evaluate_on=options.evaluate_on,
+            patience=options.patience,
+            label_smoothing=options.label_smoothing,
+            class_weights=options.class_weights,
             schedule=constant(options.lr),
             save=Every(int(count), unit),
         )
+
+    def loss(self, labels: Labels, classes: int) -> Loss:
+        """Return the loss that is trained, of training images with these labels (N,).
+
+        Raises OptionError for class weights that do not fit the classes.
+        """
+        return training_loss(self.label_smoothing, self._class_weights(labels, classes))
+
+    def _class_weights(self, labels: Labels, classes: int) -> Array | None:
+        """Return the weights (classes,) that --class_weights stands for."""
+        if self.class_weights is None:
+            return None
+        if self.class_weights == "balanced":
+            return balanced_weights(labels, classes)
+        weights = [float(weight) for weight in self.class_weights.split(",")]
+        if len(weights) != classes:
+            raise OptionError(
+                f"--class_weights has {len(weights)} numbers, expected {classes}, one for each"
+                " class"
+            )
+        return scaled_weights(weights, labels)
 
 
 def resolved(options: Options, ranks: int) -> Options:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, check, write_mapped
 from dpcnn.data.sources import find
+from dpcnn.data.split import with_validation
 from dpcnn.errors import CheckpointError, DataError
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
@@ -55,6 +56,14 @@ def fitted(options: Options, dataset: Dataset) -> Options:
         img_height=height,
         img_width=width,
     )
+
+
+def split(dataset: Dataset, options: Options, world_size: int) -> Dataset:
+    """Return a run's dataset with the validation set that its options ask for set apart.
+
+    After the dataset's fingerprint has been taken, which is that of the whole. Raises OptionError.
+    """
+    return with_validation(dataset, options.validation, options.seed, world_size)
 
 
 def _share(dataset: Dataset | None, node: Communicator, path: Path | None) -> Dataset:

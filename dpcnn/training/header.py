@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpcnn.data.dataset import Dataset
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.nn.network import Network
 from dpcnn.options import Options
@@ -18,7 +19,7 @@ def header(
     shape = " x ".join(map(str, dataset.train.shape))
     facts = {
         "dataset": dataset.source,
-        "images": f"{len(dataset.train):,} to train on, {len(dataset.test):,} to test on, {shape}",
+        "images": f"{_images(dataset)}, {shape}",
         **_streaming(trainer),
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
         "MPI": comm.library,
@@ -33,6 +34,12 @@ def header(
     if progress.step:
         facts["resumed"] = f"after step {progress.step}, epoch {progress.epoch}"
     return facts
+
+
+def _images(dataset: Dataset) -> str:
+    """Return how many images there are to train on, to validate on and to test on."""
+    counts = [(dataset.train, "train"), (dataset.validation, "validate"), (dataset.test, "test")]
+    return ", ".join(f"{len(part):,} to {verb} on" for part, verb in counts if part is not None)
 
 
 def _streaming(trainer: Trainer) -> dict[str, str]:

@@ -21,7 +21,9 @@ from dpcnn.parallel.communicator import Communicator, Member
 from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import Sums
 from dpcnn.run import events, loggers, outcome
+from dpcnn.run.best import best_epoch, epochs_since_best, exhausted, measured
 from dpcnn.run.directory import RunDirectory
+from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import Saver
 from dpcnn.training.console import Console, console
 from dpcnn.training.state import State
@@ -166,7 +168,7 @@ class RootLog(StandbyLog):
         self.console.line(
             f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
             f" Training Accuracy = {line['train_accuracy']:.4f},"
-            f" Test Accuracy = {line['test_accuracy']:.4f}"
+            f" Test Accuracy = {line['test_accuracy']:.4f}{_validation(line)}"
         )
 
     def save(self, state: State) -> None:
@@ -193,8 +195,17 @@ class RootLog(StandbyLog):
                 f"Stopped by {state.stop.name}; step {state.progress.step:,} is saved. Go on with:"
                 f" {self._resuming(state)}"
             )
+        elif self._stopped_early(state):
+            why = _why_early(state.metrics)
+            self.note("early_stop", state, reason=why)
+            self.console.line(f"Stopped early: {why}")
         self.console.line(f"Weights SHA-256: {state.network.weights_sha256()}")
         return code
+
+    def _stopped_early(self, state: State) -> bool:
+        """Tell whether patience has ended the run, with epochs left."""
+        epochs_left = state.progress.epoch <= self.options.epochs
+        return epochs_left and exhausted(state.metrics, self.options.patience)
 
     def _resuming(self, state: State) -> str:
         """Return the command that goes on with the run."""
@@ -212,3 +223,22 @@ class RootLog(StandbyLog):
         step = state.progress.step
         self.console.warn(f"lost {names}; {instead}{left} on from step {step:,}")
         self.note("death", state, ranks=[*map(asdict, lost)], replaced=[*map(asdict, came)])
+
+
+def _validation(line: Metrics) -> str:
+    """Return what an epoch line says of the validation set, "" without one."""
+    if "validation_accuracy" not in line:
+        return ""
+    return f", Validation Accuracy = {line['validation_accuracy']:.4f}"
+
+
+def _why_early(metrics: Sequence[Metrics]) -> str:
+    """Return why the run stops after these epochs, and which of them was the best."""
+    best = best_epoch(metrics)
+    assert best is not None, "patience is exhausted after an epoch at least"
+    name = measured(best).replace("_", " ")
+    waited = epochs_since_best(metrics)
+    return (
+        f"no better {name} for {waited} epoch{'s' * (waited != 1)}; the best was"
+        f" {best[measured(best)]:.4f} after epoch {best['epoch']}, step {best['step']:,}"
+    )

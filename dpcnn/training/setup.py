@@ -27,7 +27,7 @@ from dpcnn.run.loggers import tensorboard
 from dpcnn.system import environment
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console, console
-from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset
+from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset, split
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.recovery import Recovery, Replacements
@@ -77,11 +77,12 @@ def set_up(
     plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, node.size))
     comm.on_all(lambda: check_memory(options, plan, len(dataset.train), node.size))
     state = initial_state(options, plan, dataset.source, fingerprint(dataset, comm, node))
+    config, sets = Config.of(options), comm.on_all(lambda: split(dataset, options, comm.size))
     log = StandbyLog(options, directory) if comm.rank else RootLog(options, directory, out)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
     stops = StopRequests()
-    trainer = Trainer(Config.of(options), state, dataset, comm, log, recovery, stops)
+    trainer = comm.on_all(lambda: Trainer(config, state, sets, comm, log, recovery, stops))
     if checkpoint is not None:
         comm.on_all(lambda: restore(trainer, checkpoint))
     comm.timeout = options.timeout

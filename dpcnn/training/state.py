@@ -102,16 +102,19 @@ class State:
         self.metrics = list(checkpoint.metrics)
 
 
-class TestResult(NamedTuple):
-    """The mean loss and the accuracy on the test set, and the seconds that it took to find them."""
+class Results(NamedTuple):
+    """What rank 0 has found at the end of an epoch, and the seconds that it took.
 
-    loss: float
-    accuracy: float
+    scores: test_accuracy, test_loss and, if there is a validation set, validation_accuracy and
+    validation_loss; losses are means.
+    """
+
+    scores: dict[str, float]
     seconds: float
 
 
 def epoch_metrics(
-    state: State, test: TestResult, learning_rate: float, ranks: list[dict[str, Any]]
+    state: State, results: Results, learning_rate: float, ranks: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the metrics of an epoch whose last step has been made, as metrics.jsonl has them.
 
@@ -123,15 +126,14 @@ def epoch_metrics(
         "step": progress.step,
         "loss": progress.loss / progress.images,
         "train_accuracy": progress.correct / progress.images,
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
+        **results.scores,
         "learning_rate": learning_rate,
-        "seconds": progress.seconds + test.seconds,
+        "seconds": progress.seconds + results.seconds,
         "images_per_second": progress.images / progress.seconds,
         "compute_seconds": progress.compute_seconds,
         "communication_seconds": progress.communication_seconds,
         "waiting_seconds": progress.waiting_seconds,
-        "evaluation_seconds": test.seconds,
+        "evaluation_seconds": results.seconds,
         "world_size": len(ranks),
         "deaths": progress.deaths,
         "ranks": ranks,

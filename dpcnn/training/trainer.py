@@ -15,14 +15,14 @@ from dpcnn.data.dataset import Dataset
 from dpcnn.data.loader import Loader, Minibatch
 from dpcnn.errors import DivergenceError
 from dpcnn.inference.evaluation import COUNTS, evaluate
-from dpcnn.nn.losses import softmax_cross_entropy
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.reduction import REDUCTIONS, Sums
+from dpcnn.run.best import exhausted
 from dpcnn.training.config import Config
 from dpcnn.training.log import Log
 from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
-from dpcnn.training.state import State, TestResult, epoch_metrics
+from dpcnn.training.state import Results, State, epoch_metrics
 from dpcnn.training.timing import Clock
 
 
@@ -44,6 +44,7 @@ class Trainer:
         self.network, self.optimizer = state.network, state.optimizer
         sizes = config.minibatch_size, config.microbatch_size
         self.loader = Loader(dataset.train, *sizes, config.seed, config.shuffle)
+        self.loss = config.loss(dataset.train.labels, *self.network.plan.output_shape)
         self.clock = Clock()
 
     def run(self) -> int:
@@ -79,10 +80,11 @@ class Trainer:
         self.recovery.report(self.comm, self.state, self.log)
 
     def done(self) -> bool:
-        """Tell whether no step is left, or a signal has asked to stop."""
+        """Tell whether no step is left, nothing better comes, or a signal has asked to stop."""
         progress, config = self.state.progress, self.config
         finished = progress.step >= config.max_steps or progress.epoch > config.epochs
-        return finished or self.state.stop is not None
+        stopped = self.state.stop is not None or exhausted(self.state.metrics, config.patience)
+        return finished or stopped
 
     def epoch(self) -> None:
         """Make the epoch's steps that are left; after the last one evaluate, and begin the next."""
@@ -111,7 +113,7 @@ class Trainer:
         for number, x, labels in minibatch.microbatches:
             key = (self.config.seed, progress.step, number)
             logits = network.forward(x, training=True, key=key)
-            loss = softmax_cross_entropy(logits, labels, minibatch.size)
+            loss = self.loss(logits, labels, minibatch.size)
             network.backward(loss.dlogits, labels.size / minibatch.size)
             counts = {"loss": loss.loss, "correct": loss.correct, "images": labels.size}
             self.reduction.add(network.sums, **counts)
@@ -134,28 +136,36 @@ class Trainer:
         All ranks keep rank 0's figures, since each may have to become rank 0.
         """
         state, comm = self.state, self.comm
-        evaluation = self.evaluate()
+        results = self.evaluate()
         ranks = comm.allgather(asdict(comm.members[comm.rank]) | self.clock.timings())
         self.clock.reset()
         lr = self.config.schedule(state.progress.step - 1)
-        state.metrics.append(epoch_metrics(state, evaluation, lr, ranks))
+        state.metrics.append(epoch_metrics(state, results, lr, ranks))
         self.log.epoch(state)
         state.progress = state.progress.next_epoch()
         self.save_if_due(epoch_ended=True)
 
-    def evaluate(self) -> TestResult:
-        """Return what rank 0 makes of the test set, alone or with the help of all ranks."""
-        network, images, comm, clock = self.network, self.dataset.test, self.comm, self.clock
-        loss = accuracy = float("nan")
+    def evaluate(self) -> Results:
+        """Return what rank 0 makes of the test and validation sets, alone or with all ranks."""
+        comm, clock = self.comm, self.clock
         clock.start_lap()
+        scores: dict[str, float] = {}
         if self.config.evaluate_on == "all":
-            loss, accuracy, _ = evaluate(network, images, comm)
+            scores = self.scores(comm)
         elif comm.rank == 0:
-            loss, accuracy, _ = evaluate(network, images, Communicator())
+            scores = self.scores(Communicator())
         clock.mark("evaluation", comm.waited)
-        result = comm.bcast(TestResult(loss, accuracy, sum(clock.lap.values())))
+        results = comm.bcast(Results(scores, sum(clock.lap.values())))
         clock.mark("waiting")
-        return result
+        return results
+
+    def scores(self, comm: Communicator) -> dict[str, float]:
+        """Return the accuracy and the mean loss on each set, as the metrics name them."""
+        scores: dict[str, float] = {}
+        for name, images in self.dataset.evaluated().items():
+            loss, accuracy, _ = evaluate(self.network, images, comm)
+            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+        return scores
 
     def save_if_due(self, epoch_ended: bool) -> None:
         """Begin to save the state if it is time to."""

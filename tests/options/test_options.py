@@ -20,14 +20,15 @@ DEFAULTS = {
     "max_steps": None, "reduce": "exact",
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
-    "tensorboard": False, "stream": False, "respawn": False,
+    "tensorboard": False, "stream": False, "respawn": False, "validation": None, "patience": None,
+    "label_smoothing": 0.0, "class_weights": None,
 }  # fmt: skip
 # Of each option that may change on resume, another value than the default.
 OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
-    "respawn": True,
+    "respawn": True, "patience": 7,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import outcome
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.directory import RUNS, RunDirectory, best_step
+from dpcnn.run.directory import RUNS, RunDirectory
 from dpcnn.run.lock import TakenOverError
 from dpcnn.run.loggers import csv, jsonl
 from tests.launching import told
@@ -224,18 +224,6 @@ def test_metrics_that_a_full_disk_has_cost_are_written_with_the_next_epoch(
         run.add_metrics(lines[:count])
         assert (run.path / jsonl.NAME).read_text() == jsonl.text(lines[:count])
         assert (run.path / csv.NAME).read_bytes().decode() == csv.text(lines[:count])
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "best"),
-    [([], None), ([0.5], 10), ([0.5, 0.9, 0.8], 20), ([0.9, 0.9], 10), ([0, 0], 10)],
-)
-def test_the_best_is_the_earliest_of_equals(accuracies: list[float], best: int | None) -> None:
-    lines = [
-        {"step": 10 * epoch, "test_accuracy": accuracy}
-        for epoch, accuracy in enumerate(accuracies, 1)
-    ]
-    assert best_step(lines) == best
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "x" * 300])

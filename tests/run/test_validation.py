@@ -78,6 +78,7 @@ FORMS = {
     "metrics.epoch": COUNT,
     "metrics.step": COUNT,
     "metrics.test_accuracy": NUMBER,
+    "metrics.validation_accuracy": NUMBER,
     "metrics.loss": PLAIN,
     "metrics.deaths": MEMBERS,
     "metrics.ranks": MEMBERS,

@@ -16,8 +16,10 @@ FOLDER = "tensorboard"
 CURVES = {
     "loss/train": "loss",
     "loss/test": "test_loss",
+    "loss/validation": "validation_loss",
     "accuracy/train": "train_accuracy",
     "accuracy/test": "test_accuracy",
+    "accuracy/validation": "validation_accuracy",
     "learning_rate": "learning_rate",
     "speed/images_per_second": "images_per_second",
     "seconds/epoch": "seconds",
