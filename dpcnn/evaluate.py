@@ -95,6 +95,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     options = replace(recorded, **{name: named[name] for name in FROM_TRAINING if name in named})
     whole = replace(options, train_limit=None, test_limit=None)
     dataset = open_dataset(whole, comm, comm.split_by_node(), out)
+    dataset = dataset.normalized(model.normalization)
     images = comm.on_all(lambda: _images(dataset, arguments.split, options, recorded, named))
     evaluation = evaluate(model.network, images, comm)
     if comm.rank == 0:

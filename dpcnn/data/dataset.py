@@ -1,13 +1,16 @@
 """Labelled images: kept as uint8 or float32, loaded as batches (C, H, W, N) of float32.
 
 Images are kept as (N, C, H, W), the layout of files. If every value is k/255 they are kept as the
-uint8 k, which takes a quarter of the memory, and divided when they are loaded.
+uint8 k, which takes a quarter of the memory, and divided when they are loaded. Images know how they
+are normalised, so that nothing can be trained or evaluated on others.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dpcnn.data.disk_array import StoredArray
+from dpcnn.data.normalize import NONE, Normalization
 from dpcnn.data.sampler import Indices
 from dpcnn.data.shapes import NamedShape, agrees, image_forms, in_options
 from dpcnn.errors import DataError
@@ -30,11 +34,13 @@ class Images:
 
     The labels are in memory. The images are too, or stay on a disk and are read when asked for.
     chosen: the rows of `images` that the labels are of; None for all, in their order.
+    normalization: what is done to them when they are loaded.
     """
 
     images: Array | StoredArray
     labels: Array
     chosen: Indices | None = None
+    normalization: Normalization = NONE
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,21 +73,35 @@ class Images:
         return rows
 
     def load(self, indices: Indices, dtype: DTypeLike = np.float32) -> Array:
-        """Return the chosen images as a batch (C, H, W, N) in [0, 1]."""
-        return as_batch(self.rows(indices), dtype)
+        """Return the chosen images as a batch (C, H, W, N), normalised."""
+        return as_batch(self.rows(indices), dtype, self.normalization)
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield all images as they are kept, in blocks (n, C, H, W), for a pass over them."""
+        row = prod(self.shape) * self.images.dtype.itemsize
+        count = max(1, BLOCK // row)
+        for first in range(0, len(self), count):
+            yield self.rows(np.arange(first, min(first + count, len(self))))
 
 
-def as_batch(images: Array, dtype: DTypeLike) -> Array:
-    """Return images (N, C, H, W), uint8 or float, as a batch (C, H, W, N) in [0, 1].
+def as_batch(images: Array, dtype: DTypeLike, normalization: Normalization = NONE) -> Array:
+    """Return images (N, C, H, W), uint8 or float, as a batch (C, H, W, N), normalised.
 
-    The batch becomes innermost, contiguous.
+    Without a normalisation it is in [0, 1]. The batch becomes innermost, contiguous.
     """
     count, channels, height, width = images.shape
     x = np.empty((channels, height, width, count), dtype)
-    if images.dtype == np.uint8:
-        np.divide(images.transpose(1, 2, 3, 0), x.dtype.type(255), out=x)
+    pixels = images.transpose(1, 2, 3, 0)
+    if images.dtype != np.uint8:
+        np.copyto(x, pixels)
+        normalization.apply(x)
+    elif normalization.kind == "standard":  # one multiplication and addition from uint8
+        scale, offset = normalization.constants(x.dtype, largest=255)
+        np.multiply(pixels, scale, out=x)
+        x += offset
     else:
-        np.copyto(x, images.transpose(1, 2, 3, 0))
+        np.divide(pixels, x.dtype.type(255), out=x)
+        normalization.apply(x)
     return x
 
 
@@ -114,6 +134,15 @@ class Dataset:
         validation = {} if self.validation is None else {"validation": self.validation}
         return {"test": self.test, **validation}
 
+    def normalized(self, normalization: Normalization) -> Dataset:
+        """Return a dataset whose images are loaded with this normalisation."""
+        train = replace(self.train, normalization=normalization)
+        test = replace(self.test, normalization=normalization)
+        validation = self.validation
+        if validation is not None:
+            validation = replace(validation, normalization=normalization)
+        return replace(self, train=train, test=test, validation=validation)
+
     def fingerprint(self) -> str:
         """Return a SHA-256 over the types, shapes and contents of all four arrays."""
         digest = hashlib.sha256()
@@ -141,11 +170,11 @@ class Mapped:
 
     def open(self) -> Dataset:
         """Return the dataset, its arrays mapped: processes that do share the same pages."""
-        arrays = [
+        x_train, y_train, x_test, y_test = (
             np.memmap(self.path, np.dtype(dtype), "r", offset, shape)
             for offset, shape, dtype in self.arrays
-        ]
-        return Dataset(Images(*arrays[:2]), Images(*arrays[2:]), self.source, self.classes)
+        )
+        return Dataset(Images(x_train, y_train), Images(x_test, y_test), self.source, self.classes)
 
 
 def write_mapped(dataset: Dataset, path: Path) -> Mapped:

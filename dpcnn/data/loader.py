@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 
 class Microbatch(NamedTuple):
-    """Its number in the minibatch, x (C, H, W, N) float32 in [0, 1], and labels (N,)."""
+    """Its number in the minibatch, x (C, H, W, N) float32, normalised, and labels (N,)."""
 
     number: int
     x: Array
@@ -108,4 +108,4 @@ class Loader:
 
     def _load(self, indices: Indices, rows: Array) -> tuple[Array, Array]:
         """Return x (C, H, W, N) and labels (N,) of images (N, C, H, W) as they are kept."""
-        return as_batch(rows, np.float32), self.images.labels[indices]
+        return as_batch(rows, np.float32, self.images.normalization), self.images.labels[indices]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpcnn.data.dataset import Images, as_images
+from dpcnn.data.normalize import NONE, Normalization, from_config
 from dpcnn.errors import CheckpointError
 from dpcnn.inference import evaluation
 from dpcnn.models.build import check_memory, check_parameters, image_shape, plan_network
@@ -27,11 +28,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network, with the options it was trained with and the checkpoint it came from."""
+    """A trained network, with the options it was trained with and the checkpoint it came from.
+
+    normalization: what is done to images before the network sees them.
+    """
 
     network: Network
     options: Options = field(repr=False)
     checkpoint: Checkpoint = field(repr=False)
+    normalization: Normalization = NONE
 
     def probabilities(self, images: ArrayLike) -> Array:
         """Return the probability of each class for each image, (N, classes) float32.
@@ -41,7 +46,9 @@ class Model:
         """
         pixels = as_images(np.asarray(images), image_shape(self.options))
         labels = np.zeros(len(pixels), np.uint8)
-        return evaluation.probabilities(self.network, Images(pixels, labels))
+        return evaluation.probabilities(
+            self.network, Images(pixels, labels, normalization=self.normalization)
+        )
 
     def predict(self, images: ArrayLike) -> Array:
         """Return the most probable class of each image, (N,); images as for `probabilities`."""
@@ -86,6 +93,13 @@ def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> M
     plan = plan_network(options, checkpoint.network, network)
     check_parameters(checkpoint.model, checkpoint.optimizer, plan)
     check_memory(options, plan, 1, ranks=1)
+    normalization = recorded_normalization(checkpoint, options)
     restored = Network(plan)
     restored.restore(checkpoint.model)
-    return Model(restored, options, checkpoint)
+    return Model(restored, options, checkpoint, normalization)
+
+
+def recorded_normalization(checkpoint: Checkpoint, options: Options) -> Normalization:
+    """Return the normalisation of a checkpoint whose options these are; raises CheckpointError."""
+    channels, _, _ = image_shape(options)
+    return from_config(checkpoint.dataset["normalization"], options.normalize, channels)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dpcnn.data.normalize import Normalization, smallest_std
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.inference.model import Model
 from dpcnn.models.build import image_shape
@@ -19,6 +21,8 @@ from dpcnn.version import __version__
 OPSET, IR = 17, 8  # of ONNX: old enough for the runtimes of the last years
 MOST = 2**31 - 1  # bytes of an ONNX file
 
+Array = NDArray[Any]
+Shape = tuple[int, ...]
 Node = tuple[str, dict[str, Any]]  # the operator and its attributes
 
 
@@ -46,6 +50,35 @@ NODES: dict[type[Layer], Callable[[Any], Node]] = {
     AveragePooling: _pooling("AveragePool"),
 }
 
+# Operator, inputs, output and attributes: from `images` to what the first layer takes.
+NORMALIZATIONS: dict[str, list[tuple[str, list[str], str, dict[str, Any]]]] = {
+    "none": [],
+    "standard": [
+        ("Mul", ["images", "normalization/scale"], "normalization/scaled", {}),
+        ("Add", ["normalization/scaled", "normalization/offset"], "normalization", {}),
+    ],
+    "per_image": [
+        ("ReduceMean", ["images"], "normalization/mean", {"axes": [1, 2, 3]}),
+        ("Sub", ["images", "normalization/mean"], "normalization/centred", {}),
+        ("Mul", ["normalization/centred"] * 2, "normalization/squares", {}),
+        ("ReduceMean", ["normalization/squares"], "normalization/variance", {"axes": [1, 2, 3]}),
+        ("Sqrt", ["normalization/variance"], "normalization/deviation", {}),
+        ("Max", ["normalization/deviation", "normalization/least"], "normalization/std", {}),
+        ("Div", ["normalization/centred", "normalization/std"], "normalization", {}),
+    ],
+}
+
+
+def _constants(normalization: Normalization, shape: Shape) -> dict[str, Array]:
+    """Return the arrays that the normalisation's operators take, by name."""
+    if normalization.kind == "none":
+        return {}
+    if normalization.kind == "per_image":
+        return {"normalization/least": np.array(smallest_std(shape), np.float32)}
+    scale, offset = normalization.constants(np.float32)
+    arrays = {"normalization/scale": scale, "normalization/offset": offset}
+    return {name: array.reshape(1, -1, 1, 1) for name, array in arrays.items()}
+
 
 def metadata(model: Model) -> dict[str, str]:
     """Return the network, its dataset and its accuracy in words, by name."""
@@ -55,6 +88,7 @@ def metadata(model: Model) -> dict[str, str]:
         "network": json.dumps(checkpoint.network),
         "image_shape": json.dumps(image_shape(model.options)),
         "dataset": Path(checkpoint.dataset["source"]).name,
+        "normalization": json.dumps(model.normalization.config()),
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],
         "step": str(checkpoint.progress["step"]),
         "weights_sha256": model.network.weights_sha256(),
@@ -79,8 +113,9 @@ def npz(model: Model) -> bytes:
 def onnx(model: Model) -> bytes:
     """Return an ONNX file: `images` (N, C, H, W) float32 in [0, 1], N free.
 
-    Its outputs are `logits` and `probabilities`, (N, classes). Raises OptionError without the
-    package onnx, DpcnnError for a layer that is not dpcnn's own or a network that is too large.
+    They are normalised in the graph. Its outputs are `logits` and `probabilities`, (N, classes).
+    Raises OptionError without the package onnx, DpcnnError for a layer that is not dpcnn's own or a
+    network that is too large.
     """
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
@@ -95,6 +130,10 @@ def onnx(model: Model) -> bytes:
             " in an ONNX file: write .npz"
         )
     nodes, weights, x = [], [], "images"
+    for operator, inputs, x, attributes in NORMALIZATIONS[model.normalization.kind]:
+        nodes.append(helper.make_node(operator, inputs, [x], name=x, **attributes))
+    for name, array in _constants(model.normalization, network.plan.input_shape).items():
+        weights.append(numpy_helper.from_array(array, name))
     for name, layer in network.plan.leaves.items():
         operator, attributes = _node(name, layer)
         inputs = [x]

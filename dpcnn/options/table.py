@@ -55,6 +55,11 @@ class Options:
         None, "data", "image height in pixels", low=1, high=4096, none_word="auto")
     img_width: int | None = option(
         None, "data", "image width in pixels", low=1, high=4096, none_word="auto")
+    normalize: str = option(
+        "none", "data", "what is done to pixels in [0, 1]. standard: from each channel the mean of"
+        " the training set is subtracted, then it is divided by its standard deviation; per_image:"
+        " the same with the mean and the standard deviation of each image",
+        choices=("none", "standard", "per_image"))
 
     model: str | None = option(
         None, "network", "a function that returns the layers (dpcnn.nn) of your own network; the"

@@ -65,6 +65,19 @@ def _is_members(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_member, value))
 
 
+def _is_normalization(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"kind", "mean", "std"}
+        and _is_text(value["kind"])
+        and all(_is_numbers(value[name]) for name in ("mean", "std"))
+    )
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_finite, value))
+
+
 COUNT = Form("an integer from 0", _is_count)
 NUMBER = Form("a finite number", _is_finite)
 OPTIONAL_NUMBER = Form(NUMBER.name, _is_finite, needed=False)
@@ -72,9 +85,10 @@ TEXT = Form("a string", _is_text)
 PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
 DATA = Form("plain data with numbers of ordinary size", _is_data)
 MEMBERS = Form("a list of objects with rank and process", _is_members)
+NORMALIZATION = Form("an object with kind, mean and std", _is_normalization)
 
 PROGRESS = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS}
-DATASET = {"fingerprint": TEXT, "source": TEXT}
+DATASET = {"fingerprint": TEXT, "source": TEXT, "normalization": NORMALIZATION}
 EPOCH = {
     "epoch": COUNT,
     "step": COUNT,

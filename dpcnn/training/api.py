@@ -116,7 +116,8 @@ def _call(job: Job, parsed: Parsed, network: Sequence[Layer] | None) -> Run:
             job.record(code)
     finally:
         session.directory.release()
-    model = Model(state.network, session.options, state.checkpoint())
+    normalization = trainer.dataset.train.normalization
+    model = Model(state.network, session.options, state.checkpoint(), normalization)
     sha256 = state.network.weights_sha256()
     return Run(session.directory.path, code, sha256, state.metrics, model)
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, check, write_mapped
+from dpcnn.data.normalize import Normalization, standard
 from dpcnn.data.sources import find
 from dpcnn.data.split import with_validation
 from dpcnn.errors import CheckpointError, DataError
+from dpcnn.inference.model import recorded_normalization
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
@@ -61,7 +63,7 @@ def fitted(options: Options, dataset: Dataset) -> Options:
 def split(dataset: Dataset, options: Options, world_size: int) -> Dataset:
     """Return a run's dataset with the validation set that its options ask for set apart.
 
-    After the dataset's fingerprint has been taken, which is that of the whole. Raises OptionError.
+    Raises OptionError.
     """
     return with_validation(dataset, options.validation, options.seed, world_size)
 
@@ -95,6 +97,23 @@ def fingerprint(dataset: Dataset, comm: Communicator, node: Communicator) -> str
                 f" {fingerprints[0][:12]} as on {comm.hosts[0]}: copy the dataset there"
             ).on_all_ranks()
     return fingerprints[0]
+
+
+def prepared(
+    dataset: Dataset, options: Options, checkpoint: Checkpoint | None, comm: Communicator
+) -> Dataset:
+    """Return a run's dataset, its validation set apart and its images normalised; collective.
+
+    After the dataset's fingerprint has been taken, which is that of the whole. The statistics are
+    the checkpoint's or, without one, those of the images that are trained on, which rank 0 finds
+    for all. Raises OptionError or CheckpointError, on all ranks.
+    """
+    dataset = comm.on_all(lambda: split(dataset, options, comm.size))
+    if checkpoint is not None:
+        return dataset.normalized(recorded_normalization(checkpoint, options))
+    if options.normalize == "standard":
+        return dataset.normalized(comm.on_root(lambda: standard(dataset.train.blocks())))
+    return dataset.normalized(Normalization(options.normalize))
 
 
 def check_dataset(checkpoint: Checkpoint, fingerprint: str, source: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dpcnn.data.dataset import Dataset
+from dpcnn.data.normalize import Normalization
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.nn.network import Network
 from dpcnn.options import Options
@@ -21,6 +22,7 @@ def header(
         "dataset": dataset.source,
         "images": f"{_images(dataset)}, {shape}",
         **_streaming(trainer),
+        **_normalization(dataset.train.normalization),
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
         "MPI": comm.library,
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
@@ -51,6 +53,15 @@ def _streaming(trainer: Trainer) -> dict[str, str]:
         "stream": f"read in chunks of {order.chunk:,} images,"
         f" shuffled in windows of {order.chunk * order.window:,}"
     }
+
+
+def _normalization(normalization: Normalization) -> dict[str, str]:
+    """Return a line if the images are normalised: how, and by which statistics."""
+    if normalization.kind == "none":
+        return {}
+    pairs = zip(normalization.mean, normalization.std, strict=True)
+    channels = ", ".join(f"{mean:.4f} ± {std:.4f}" for mean, std in pairs)
+    return {"normalization": f"{normalization.kind} {channels}".rstrip()}
 
 
 def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:

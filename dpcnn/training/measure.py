@@ -37,7 +37,7 @@ def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact")
 def silent_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
     """Return a trainer of the tutorial's network that tells and keeps nothing."""
     options = fitted(options, dataset)
-    state = initial_state(options, plan_network(options), dataset.source, fingerprint="")
+    state = initial_state(options, plan_network(options), dataset, fingerprint="")
     config, stops = Config.of(options), StopRequests()
     return Trainer(config, state, dataset, comm, Log(), Recovery(), stops)
 

@@ -15,7 +15,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console
-from dpcnn.training.datasets import check_dataset, fingerprint, open_dataset, split
+from dpcnn.training.datasets import check_dataset, fingerprint, open_dataset, prepared
 from dpcnn.training.log import Log, StandbyLog
 from dpcnn.training.recovery import Briefing, Recovery, Replacements
 from dpcnn.training.setup import Session, initial_state, make_plan, restore
@@ -41,8 +41,8 @@ def rebuild(
     dataset = open_dataset(options, comm, node, Console())
     digest = fingerprint(dataset, comm, node)
     comm.on_root(lambda: check_dataset(checkpoint, digest, dataset.source))
-    state = initial_state(options, plan, dataset.source, digest)
-    return options, state, comm.on_all(lambda: split(dataset, options, comm.size))
+    dataset = prepared(dataset, options, checkpoint, comm)
+    return options, initial_state(options, plan, dataset, digest), dataset
 
 
 def reopen(

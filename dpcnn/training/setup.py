@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpcnn.data.dataset import Dataset
 from dpcnn.errors import OptionError
 from dpcnn.models.build import check_memory, check_microbatch, check_parameters, plan_network
 from dpcnn.models.user import user_layers
@@ -27,7 +28,7 @@ from dpcnn.run.loggers import tensorboard
 from dpcnn.system import environment
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console, console
-from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset, split
+from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset, prepared
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.recovery import Recovery, Replacements
@@ -76,13 +77,14 @@ def set_up(
     options = fitted(options, dataset)
     plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, node.size))
     comm.on_all(lambda: check_memory(options, plan, len(dataset.train), node.size))
-    state = initial_state(options, plan, dataset.source, fingerprint(dataset, comm, node))
-    config, sets = Config.of(options), comm.on_all(lambda: split(dataset, options, comm.size))
+    digest = fingerprint(dataset, comm, node)
+    dataset = prepared(dataset, options, checkpoint, comm)
+    state = initial_state(options, plan, dataset, digest)
     log = StandbyLog(options, directory) if comm.rank else RootLog(options, directory, out)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
-    stops = StopRequests()
-    trainer = comm.on_all(lambda: Trainer(config, state, sets, comm, log, recovery, stops))
+    config, stops = Config.of(options), StopRequests()
+    trainer = comm.on_all(lambda: Trainer(config, state, dataset, comm, log, recovery, stops))
     if checkpoint is not None:
         comm.on_all(lambda: restore(trainer, checkpoint))
     comm.timeout = options.timeout
@@ -129,12 +131,16 @@ def make_plan(
     return plan
 
 
-def initial_state(options: Options, plan: Plan, source: str, fingerprint: str) -> State:
-    """Return the state before the first step, of a dataset with this source and fingerprint."""
+def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: str) -> State:
+    """Return the state before the first step, of a dataset with this fingerprint."""
     network = Network(plan)
     network.initialize(options.seed)
-    dataset = {"fingerprint": fingerprint, "source": source}
-    return State(network, SGD(), Identity(options.as_dict(), dataset, to_config(plan.layers)))
+    recorded = {
+        "fingerprint": fingerprint,
+        "source": dataset.source,
+        "normalization": dataset.train.normalization.config(),
+    }
+    return State(network, SGD(), Identity(options.as_dict(), recorded, to_config(plan.layers)))
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:

@@ -36,6 +36,10 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             }
             for epoch, (step, accuracy) in enumerate((accuracies or {}).items(), 1)
         ],
-        dataset={"fingerprint": "00ff", "source": "digits"},
+        dataset={
+            "fingerprint": "00ff",
+            "source": "digits",
+            "normalization": {"kind": "standard", "mean": [0.25], "std": [0.5]},
+        },
         network=[{"layer": "Convolution", "filters": 3, "filter_size": [2, 2]}],
     )

@@ -63,6 +63,14 @@ TEXT = [1, 1.0, True, None, [], {}]
 PLAIN = [10**30, -(10**30), [], {}]
 DATA = [10**30, [10**30], {"deep": [{"er": 10**30}]}]
 MEMBERS = [None, {}, "text", [3], [{"rank": 0}], [{"rank": 0, "process": -1}], [{"process": 1}]]
+NORMALIZATION = [
+    *(None, "text", [], {}, {"kind": "none", "mean": []}),
+    {"kind": 3, "mean": [], "std": []},
+    {"kind": "standard", "mean": [None], "std": [0.5]},
+    {"kind": "standard", "mean": [0.5], "std": 0.5},
+    {"kind": "standard", "mean": [0.5], "std": [float("inf")]},
+    {"kind": "none", "mean": [], "std": [], "more": 0},
+]
 
 FORMS = {
     "progress.step": COUNT,
@@ -74,6 +82,7 @@ FORMS = {
     "options.lr": PLAIN,
     "dataset.fingerprint": TEXT,
     "dataset.source": TEXT,
+    "dataset.normalization": NORMALIZATION,
     "dataset.anything": PLAIN,
     "metrics.epoch": COUNT,
     "metrics.step": COUNT,
@@ -89,6 +98,7 @@ FORMS = {
 NEEDED = {
     *("progress.step", "progress.epoch", "progress.epoch_step", "progress.deaths"),
     *("dataset.fingerprint", "dataset.source", "network.layer"),
+    "dataset.normalization",
     *(f"metrics.{key}" for key in ("epoch", "step", "test_accuracy", "deaths", "ranks")),
     "metrics.weights_sha256",
 }

@@ -65,7 +65,7 @@ def train(
         evaluate_on=evaluate_on,
     )
     plan = plan_network(options, own=None if layers is None else layers())
-    state = initial_state(options, plan, "digits", "")
+    state = initial_state(options, plan, dataset(), "")
     trainer = Trainer(Config.of(options), state, dataset(), comm, Log(), Recovery(), StopRequests())
     assert trainer.run() == 0
     lines = [{key: line[key] for key in line if key not in TIMES} for line in state.metrics]
