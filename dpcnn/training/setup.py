@@ -88,13 +88,7 @@ def set_up(
     if checkpoint is not None:
         comm.on_all(lambda: restore(trainer, checkpoint))
     comm.timeout = options.timeout
-    with contextlib.ExitStack() as undo:
-        # Before the first step that all ranks make together: once the header is out, no rank dies
-        # of a signal.
-        undo.enter_context(stops)
-        undo.callback(directory.release)
-        _begin(trainer, options, directory, threads, out)
-        undo.pop_all()
+    _begin(trainer, options, directory, threads, out)
     return Session(trainer, options, directory)
 
 
@@ -155,7 +149,21 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 def _begin(
     trainer: Trainer, options: Options, directory: RunDirectory, threads: int, out: Console
 ) -> None:
-    """Make the run directory this run's, and print the header; collective."""
+    """Make the run directory this run's, and print the header; collective.
+
+    From now on signals ask the run to stop: once the header is out, no rank dies of one before the
+    first step that all ranks make together. If it fails, signals and the directory are as before.
+    """
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(trainer.stops)
+        undo.callback(directory.release)
+        _create_and_tell(trainer, options, directory, threads, out)
+        undo.pop_all()
+
+
+def _create_and_tell(
+    trainer: Trainer, options: Options, directory: RunDirectory, threads: int, out: Console
+) -> None:
     comm, state = trainer.comm, trainer.state
     facts = environment.collect(__version__, comm.hosts, comm.library, threads)
 
