@@ -1,6 +1,6 @@
 """The math, in NumPy alone; these are the layers to make networks of."""
 
-from dpcnn.nn.activations import ReLU
+from dpcnn.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from dpcnn.nn.composite import Concatenate, Residual, Sequential
 from dpcnn.nn.convolution import Convolution
 from dpcnn.nn.dense import Dense
@@ -8,9 +8,11 @@ from dpcnn.nn.dropout import Dropout
 from dpcnn.nn.flatten import Flatten
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.normalization import BatchNorm, GroupNorm, LayerNorm
-from dpcnn.nn.pooling import AveragePooling, MaxPooling
+from dpcnn.nn.pooling import AveragePooling, GlobalAveragePooling, MaxPooling
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AveragePooling",
     "BatchNorm",
     "Concatenate",
@@ -18,11 +20,16 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAveragePooling",
     "GroupNorm",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "MaxPooling",
     "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
 ]

@@ -15,5 +15,10 @@ def blocks(count: int, item_bytes: int) -> tuple[slice, ...]:
 
     The last may be shorter; an item that is larger is a block of its own.
     """
-    length = max(1, BLOCK_BYTES // item_bytes)
+    length = block_length(count, item_bytes)
     return tuple(slice(start, min(start + length, count)) for start in range(0, count, length))
+
+
+def block_length(count: int, item_bytes: int) -> int:
+    """Return how many items the longest of these blocks has."""
+    return max(1, min(count, BLOCK_BYTES // item_bytes))

@@ -7,7 +7,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.activations import ReLU
+from dpcnn.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from dpcnn.nn.composite import Concatenate, Residual, Sequential
 from dpcnn.nn.convolution import Convolution
 from dpcnn.nn.dense import Dense
@@ -15,7 +15,7 @@ from dpcnn.nn.dropout import Dropout
 from dpcnn.nn.flatten import Flatten
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.normalization import BatchNorm, GroupNorm, LayerNorm
-from dpcnn.nn.pooling import AveragePooling, MaxPooling
+from dpcnn.nn.pooling import AveragePooling, GlobalAveragePooling, MaxPooling
 
 # For each layer the name of its class, as "layer", and the arguments that make it.
 Config = list[dict[str, Any]]
@@ -29,13 +29,20 @@ LAYERS: dict[str, type[Layer]] = {
         Convolution,
         Dense,
         Dropout,
+        ELU,
         Flatten,
+        GELU,
+        GlobalAveragePooling,
         GroupNorm,
         LayerNorm,
+        LeakyReLU,
         MaxPooling,
         ReLU,
         Residual,
         Sequential,
+        SiLU,
+        Sigmoid,
+        Tanh,
     )
 }
 OWN = "own."  # stands before the class of a layer that is the user's own

@@ -3,7 +3,8 @@
 Axes as everywhere in `nn`: C channels, H rows, W columns, N images (innermost); F rows or columns
 of a window, S stride; Ho, Wo the output's rows and columns. Position (i, j) of all windows is one
 strided view of the input, of the output's shape (C, Ho, Wo, N), so that a layer is a handful of
-operations on whole arrays.
+operations on whole arrays. With padding, P rows or columns on each side, the view is of those
+windows only whose position (i, j) lies in the image: the padding is never made.
 """
 
 from __future__ import annotations
@@ -18,21 +19,29 @@ from dpcnn.nn.checks import check_pair
 from dpcnn.nn.layer import Array, Layer, Shape, image_maps
 
 Size = int | tuple[int, int]
+Part = tuple[slice, slice, slice]  # of channels, rows and columns
 
 
 class Pooling(Layer):
     """What both kinds share: where the windows are.
 
     window: rows and columns of a window, one integer for both. stride: the step between windows,
-    by default the window, so that none overlap. Rows and columns at the end that do not fill a
-    window are left out: the output has (H - F)/S + 1 rows, rounded down. There is no padding.
+    by default the window, so that none overlap. padding: rows and columns on each side, at most
+    half a window. Rows and columns at the end that do not fill a window are left out: the output
+    has (H + 2P - F)/S + 1 rows, rounded down.
     """
 
-    def __init__(self, window: Size = 2, stride: Size | None = None) -> None:
+    def __init__(self, window: Size = 2, stride: Size | None = None, padding: Size = 0) -> None:
         super().__init__()
         name = type(self).__name__
         self.window = check_pair(f"{name}'s window", window)
         self.stride = check_pair(f"{name}'s stride", self.window if stride is None else stride)
+        self.padding = check_pair(f"{name}'s padding", padding, low=0)
+        if any(2 * p > f for p, f in zip(self.padding, self.window, strict=True)):
+            raise OptionError(
+                f"{name}'s padding is {padding!r}, expected at most half the window of"
+                f" {by(self.window)}"
+            )
         pairs = zip(self.stride, self.window, strict=True)
         self.overlapping = any(step < extent for step, extent in pairs)
         # Windows that share no value need no sums: writing takes half as long as adding.
@@ -41,40 +50,57 @@ class Pooling(Layer):
     def build(self, input_shape: Shape) -> Shape:
         """Return (C, Ho, Wo) for (C, H, W); raises OptionError if no window fits."""
         channels, *sizes = image_maps(self, input_shape)
-        if any(size < extent for size, extent in zip(sizes, self.window, strict=True)):
-            raise OptionError(f"a window of {by(self.window)} does not fit into {by(sizes)}")
+        padded = [size + 2 * p for size, p in zip(sizes, self.padding, strict=True)]
+        if any(size < extent for size, extent in zip(padded, self.window, strict=True)):
+            raise OptionError(f"a window of {by(self.window)} does not fit into {by(padded)}")
         outputs = [
             (size - extent) // step + 1
-            for size, extent, step in zip(sizes, self.window, self.stride, strict=True)
+            for size, extent, step in zip(padded, self.window, self.stride, strict=True)
         ]
         self.input_shape = input_shape
         self.output_shape = (channels, *outputs)
         return self.output_shape
 
-    def views(self, x: Array) -> list[Array]:
-        """View x (C, H, W, N) as (C, Ho, Wo, N) for each position in a window, row by row."""
-        rows, columns = self.window
-        down, across = self.stride
-        _, ho, wo = self.output_shape
+    def positions(self) -> list[tuple[Part, Part]]:
+        """Return, row by row of a window, each position's part of the output and of the input.
+
+        The part of the output is the windows whose position lies in the image; all, unless padded.
+        """
+        rows, columns = (self._along(axis) for axis in (0, 1))
         return [
-            x[:, i : i + (ho - 1) * down + 1 : down, j : j + (wo - 1) * across + 1 : across]
-            for i in range(rows)
-            for j in range(columns)
+            ((slice(None), out_rows, out_columns), (slice(None), in_rows, in_columns))
+            for out_rows, in_rows in rows
+            for out_columns, in_columns in columns
         ]
 
-    def dx_views(self, images: int) -> tuple[Array, list[Array]]:
-        """Return dx (C, H, W, N), 0 where no window is, and its views to `put` values into."""
+    def _along(self, axis: int) -> list[tuple[slice, slice]]:
+        """Return each position's part of the output and of the input, of rows (0) or columns."""
+        size, outputs = self.input_shape[1 + axis], self.output_shape[1 + axis]
+        step, padding = self.stride[axis], self.padding[axis]
+        parts = []
+        for offset in range(-padding, self.window[axis] - padding):  # window o begins at o * step
+            first = max(0, -(offset // step))
+            end = max(first, min(outputs, (size - 1 - offset) // step + 1))
+            start = first * step + offset
+            parts.append((slice(first, end), slice(start, start + (end - first) * step, step)))
+        return parts
+
+    def dx_buffer(self, images: int) -> Array:
+        """Return dx (C, H, W, N), 0 where no window is, to `put` values into."""
         dx = self.buffer("dx", (*self.input_shape, images))
         if self.overlapping:
             dx.fill(0)
-        return dx, self.views(dx)
+        return dx
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({by(self.window)}, stride {by(self.stride)})"
+        padding = f", padding {by(self.padding)}" if any(self.padding) else ""
+        return f"{type(self).__name__}({by(self.window)}, stride {by(self.stride)}{padding})"
 
 
 class MaxPooling(Pooling):
     """The largest value of each window; among equal ones, the first, row by row.
+
+    Padding is never the largest, as in PyTorch.
 
     A chain of comparisons, y = max(y, view), each with a mask of where the view was larger.
     Backward goes through the chain from its end; what no view takes is left for the first.
@@ -82,30 +108,37 @@ class MaxPooling(Pooling):
 
     def forward(self, x: Array) -> Array:
         """Return the largest values (C, Ho, Wo, N) of x (C, H, W, N); NaN where there is one."""
-        first, *others = self.views(x)
-        y = self.buffer("y", first.shape)
-        candidate = self.buffer("candidate", first.shape)
-        comparison = self.buffer("comparison", first.shape, bool)
-        self.masks = self.buffer("masks", (len(others), *first.shape))
-        np.copyto(y, first)
-        for view, mask in zip(others, self.masks, strict=True):
-            np.copyto(candidate, view)  # contiguous: the rest saves more time than this takes
-            np.greater(candidate, y, out=comparison)
-            np.copyto(mask, comparison)
-            np.maximum(candidate, y, out=y)
+        y = self.buffer("y", (*self.output_shape, x.shape[-1]))
+        candidate = self.buffer("candidate", y.shape)
+        comparison = self.buffer("comparison", y.shape, bool)
+        self.chain = self.positions()
+        if any(self.padding):
+            y.fill(-np.inf)  # the first of the chain
+        else:
+            _, first = self.chain.pop(0)
+            np.copyto(y, x[first])
+        self.masks = self.buffer("masks", (len(self.chain), *y.shape))
+        for (windows, place), mask in zip(self.chain, self.masks, strict=True):
+            largest, value = y[windows], candidate[windows]
+            np.copyto(value, x[place])  # contiguous: the rest saves more time than this takes
+            np.greater(value, largest, out=comparison[windows])
+            np.copyto(mask[windows], comparison[windows])
+            np.maximum(value, largest, out=largest)
         return y
 
     def backward(self, dy: Array) -> Array | None:
         """Return dx (C, H, W, N): each dy (C, Ho, Wo, N) where the largest value was, else 0."""
         if not self.needs_dx:
             return None
-        dx, (first, *others) = self.dx_views(dy.shape[-1])
+        dx = self.dx_buffer(dy.shape[-1])
         masked = self.buffer("masked", dy.shape)
-        for view, mask in zip(reversed(others), reversed(self.masks), strict=True):
-            np.multiply(dy, mask, out=masked)
-            np.subtract(dy, masked, out=dy)
-            self.put(view, masked)
-        self.put(first, dy)
+        for (windows, place), mask in zip(reversed(self.chain), reversed(self.masks), strict=True):
+            np.multiply(dy[windows], mask[windows], out=masked[windows])
+            np.subtract(dy[windows], masked[windows], out=dy[windows])
+            self.put(dx[place], masked[windows])
+        if not any(self.padding):
+            _, first = self.positions()[0]
+            self.put(dx[first], dy)
         return dx
 
     def workspace_size(self, images: int) -> int:
@@ -115,15 +148,22 @@ class MaxPooling(Pooling):
 
 
 class AveragePooling(Pooling):
-    """The mean of each window. A window as large as the image averages each channel."""
+    """The mean of each window. A window as large as the image averages each channel.
+
+    Padding counts as zeros, as in PyTorch (count_include_pad): every window has its whole area.
+    """
 
     def forward(self, x: Array) -> Array:
         """Return the means (C, Ho, Wo, N) of x (C, H, W, N)."""
-        first, *others = self.views(x)
-        y = self.buffer("y", first.shape)
-        np.copyto(y, first)
-        for view in others:
-            np.add(y, view, out=y)
+        y = self.buffer("y", (*self.output_shape, x.shape[-1]))
+        positions = self.positions()
+        if any(self.padding):
+            y.fill(0)
+        else:
+            _, first = positions.pop(0)
+            np.copyto(y, x[first])
+        for windows, place in positions:
+            np.add(y[windows], x[place], out=y[windows])
         y *= y.dtype.type(1 / math.prod(self.window))
         return y
 
@@ -131,15 +171,49 @@ class AveragePooling(Pooling):
         """Return dx (C, H, W, N): each dy (C, Ho, Wo, N), divided evenly among its window."""
         if not self.needs_dx:
             return None
-        dx, views = self.dx_views(dy.shape[-1])
+        dx = self.dx_buffer(dy.shape[-1])
         dy *= dy.dtype.type(1 / math.prod(self.window))
-        for view in views:
-            self.put(view, dy)
+        for windows, place in self.positions():
+            self.put(dx[place], dy[windows])
         return dx
 
     def workspace_size(self, images: int) -> int:
         """Count y and dx."""
         return (math.prod(self.output_shape) + math.prod(self.input_shape)) * images
+
+
+class GlobalAveragePooling(Layer):
+    """The mean of each channel: maps (C, H, W, N) to flat (C, N).
+
+    Source: Lin, Chen and Yan, "Network in network", ICLR 2014.
+    """
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Return (C,) for (C, H, W)."""
+        channels, height, width = image_maps(self, input_shape)
+        self.input_shape, self.pixels = input_shape, height * width
+        return (channels,)
+
+    def forward(self, x: Array) -> Array:
+        """Return the means (C, N) of x (C, H, W, N)."""
+        channels, images = len(x), x.shape[-1]
+        weights = self.buffer("weights", (1, self.pixels), fill=1 / self.pixels)
+        y = self.buffer("y", (channels, 1, images))
+        np.matmul(weights, x.reshape(channels, self.pixels, images), out=y)  # faster than mean
+        return y.reshape(channels, images)
+
+    def backward(self, dy: Array) -> Array | None:
+        """Return dx (C, H, W, N): each dy (C, N), divided evenly among its channel's pixels."""
+        if not self.needs_dx:
+            return None
+        dx = self.buffer("dx", (*self.input_shape, dy.shape[-1]))
+        dy *= dy.dtype.type(1 / self.pixels)
+        np.copyto(dx, dy[:, None, None])
+        return dx
+
+    def workspace_size(self, images: int) -> int:
+        """Count dx."""
+        return math.prod(self.input_shape) * images
 
 
 def add_into(view: Array, values: Array) -> None:

@@ -9,7 +9,21 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dpcnn.nn import BatchNorm, GroupNorm, LayerNorm
+from dpcnn.nn import (
+    ELU,
+    GELU,
+    AveragePooling,
+    BatchNorm,
+    GlobalAveragePooling,
+    GroupNorm,
+    LayerNorm,
+    LeakyReLU,
+    MaxPooling,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 from tests.nn.against_torch import assert_near, compare, dtypes
 from tests.nn.layers import alone, draw
 
@@ -100,3 +114,47 @@ def test_layer_norm(dtype: Any, tolerance: float, shape: Any) -> None:
 def test_maps_of_many_blocks(layer: Any, make: Any, dtype: Any, tolerance: float) -> None:
     """The loops over blocks, whole ones and the rest, with the sums of many values."""
     compare(layer, make(20), draw(20, 33, 32, 7, dtype=dtype), PARAMETERS, tolerance)
+
+
+@dtypes
+@pytest.mark.parametrize(
+    ("layer", "module"),
+    [
+        (ReLU(), torch.nn.ReLU()),
+        (LeakyReLU(0.2), torch.nn.LeakyReLU(0.2)),
+        (ELU(), torch.nn.ELU()),
+        (ELU(0.5), torch.nn.ELU(0.5)),
+        (GELU(), torch.nn.GELU("tanh")),
+        (SiLU(), torch.nn.SiLU()),
+        (Sigmoid(), torch.nn.Sigmoid()),
+        (Tanh(), torch.nn.Tanh()),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (9, 4), (4, 50, 50, 11)], ids=str)
+def test_activations(layer: Any, module: Any, dtype: Any, tolerance: float, shape: Any) -> None:
+    compare(layer, module, 3 * draw(*shape, dtype=dtype), {}, tolerance)
+
+
+@dtypes
+@sweep
+@given(maps, st.tuples(*[st.tuples(st.integers(1, 4), st.integers(1, 3))] * 2), st.booleans())
+def test_pooling(dtype: Any, tolerance: float, shape: Any, sizes: Any, padded: bool) -> None:
+    window, stride = zip(*sizes, strict=True)
+    padding = tuple(extent // 2 if padded else 0 for extent in window)
+    images = zip(shape[1:3], window, padding, strict=True)
+    assume(all(size + 2 * p >= extent for size, extent, p in images))
+    x = draw(*shape, dtype=dtype)
+    for ours, theirs in (
+        (MaxPooling, torch.nn.MaxPool2d),
+        (AveragePooling, torch.nn.AvgPool2d),  # counts the padding
+    ):
+        compare(ours(window, stride, padding), theirs(window, stride, padding), x, {}, tolerance)
+
+
+@dtypes
+@sweep
+@given(maps)
+def test_global_average_pooling(dtype: Any, tolerance: float, shape: Any) -> None:
+    module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    compare(GlobalAveragePooling(), module, draw(*shape, dtype=dtype), {}, tolerance)

@@ -76,8 +76,8 @@ SOUND: dict[str, dict[str, Any]] = {
         "algorithm": "mec",
     },
     "Dense": {"outputs": 10, "bias": True, "initializer": "he_normal"},
-    "MaxPooling": {"window": [2, 2], "stride": [2, 2]},
-    "AveragePooling": {"window": [2, 2], "stride": [2, 2]},
+    "MaxPooling": {"window": [2, 2], "stride": [2, 2], "padding": [0, 0]},
+    "AveragePooling": {"window": [2, 2], "stride": [2, 2], "padding": [0, 0]},
 }
 
 

@@ -10,23 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpcnn.errors import OptionError
-from dpcnn.nn import AveragePooling, Layer, MaxPooling
+from dpcnn.nn import AveragePooling, GlobalAveragePooling, Layer, MaxPooling
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from tests.gradients import check_gradient
+from tests.nn.layers import check_layer
 from tests.reference import Array, window_at
 
 sweep = settings(derandomize=True, deadline=None, max_examples=60)
 kinds = pytest.mark.parametrize("kind", [MaxPooling, AveragePooling])
 
 
+Pair = tuple[int, int]
+
+
 @st.composite
-def poolings(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, int], tuple[int, int]]:
-    """Draw an input shape (C, H, W, N), a window that fits and a stride: also S > F and S < F."""
+def poolings(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[Pair, Pair, Pair]]:
+    """Draw an input shape (C, H, W, N), a window that fits, a stride, also S > F and S < F, and a
+    padding, in half of the cases."""
     pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
     window, stride, more = draw(pairs), draw(pairs), draw(pairs)
-    sizes = [extent + extra - 1 for extent, extra in zip(window, more, strict=True)]
-    return (draw(st.integers(1, 3)), *sizes, draw(st.integers(1, 3))), window, stride
+    padded = draw(st.booleans())
+    padding = tuple(draw(st.integers(0, extent // 2)) if padded else 0 for extent in window)
+    sizes = [
+        max(1, extent + extra - 1 - 2 * p)
+        for extent, extra, p in zip(window, more, padding, strict=True)
+    ]
+    return (draw(st.integers(1, 3)), *sizes, draw(st.integers(1, 3))), (window, stride, padding)
 
 
 def distinct(*shape: int) -> Array:
@@ -42,8 +52,12 @@ def alone(layer: Layer, shape: tuple[int, ...], dtype: Any = np.float64) -> Laye
     return layer
 
 
-def plain(kind: type[Layer], x: Array, dy: Array | None, window: Any, stride: Any) -> Array:
+def plain(
+    kind: type[Layer], image: Array, dy: Array | None, window: Any, stride: Any, padding: Any
+) -> Array:
     """Return y, or dx for a dy, one window at a time."""
+    around = ((0, 0), *((p, p) for p in padding), (0, 0))
+    x = np.pad(image, around, constant_values=-np.inf if kind is MaxPooling else 0)
     channels, height, width, images = x.shape
     ho, wo = ((s - f) // d + 1 for s, f, d in zip((height, width), window, stride, strict=True))
     y, dx = np.zeros((channels, ho, wo, images)), np.zeros_like(x)
@@ -59,35 +73,56 @@ def plain(kind: type[Layer], x: Array, dy: Array | None, window: Any, stride: An
             share = np.full(values.size, 1 / values.size)
         if dy is not None:
             dx[c, *place, n] += share.reshape(values.shape) * dy[c, i, j, n]
-    return y if dy is None else dx
+    (top, left), (height, width) = padding, image.shape[1:3]
+    return y if dy is None else dx[:, top : top + height, left : left + width]
 
 
 @kinds
 @sweep
 @given(poolings())
 def test_pooling_equals_the_plain_loops(kind: type[Any], case: Any) -> None:
-    shape, window, stride = case
-    layer = alone(kind(window, stride), shape)
+    shape, sizes = case
+    layer = alone(kind(*sizes), shape)
     rng = np.random.default_rng(0)
-    for x in (rng.standard_normal(shape), rng.integers(0, 3, shape).astype(float)):  # with ties
+    for x in (rng.standard_normal(shape), rng.integers(-1, 2, shape).astype(float)):  # with ties
         y = layer.forward(x)
-        np.testing.assert_allclose(y, plain(kind, x, None, window, stride), rtol=1e-12)
+        np.testing.assert_allclose(y, plain(kind, x, None, *sizes), rtol=1e-12, atol=1e-15)
         dy = rng.standard_normal(y.shape)
         dx = layer.backward(dy.copy())
         assert dx is not None
-        np.testing.assert_allclose(dx, plain(kind, x, dy, window, stride), rtol=1e-12, atol=1e-15)
+        np.testing.assert_allclose(dx, plain(kind, x, dy, *sizes), rtol=1e-12, atol=1e-15)
 
 
 @kinds
 @sweep
 @given(poolings())
 def test_pooling_gradients(kind: type[Any], case: Any) -> None:
-    shape, window, stride = case
-    layer, x = alone(kind(window, stride), shape), distinct(*shape)
+    shape, sizes = case
+    layer, x = alone(kind(*sizes), shape), distinct(*shape)
     dy = np.random.default_rng(1).standard_normal(layer.forward(x).shape)
     dx = layer.backward(dy.copy())
     assert dx is not None
     check_gradient(lambda x: float(np.sum(dy * layer.forward(x))), x, dx.copy())
+
+
+def test_global_average_pooling() -> None:
+    x = distinct(3, 4, 5, 2)
+    layer = GlobalAveragePooling()
+    network = Network(Plan([layer], (3, 4, 5)), np.float64)
+    assert network.plan.output_shape == (3,)
+    np.testing.assert_allclose(network.forward(x), x.mean(axis=(1, 2)), rtol=1e-12)
+    check_layer(layer, x)
+    with pytest.raises(OptionError, match="takes maps"):
+        Plan([GlobalAveragePooling()], (12,))
+
+
+@kinds
+@pytest.mark.parametrize("padding", [(2, 1), 2, (1, 0)])
+def test_padding_beyond_half_a_window_is_refused(kind: type[Any], padding: Any) -> None:
+    kind((3, 2), padding=(1, 1))
+    kind((1, 2), padding=(0, 1))
+    with pytest.raises(OptionError, match=r"padding is .* at most half the window of 1x2"):
+        kind((1, 2), padding=padding)
 
 
 def test_the_first_of_equal_values_gets_the_gradient() -> None:
@@ -131,9 +166,11 @@ def test_nan_goes_through(kind: type[Any]) -> None:
 
 @kinds
 def test_the_stride_is_the_window_if_it_is_not_said(kind: type[Any]) -> None:
-    assert kind(3).config() == {"window": (3, 3), "stride": (3, 3)}
-    assert kind((2, 3), 1).config() == {"window": (2, 3), "stride": (1, 1)}
+    assert kind(3).config() == {"window": (3, 3), "stride": (3, 3), "padding": (0, 0)}
+    arguments = {"window": (2, 3), "stride": (1, 1), "padding": (0, 1)}
+    assert kind((2, 3), 1, (0, 1)).config() == arguments
     assert repr(kind((2, 3), 1)) == f"{kind.__name__}(2x3, stride 1x1)"
+    assert repr(kind((2, 3), 1, (0, 1))) == f"{kind.__name__}(2x3, stride 1x1, padding 0x1)"
 
 
 @kinds
@@ -145,11 +182,9 @@ def test_what_no_window_fits_into_is_refused(kind: type[Any], shape: tuple[int, 
 
 
 @kinds
-@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (2, 3)])
-def test_the_memory_needed_is_known_and_taken_once(
-    kind: type[Any], window: int, stride: int
-) -> None:
-    layer = kind(window, stride)
+@pytest.mark.parametrize("sizes", [(2, 2), (3, 2), (2, 3), (3, 2, 1)], ids=str)
+def test_the_memory_needed_is_known_and_taken_once(kind: type[Any], sizes: tuple[int, ...]) -> None:
+    layer = kind(*sizes)
     needed = Plan([layer], (4, 12, 12)).bytes_needed(16)
     alone(layer, (4, 12, 12, 16), np.float32)
     x = np.zeros((4, 12, 12, 16), np.float32)
