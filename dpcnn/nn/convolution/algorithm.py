@@ -139,6 +139,7 @@ class Algorithm(NamedTuple):
     input_gradient(geometry, W, dz, dx, workspace): writes dx.
     workspace_size(geometry, images): about how many values the first two keep in the workspace.
     suits(geometry): whether it can compute this convolution; `limits` says which it can.
+    pays(geometry): whether `auto` takes it where it suits.
     takes_groups: whether it computes all groups itself, or has to be called for one at a time.
     """
 
@@ -149,3 +150,4 @@ class Algorithm(NamedTuple):
     suits: Callable[[Geometry], bool]
     limits: str
     takes_groups: bool = False
+    pays: Callable[[Geometry], bool] = lambda geometry: True

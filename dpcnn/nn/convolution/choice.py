@@ -9,11 +9,13 @@ from dpcnn.nn.convolution.groups import in_groups
 from dpcnn.nn.convolution.im2col import IM2COL
 from dpcnn.nn.convolution.mec import MEC
 from dpcnn.nn.convolution.pointwise import POINTWISE
+from dpcnn.nn.convolution.winograd import WINOGRAD
 
 # In the order in which `auto` tries them: the special ones first, the one for everything last.
 ALGORITHMS: dict[str, Algorithm] = {
     "depthwise": DEPTHWISE,
     "pointwise": POINTWISE,
+    "winograd": WINOGRAD,
     "mec": MEC,
     "im2col": IM2COL,
 }
@@ -21,12 +23,13 @@ AUTO = "auto"
 
 
 def choose(name: str, geometry: Geometry) -> str:
-    """Return the algorithm of that name, or for `auto` the first that suits the geometry.
+    """Return the algorithm of that name, or for `auto` the first that suits and pays.
 
     Raises OptionError if the one that is asked for does not suit.
     """
     if name == AUTO:
-        return next(name for name, each in ALGORITHMS.items() if each.suits(geometry))
+        suited = (name for name in ALGORITHMS if ALGORITHMS[name].suits(geometry))
+        return next(name for name in suited if ALGORITHMS[name].pays(geometry))
     if not ALGORITHMS[name].suits(geometry):
         raise OptionError(
             f"Convolution's algorithm is {name!r}, expected {AUTO!r} or another:"

@@ -112,6 +112,10 @@ def test_every_algorithm_computes_what_im2col_does(kind: str, data: st.DataObjec
     ("arguments", "shape", "expected"),
     [
         ({"filters": 4, "filter_size": 3}, (4, 9, 9), "mec"),
+        ({"filters": 16, "filter_size": 3, "padding": 1}, (16, 9, 9), "winograd"),
+        ({"filters": 16, "filter_size": 3, "padding": 3}, (16, 9, 9), "mec"),
+        ({"filters": 16, "filter_size": 3, "stride": 2}, (16, 9, 9), "mec"),
+        ({"filters": 16, "filter_size": 3}, (16, 9, 5), "mec"),
         ({"filters": 4, "filter_size": 1}, (4, 9, 9), "pointwise"),
         ({"filters": 4, "filter_size": 1, "stride": 2}, (4, 9, 9), "pointwise"),
         ({"filters": 4, "filter_size": 1, "padding": 1}, (4, 9, 9), "mec"),
