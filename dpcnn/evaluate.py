@@ -28,7 +28,7 @@ from dpcnn.inference.evaluation import evaluate
 from dpcnn.inference.model import read, restore
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
-from dpcnn.models.user import import_layers
+from dpcnn.models.user import import_network
 from dpcnn.options import OPTIONS, Options
 from dpcnn.training.console import console
 from dpcnn.training.datasets import open_dataset, split
@@ -89,8 +89,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
     comm, out = job.comm, console("none", job.comm.rank)
     checkpoint = comm.on_root(lambda: read(arguments.path))
-    layers = comm.on_all(lambda: import_layers(arguments.model) if arguments.model else None)
-    model = comm.on_all(lambda: restore(checkpoint, layers))
+    network = comm.on_all(lambda: import_network(arguments.model) if arguments.model else None)
+    model = comm.on_all(lambda: restore(checkpoint, network))
     recorded, named = model.options, vars(arguments)
     options = replace(recorded, **{name: named[name] for name in FROM_TRAINING if name in named})
     whole = replace(options, train_limit=None, test_limit=None)

@@ -20,7 +20,7 @@ from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
 from dpcnn.inference.model import load
 from dpcnn.inference.onnx import npz, onnx
-from dpcnn.models.user import import_layers
+from dpcnn.models.user import import_network
 from dpcnn.system.files import write_atomically
 
 SUFFIXES = (".onnx", ".npz")
@@ -51,7 +51,7 @@ def _export(job: Job, arguments: argparse.Namespace) -> int:
     """Write the file whole, or leave what is there."""
     job.check_alone()
     out = arguments.out
-    model = load(arguments.path, import_layers(arguments.model) if arguments.model else None)
+    model = load(arguments.path, import_network(arguments.model) if arguments.model else None)
     content = onnx(model) if out.suffix.lower() == ".onnx" else npz(model)
     try:
         write_atomically(out, content)

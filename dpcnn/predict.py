@@ -26,8 +26,7 @@ from dpcnn.cli.job import Job, run
 from dpcnn.data.formats.image_files import is_array, read, walk
 from dpcnn.errors import DataError
 from dpcnn.inference.model import Model, load
-from dpcnn.models.build import image_shape
-from dpcnn.models.user import import_layers
+from dpcnn.models.user import import_network
 
 Array = NDArray[Any]
 
@@ -91,7 +90,7 @@ def _predict(job: Job, arguments: argparse.Namespace) -> int:
     """Answer for each image of each file in turn; return 1 if one could not be read."""
     job.check_alone()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
-    model = load(arguments.path, import_layers(arguments.model) if arguments.model else None)
+    model = load(arguments.path, import_network(arguments.model) if arguments.model else None)
     print_out = _print_json if arguments.json else _print_drawing if arguments.show else _print_line
     code = 0
     for file in arguments.files:
@@ -116,7 +115,7 @@ def _answer(
 
 
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
-    shape, index = image_shape(model.options), 0
+    shape, index = model.options.image_shape, 0
     digit = {"auto": shape[0] == 1, "digit": True, "none": False}[arguments.prepare]
     for images in read(path, shape, arguments.array, digit):
         for image, probabilities in zip(images, model.probabilities(images), strict=True):

@@ -15,7 +15,8 @@ from dpcnn.data.dataset import Images, as_images
 from dpcnn.data.normalize import NONE, Normalization, from_config
 from dpcnn.errors import CheckpointError
 from dpcnn.inference import evaluation
-from dpcnn.models.build import check_memory, check_parameters, image_shape, plan_network
+from dpcnn.models.build import check_memory, check_parameters, plan_network
+from dpcnn.models.user import Make
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network
 from dpcnn.options import Options, resumed
@@ -44,7 +45,7 @@ class Model:
         images: (N, C, H, W), (N, C*H*W), or (N, H, W) of one channel, uint8 or floats in [0, 1].
         Raises DataError for others.
         """
-        pixels = as_images(np.asarray(images), image_shape(self.options))
+        pixels = as_images(np.asarray(images), self.options.image_shape)
         labels = np.zeros(len(pixels), np.uint8)
         return evaluation.probabilities(
             self.network, Images(pixels, labels, normalization=self.normalization)
@@ -56,10 +57,11 @@ class Model:
         return classes
 
 
-def load(path: str | Path, network: Sequence[Layer] | None = None) -> Model:
+def load(path: str | Path, network: Sequence[Layer] | Make | None = None) -> Model:
     """Return the model of a checkpoint, or of the newest sound one in a run directory.
 
-    network: the layers it was trained with, needed where some are not of dpcnn.nn. Raises
+    network: the layers it was trained with, or a function that makes them of the run's options;
+    needed where some are not of dpcnn.nn. Raises
     CheckpointError for what cannot be read or is of another network.
 
     >>> import dpcnn, numpy
@@ -87,7 +89,7 @@ def read(path: Path) -> Checkpoint:
     return newest
 
 
-def restore(checkpoint: Checkpoint, network: Sequence[Layer] | None = None) -> Model:
+def restore(checkpoint: Checkpoint, network: Sequence[Layer] | Make | None = None) -> Model:
     """Return the model of a checkpoint; network as for `load`. Raises CheckpointError."""
     options = resumed(Options(), frozenset(), checkpoint.options)
     plan = plan_network(options, checkpoint.network, network)

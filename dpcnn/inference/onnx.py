@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dpcnn.data.normalize import Normalization, smallest_std
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.inference.model import Model
-from dpcnn.models.build import image_shape
 from dpcnn.nn import AveragePooling, Convolution, Dense, Flatten, Layer, MaxPooling, ReLU
 from dpcnn.version import __version__
 
@@ -86,7 +85,7 @@ def metadata(model: Model) -> dict[str, str]:
     texts = {
         "dpcnn": __version__,
         "network": json.dumps(checkpoint.network),
-        "image_shape": json.dumps(image_shape(model.options)),
+        "image_shape": json.dumps(model.options.image_shape),
         "dataset": Path(checkpoint.dataset["source"]).name,
         "normalization": json.dumps(model.normalization.config()),
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],

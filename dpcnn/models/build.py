@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.models.user import check_layers, users_code
-from dpcnn.models.zoo import tutorial
+from dpcnn.models.user import Make, check_layers, users_code
+from dpcnn.models.zoo import TUTORIAL, zoo_layers
 from dpcnn.nn import Layer
 from dpcnn.nn.config import Config, check_config, from_config, own_layers, to_config
 from dpcnn.nn.layer import Array, Shape
@@ -26,35 +26,25 @@ SIZES = (
 )  # fmt: skip
 
 
-def image_shape(options: Options) -> tuple[int, int, int]:
-    """Return (C, H, W) of the images, once the dataset has told it."""
-    shape = options.num_channel, options.img_height, options.img_width
-    assert None not in shape, "the dataset's, or the checkpoint's"
-    return shape  # type: ignore[return-value]
-
-
-def class_count(options: Options) -> int:
-    """Return the number of classes, once the dataset has told it."""
-    assert options.num_class is not None, "the dataset's, or the checkpoint's"
-    return options.num_class
-
-
 def plan_network(
-    options: Options, config: Config | None = None, own: Sequence[Layer] | None = None
+    options: Options,
+    config: Config | None = None,
+    own: Sequence[Layer] | Make | None = None,
 ) -> Plan:
     """Return the plan of a run's network, of new layers that lead from images to classes.
 
     config: a checkpoint's, from anyone: nothing that it names is imported or run. own: the user's
-    layers, which are copied. Without either it is the tutorial's network. Raises OptionError where
-    the layers do not fit each other, the images or the classes; CheckpointError where the config is
-    not sound, not that of `own`, or needs layers that are not dpcnn's.
+    layers, which are copied, or what makes them. Without either it is the tutorial's network. Raises
+    OptionError where the layers do not fit each other, the images or the classes; CheckpointError
+    where the config is not sound, not that of `own`, or needs layers that are not dpcnn's.
     """
     if own is not None:
-        plan = _plan_own(options, config, own)
+        layers = own(options) if callable(own) else own
+        plan = _plan_own(options, config, layers)
     elif config is not None:
         plan = _plan(options, _checkpoint_layers(config))
     else:
-        plan = _plan(options, _tutorial(options))
+        plan = _plan(options, zoo_layers(TUTORIAL, options))
     _check_output(options, plan)
     return plan
 
@@ -109,7 +99,7 @@ def _plan_own(options: Options, config: Config | None, own: Sequence[Layer]) -> 
     """Return the plan of copies of the user's layers."""
     layers = check_layers(own)
     with users_code("the network"):
-        plan = Plan(copy.deepcopy(layers), image_shape(options))
+        plan = _plan(options, copy.deepcopy(layers))
     if config is not None:
         _check_same(to_config(plan.layers), config)  # built: with the algorithms that were chosen
     return plan
@@ -132,7 +122,7 @@ def _plan(options: Options, layers: list[Layer]) -> Plan:
     try:
         if is_tutorial:
             _check_whole_outputs(options)
-        return Plan(layers, image_shape(options))
+        return Plan(layers, options.image_shape)
     except OptionError as error:
         if not is_tutorial:
             raise
@@ -155,20 +145,13 @@ def _checkpoint_layers(config: Config) -> list[Layer]:
         raise CheckpointError(f"the checkpoint's network: {error}").on_all_ranks() from error
 
 
-def _tutorial(options: Options) -> list[Layer]:
-    filter_size = (options.h_filter, options.w_filter)
-    return tutorial(
-        options.n_filter, filter_size, options.stride, options.padding, class_count(options)
-    )
-
-
 def _check_whole_outputs(options: Options) -> None:
     """Raise OptionError, with the formula and its numbers, for an output size that is not whole.
 
     The tutorial's options were chosen by that formula: rounding down, as the layer does, would
     train another network than the one that was meant.
     """
-    _, height, width = image_shape(options)
+    _, height, width = options.image_shape
     for name, size, filter_size in (
         ("height", height, options.h_filter),
         ("width", width, options.w_filter),
@@ -182,7 +165,7 @@ def _check_whole_outputs(options: Options) -> None:
 
 
 def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:
-    return to_config(layers) == to_config(_tutorial(options))
+    return to_config(layers) == to_config(zoo_layers(TUTORIAL, options))
 
 
 def _check_output(options: Options, plan: Plan) -> None:

@@ -1,4 +1,7 @@
-"""The user's own network: imported by --model, and checked before anything is done with it."""
+"""The network that the user names: by --model, and checked before anything is done with it.
+
+--model names a network of the zoo, or MODULE:FUNCTION. Only what the user named is imported.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 
 from dpcnn.errors import DpcnnError, OptionError
+from dpcnn.models.zoo import TUTORIAL, ZOO, zoo_layers
 from dpcnn.nn import Layer, Sequential
 from dpcnn.nn.config import check_config, to_config
 from dpcnn.nn.layer import descendants
@@ -20,12 +26,15 @@ from dpcnn.options import NETWORK, Options
 # Files on the way to an error that are not the user's.
 OURS = (f"{Path(__file__).parents[1]}/", "<frozen", importlib.__file__)
 EXPECTED = "MODULE:FUNCTION such as my_module:build"
+REQUIRED = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+Make = Callable[[Options], list[Layer]]  # a run's layers, once its images and classes are known
 
 
-def user_layers(
+def user_network(
     options: Options, named: frozenset[str], network: Sequence[Layer] | None
-) -> list[Layer] | None:
-    """Return the user's own layers, from `network` or --model; None if there are neither.
+) -> Make | None:
+    """Return what makes the network, of `network` or --model; None if there are neither.
 
     named: the options that the user named; a model that only a checkpoint names is never imported.
     Raises OptionError for anything but layers, and for options of another network beside them.
@@ -34,28 +43,54 @@ def user_layers(
     if network is None and model is None:
         return None
     others = sorted(named & {*NETWORK, *(["model"] if network is not None else [])})
-    if others:
+    if others and (network is not None or model != TUTORIAL):
         names = ", ".join(f"--{name}" for name in others)
         raise OptionError(f"found {names} beside a network of your own, expected one or the other")
-    return check_layers(network) if model is None else import_layers(model)
+    if model is not None:
+        return import_network(model)
+    layers = check_layers(network)
+    return lambda options: layers
 
 
-def import_layers(model: str) -> list[Layer]:
-    """Import the module of MODULE:FUNCTION, call the function, and return the layers it makes.
+def import_network(model: str) -> Make:
+    """Return what makes the layers of a network of the zoo, or of MODULE:FUNCTION.
 
-    Looks for the module where Python does, and then in the current directory. Raises OptionError
+    Imports the module: looks for it where Python does, and then in the current directory. The
+    function is called with (C, H, W) of the images and the number of classes if it has two
+    parameters without a default, else with nothing. Raises OptionError, as what is returned does,
     that says what is wrong, and where in the user's files.
     """
+    if model in ZOO:
+        return partial(zoo_layers, model)
     module, _, name = model.partition(":")
     if not module or not name:
-        raise OptionError(f"--model is {model!r}, expected {EXPECTED}")
+        known = f"one of {', '.join(ZOO)}, or " if ":" not in model else ""
+        raise OptionError(f"--model is {model!r}, expected {known}{EXPECTED}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a file there must not replace a module
-    with users_code(f"--model {model}"):
-        return check_layers(_function(module, name)())
+    where = f"--model {model}"
+    with users_code(where):
+        function = _function(module, name)
+
+    def make(options: Options) -> list[Layer]:
+        with users_code(where):
+            arguments = (options.image_shape, options.classes) if _takes_two(function) else ()
+            return check_layers(function(*arguments))
+
+    return make
 
 
-def _function(module: str, name: str) -> Callable[[], Any]:
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Tell whether a function has two parameters without a default."""
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:  # it is not of Python
+        return False
+    required = [each for each in parameters if each.default is Parameter.empty]
+    return sum(parameter.kind in REQUIRED for parameter in required) == 2
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
     """Import the module and return its function of that name."""
     try:
         imported = importlib.import_module(module)

@@ -62,10 +62,11 @@ class Options:
         choices=("none", "standard", "per_image"))
 
     model: str | None = option(
-        None, "network", "a function that returns the layers (dpcnn.nn) of your own network; the"
-        " module is in the current directory or on PYTHONPATH. none: the tutorial's network, as"
-        " set by the options below",
-        metavar="MODULE:FUNCTION", takes=("MODULE:FUNCTION",), none_word="none", may_change=True)
+        None, "network", "a known network (python -m dpcnn.models lists them), or a function that"
+        " returns the layers (dpcnn.nn) of your own; its module is in the current directory or on"
+        " PYTHONPATH. none: the tutorial's network, as set by the options below",
+        metavar="NAME|MODULE:FUNCTION", takes=("the name of a network", "MODULE:FUNCTION"),
+        none_word="none", may_change=True)
     n_filter: int = option(32, "network", "number of filters", low=1, high=65536)
     h_filter: int = option(7, "network", "filter height in pixels", low=1, high=4096)
     w_filter: int = option(7, "network", "filter width in pixels", low=1, high=4096)
@@ -152,6 +153,20 @@ class Options:
     def __post_init__(self) -> None:
         for name, value in self.as_dict().items():
             OPTIONS[name].check(value)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images, once the dataset, or a checkpoint, has told it."""
+        assert self.num_channel is not None, "told"
+        assert self.img_height is not None, "told"
+        assert self.img_width is not None, "told"
+        return self.num_channel, self.img_height, self.img_width
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, once the dataset, or a checkpoint, has told it."""
+        assert self.num_class is not None, "told"
+        return self.num_class
 
     def as_dict(self) -> dict[str, Any]:
         """Return name -> value, plain enough for JSON."""

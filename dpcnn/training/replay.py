@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dpcnn.data.dataset import Dataset
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.models.user import import_layers
+from dpcnn.models.user import import_network
 from dpcnn.options import Options, resumed
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.membership import join
@@ -35,8 +35,8 @@ def rebuild(
     options = resolved(resumed(Options(), frozenset(), checkpoint.options), comm.size)
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
-    layers = comm.on_all(lambda: import_layers(model) if model else None)
-    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, 1))
+    network = comm.on_all(lambda: import_network(model) if model else None)
+    plan = comm.on_all(lambda: make_plan(options, checkpoint, network, 1))
     node = comm.split_by_node()
     dataset = open_dataset(options, comm, node, Console())
     digest = fingerprint(dataset, comm, node)

@@ -14,7 +14,7 @@ from pathlib import Path
 from dpcnn.data.dataset import Dataset
 from dpcnn.errors import OptionError
 from dpcnn.models.build import check_memory, check_microbatch, check_parameters, plan_network
-from dpcnn.models.user import user_layers
+from dpcnn.models.user import Make, user_network
 from dpcnn.nn.config import to_config
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network
@@ -66,7 +66,7 @@ def set_up(
     or CheckpointError, on all ranks.
     """
     out = console(options.progress, comm.rank)
-    layers = _user_layers(options, named, comm, network)
+    make = comm.on_all(lambda: user_network(options, named, network))
     start = comm.on_root(lambda: find_start(options, named, out.warn))
     checkpoint, directory = start.checkpoint, start.directory
     options = resolved(start.options, comm.size)
@@ -75,6 +75,7 @@ def set_up(
         comm.on_all(tensorboard.check)
     dataset = open_dataset(options, comm, node, out)
     options = fitted(options, dataset)
+    layers = _same_layers(options, make, comm)
     plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, node.size))
     comm.on_all(lambda: check_memory(options, plan, len(dataset.train), node.size))
     digest = fingerprint(dataset, comm, node)
@@ -92,14 +93,12 @@ def set_up(
     return Session(trainer, options, directory)
 
 
-def _user_layers(
-    options: Options, named: frozenset[str], comm: Communicator, network: Sequence[Layer] | None
-) -> list[Layer] | None:
-    """Return the layers of the user's own network, None if there is none; collective.
+def _same_layers(options: Options, make: Make | None, comm: Communicator) -> list[Layer] | None:
+    """Return the layers of the network that the user names, None if there is none; collective.
 
     Raises OptionError, on all ranks, if some rank has no such layers, or others than rank 0.
     """
-    layers = comm.on_all(lambda: user_layers(options, named, network))
+    layers = comm.on_all(lambda: None if make is None else make(options))
     configs = comm.allgather(None if layers is None else to_config(layers))
     others = [rank for rank, config in enumerate(configs) if config != configs[0]]
     if others:
@@ -111,7 +110,10 @@ def _user_layers(
 
 
 def make_plan(
-    options: Options, checkpoint: Checkpoint | None, layers: Sequence[Layer] | None, ranks: int
+    options: Options,
+    checkpoint: Checkpoint | None,
+    layers: Sequence[Layer] | Make | None,
+    ranks: int,
 ) -> Plan:
     """Return the plan of the run's network, which fits the options, the checkpoint and the memory.
 

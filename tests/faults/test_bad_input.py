@@ -107,8 +107,8 @@ OPTIONS: dict[str, tuple[str, Parts]] = {
         "--dataroot mnist --mirror http://127.0.0.1:1/",
         ("http://127.0.0.1:1/", "refused", "give --dataroot FILE"),
     ),
-    "model: empty": ("--model=", ("--model is '', expected MODULE:FUNCTION or none",)),
-    "model: no colon": ("--model net", ("--model is 'net', expected MODULE:FUNCTION such as",)),
+    "model: empty": ("--model=", ("--model is '', expected the name of a network, MODULE:",)),
+    "model: no colon": ("--model net", ("--model is 'net', expected one of tutorial, mlp, ",)),
     "model: missing": ("--model gone:build", ("--model gone:build: no module gone in ",)),
     "model: no function": (f"{TUTORIAL}s", ("no function named tutorials in ", "zoo.py")),
     "model: no layers": (

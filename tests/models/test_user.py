@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dpcnn.errors import OptionError
-from dpcnn.models.user import check_layers, import_layers, user_layers
+from dpcnn.models.user import check_layers, import_network, user_network
 from dpcnn.nn import Dense, Flatten, Layer, ReLU
 from dpcnn.nn.config import to_config
 from dpcnn.options import Options
-from tests.networks import Swish
+from tests.networks import Swish, of_mnist
 
 numbers = itertools.count()
 
@@ -34,6 +34,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
+def made_by(model: str) -> list[Layer]:
+    return import_network(model)(of_mnist())
+
+
 def line_of(refused: pytest.ExceptionInfo[OptionError]) -> str:
     line = str(refused.value)
     assert len(line.splitlines()) == 1
@@ -43,20 +47,20 @@ def line_of(refused: pytest.ExceptionInfo[OptionError]) -> str:
 def test_a_module_of_the_current_directory_is_found_with_what_it_imports(module: Any) -> None:
     sizes = module("SIZES = [7, 10]")
     name = module(f"from {sizes} import SIZES\ndef build(): return [Dense(n) for n in SIZES]")
-    assert to_config(import_layers(f"{name}:build")) == to_config([Dense(7), Dense(10)])
+    assert to_config(made_by(f"{name}:build")) == to_config([Dense(7), Dense(10)])
 
 
 def test_a_file_of_the_current_directory_replaces_no_module(module: Any, tmp_path: Path) -> None:
     (tmp_path / "statistics.py").write_text("raise ValueError('imported')")
     name = module("import statistics\ndef build(): return [Dense(int(statistics.mean([10])))]")
     sys.modules.pop("statistics", None)
-    assert to_config(import_layers(f"{name}:build")) == to_config([Dense(10)])
+    assert to_config(made_by(f"{name}:build")) == to_config([Dense(10)])
 
 
 def test_a_module_in_a_package_is_found(module: Any, tmp_path: Path) -> None:
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package/net.py").write_text("from dpcnn.nn import *\nbuild = lambda: [ReLU()]")
-    assert to_config(import_layers("my_package.net:build")) == to_config([ReLU()])
+    assert to_config(made_by("my_package.net:build")) == to_config([ReLU()])
 
 
 # The module, and what the line says: {} is the module's name.
@@ -85,26 +89,47 @@ def test_a_module_that_makes_no_network_is_refused(case: str, module: Any) -> No
     code, words = MODULES[case]
     name = module(code)
     with pytest.raises(OptionError) as refused:
-        import_layers(f"{name}:build")
+        made_by(f"{name}:build")
     line = line_of(refused)
     assert line.startswith(f"--model {name}:build: ")
     assert words.replace("{}", name) in line.replace(f"{Path.cwd()}/", "")
 
 
-@pytest.mark.parametrize("model", ["net", "net:", ":build", ":"])
+@pytest.mark.parametrize("model", ["net:", ":build", ":"])
 def test_what_is_no_module_and_function_is_refused(model: str) -> None:
     with pytest.raises(OptionError) as refused:
-        import_layers(model)
+        import_network(model)
     assert line_of(refused) == (
         f"--model is {model!r}, expected MODULE:FUNCTION such as my_module:build"
     )
+
+
+def test_a_word_that_is_no_network_is_refused_with_those_there_are() -> None:
+    with pytest.raises(OptionError) as refused:
+        import_network("resnet9")
+    assert line_of(refused) == (
+        "--model is 'resnet9', expected one of tutorial, mlp, lenet5, vgg, resnet8, resnet20,"
+        " resnet32, resnet56, wideresnet16x4, mobilenet, or MODULE:FUNCTION such as my_module:build"
+    )
+
+
+def test_a_function_of_two_parameters_gets_the_images_shape_and_the_classes(module: Any) -> None:
+    code = "def build(shape, classes, more=1): return [Dense(shape[2]), Dense(classes)]"
+    expected = to_config([Dense(28), Dense(10)])
+    assert to_config(made_by(f"{module(code)}:build")) == expected
+    assert to_config(made_by("dpcnn.models.zoo:mlp")) == to_config(made_by("mlp"))
+
+
+def test_a_function_whose_parameters_have_defaults_gets_nothing(module: Any) -> None:
+    name = module("def build(hidden=20, classes=10): return [Dense(hidden), Dense(classes)]")
+    assert to_config(made_by(f"{name}:build")) == to_config([Dense(20), Dense(10)])
 
 
 @pytest.mark.parametrize("model", ["gone:build", "gone.net:build", "net.py:build", "json.gone:f"])
 def test_a_module_that_is_not_there_is_named(model: str, module: Any) -> None:
     Path("net.py").touch()
     with pytest.raises(OptionError) as refused:
-        import_layers(model)
+        import_network(model)
     assert "no module " in line_of(refused)
     assert f" in {Path.cwd()} or on PYTHONPATH" in line_of(refused)
 
@@ -150,21 +175,28 @@ def test_the_users_layers_are_the_list_or_the_named_model(module: Any) -> None:
     layers = [Flatten(), Dense(10)]
     name = module("def build(): return [Dense(7)]")
     options = Options(model=f"{name}:build")
-    assert user_layers(Options(), frozenset(), None) is None
-    assert user_layers(Options(), frozenset(), layers) == layers
-    named = user_layers(options, frozenset({"model"}), None)
+    assert user_network(Options(), frozenset(), None) is None
+    listed = user_network(Options(), frozenset(), layers)
+    assert listed is not None
+    assert listed(of_mnist()) == layers
+    named = user_network(options, frozenset({"model"}), None)
     assert named is not None
-    assert to_config(named) == to_config([Dense(7)])
+    assert to_config(named(of_mnist())) == to_config([Dense(7)])
 
 
 def test_a_model_that_the_user_did_not_name_is_not_imported(module: Any) -> None:
     name = module("raise SystemExit('imported')")
-    assert user_layers(Options(model=f"{name}:build"), frozenset({"lr"}), None) is None
+    assert user_network(Options(model=f"{name}:build"), frozenset({"lr"}), None) is None
 
 
 def test_options_of_the_tutorials_network_beside_the_users_are_refused() -> None:
     for named, layers in (({"model", "stride"}, None), ({"n_filter"}, [Dense(10)])):
         with pytest.raises(OptionError, match="beside a network of your own, expected one or the"):
-            user_layers(Options(model="a:b"), frozenset(named), layers)
+            user_network(Options(model="a:b"), frozenset(named), layers)
+    with pytest.raises(OptionError, match="found --stride beside a network of your own"):
+        user_network(Options(model="resnet8"), frozenset({"model", "stride"}), None)
+    tutorial = user_network(Options(model="tutorial"), frozenset({"model", "n_filter"}), None)
+    assert tutorial is not None
+    assert len(tutorial(of_mnist(n_filter=2))) == 4
     with pytest.raises(OptionError, match="found --model beside a network of your own"):
-        user_layers(Options(model="a:b"), frozenset({"model"}), [Dense(10)])
+        user_network(Options(model="a:b"), frozenset({"model"}), [Dense(10)])
