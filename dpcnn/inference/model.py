@@ -61,8 +61,8 @@ def load(path: str | Path, network: Sequence[Layer] | Make | None = None) -> Mod
     """Return the model of a checkpoint, or of the newest sound one in a run directory.
 
     network: the layers it was trained with, or a function that makes them of the run's options;
-    needed where some are not of dpcnn.nn. Raises
-    CheckpointError for what cannot be read or is of another network.
+    needed where some are not of dpcnn.nn. Raises CheckpointError for what cannot be read or is of
+    another network.
 
     >>> import dpcnn, numpy
     >>> run = dpcnn.train(dataroot="digits", max_steps=20, progress="silent")
@@ -103,5 +103,5 @@ def restore(checkpoint: Checkpoint, network: Sequence[Layer] | Make | None = Non
 
 def recorded_normalization(checkpoint: Checkpoint, options: Options) -> Normalization:
     """Return the normalisation of a checkpoint whose options these are; raises CheckpointError."""
-    channels, _, _ = image_shape(options)
+    channels, _, _ = options.image_shape
     return from_config(checkpoint.dataset["normalization"], options.normalize, channels)

@@ -34,9 +34,10 @@ def plan_network(
     """Return the plan of a run's network, of new layers that lead from images to classes.
 
     config: a checkpoint's, from anyone: nothing that it names is imported or run. own: the user's
-    layers, which are copied, or what makes them. Without either it is the tutorial's network. Raises
-    OptionError where the layers do not fit each other, the images or the classes; CheckpointError
-    where the config is not sound, not that of `own`, or needs layers that are not dpcnn's.
+    layers, which are copied, or what makes them. Without either it is the tutorial's network.
+    Raises OptionError where the layers do not fit each other, the images or the classes;
+    CheckpointError where the config is not sound, not that of `own`, or needs layers that are not
+    dpcnn's.
     """
     if own is not None:
         layers = own(options) if callable(own) else own

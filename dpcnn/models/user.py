@@ -11,9 +11,9 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from functools import partial
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
 
 from dpcnn.errors import DpcnnError, OptionError

@@ -243,7 +243,7 @@ def change(name: str, **values: Any) -> Callable[[h5py.File], None]:
     return edit
 
 
-WIDE = to_config(tutorial(65536, (7, 7), 1, 4096))
+WIDE = to_config(tutorial((1, 28, 28), 10, 65536, (7, 7), 1, 4096))
 LINE = {"epoch": 1, "step": 1, "test_accuracy": 0.5, "weights_sha256": "00"}
 
 IN_FORM = [

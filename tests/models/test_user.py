@@ -11,6 +11,7 @@ import pytest
 
 from dpcnn.errors import OptionError
 from dpcnn.models.user import check_layers, import_network, user_network
+from dpcnn.models.zoo import ZOO
 from dpcnn.nn import Dense, Flatten, Layer, ReLU
 from dpcnn.nn.config import to_config
 from dpcnn.options import Options
@@ -108,8 +109,8 @@ def test_a_word_that_is_no_network_is_refused_with_those_there_are() -> None:
     with pytest.raises(OptionError) as refused:
         import_network("resnet9")
     assert line_of(refused) == (
-        "--model is 'resnet9', expected one of tutorial, mlp, lenet5, vgg, resnet8, resnet20,"
-        " resnet32, resnet56, wideresnet16x4, mobilenet, or MODULE:FUNCTION such as my_module:build"
+        f"--model is 'resnet9', expected one of {', '.join(ZOO)}, or MODULE:FUNCTION such as"
+        " my_module:build"
     )
 
 

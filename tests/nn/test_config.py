@@ -16,7 +16,7 @@ from tests.networks import with_swish
 
 def test_a_config_gives_the_layers_it_was_made_from() -> None:
     layers = [
-        *(*tutorial(5, (3, 4), 2, 1, 7), Convolution(3, 5, algorithm="im2col")),
+        *(*tutorial((1, 28, 28), 7, 5, (3, 4), 2, 1), Convolution(3, 5, algorithm="im2col")),
         *(MaxPooling(2), AveragePooling((1, 3), 2), MaxPooling((2, 2), (1, 3))),
     ]
     again = from_config(json.loads(json.dumps(to_config(layers))))
