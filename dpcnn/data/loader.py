@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, starmap, tee
+from itertools import chain, tee
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.data import sampler
+from dpcnn.data.augment import NOTHING, Augmentation, Augmenter, Mixture, generator
 from dpcnn.data.dataset import Images, as_batch
 from dpcnn.data.sampler import Indices, Order, StreamOrder
 from dpcnn.data.streaming import read_ahead
@@ -24,11 +25,15 @@ Array = NDArray[Any]
 
 
 class Microbatch(NamedTuple):
-    """Its number in the minibatch, x (C, H, W, N) float32, normalised, and labels (N,)."""
+    """Its number in the minibatch, x (C, H, W, N) float32, and labels (N,), mixed or not.
+
+    The images are augmented, then normalised.
+    """
 
     number: int
     x: Array
     labels: Array
+    mixture: Mixture | None
 
 
 class Minibatch(NamedTuple):
@@ -56,10 +61,12 @@ class Loader:
         microbatch_size: int,
         seed: int = 0,
         shuffle: str = "epoch",
+        augmentation: Augmentation = NOTHING,
     ) -> None:
         self.images = images
         self.minibatch_size, self.microbatch_size = minibatch_size, microbatch_size
         self.seed, self.shuffle = seed, shuffle
+        self._augmenter = None if augmentation == NOTHING else Augmenter(augmentation)
         self.steps = sampler.steps_in_epoch(len(images), minibatch_size)
         self._pool = ThreadPoolExecutor(1, "reader")  # has no thread until it is given work
 
@@ -81,14 +88,12 @@ class Loader:
         # The steps and the reading, which may be two windows ahead of them, go by one sharding.
         shards, ahead = tee(self._shards(first, rank, size))
         positions = chain.from_iterable(shard for _, shard in ahead)
-        loaded = starmap(self._load, self._read(self.order(epoch), positions))
-        for minibatch, shard in shards:
-            microbatches = (
-                Microbatch(
-                    (positions.start - minibatch.start) // self.microbatch_size, *next(loaded)
-                )
-                for positions in shard
+        read = self._read(self.order(epoch), positions)
+        for step, (minibatch, shard) in enumerate(shards, (epoch - 1) * self.steps + first):
+            numbers = (
+                (positions.start - minibatch.start) // self.microbatch_size for positions in shard
             )
+            microbatches = (self._load(step, number, *next(read)) for number in numbers)
             yield Minibatch(len(minibatch), microbatches)
             deque(microbatches, maxlen=0)  # skip those that were not asked for
 
@@ -106,6 +111,16 @@ class Loader:
         chosen = (order[microbatch.start : microbatch.stop] for microbatch in positions)
         return ((indices, self.images.rows(indices)) for indices in chosen)
 
-    def _load(self, indices: Indices, rows: Array) -> tuple[Array, Array]:
-        """Return x (C, H, W, N) and labels (N,) of images (N, C, H, W) as they are kept."""
-        return as_batch(rows, np.float32, self.images.normalization), self.images.labels[indices]
+    def _load(self, step: int, number: int, indices: Indices, rows: Array) -> Microbatch:
+        """Return the micro-batch of this number in a step of the run.
+
+        rows: the images (N, C, H, W) of these indices, as they are kept.
+        """
+        labels = self.images.labels[indices]
+        normalization = self.images.normalization
+        if self._augmenter is None:
+            return Microbatch(number, as_batch(rows, np.float32, normalization), labels, None)
+        x = as_batch(rows, np.float32)
+        mixture = self._augmenter.augment(x, labels, generator(self.seed, step, number))
+        normalization.apply(x)
+        return Microbatch(number, x, labels, mixture)

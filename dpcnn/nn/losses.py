@@ -27,8 +27,11 @@ class LossSums(NamedTuple):
     dlogits: Array  # (classes, N)
 
 
-# logits (classes, N), labels (N,), the size of the global minibatch -> the micro-batch's sums
-Loss = Callable[[Array, Labels, int], LossSums]
+# Of mixed images: their second labels (N,), and the weights (N,) of the first ones, at least 1/2.
+Mixture = tuple[Labels, Array]
+# logits (classes, N), labels (N,), the size of the global minibatch, the mixture if the images are
+# mixed -> the micro-batch's sums
+Loss = Callable[[Array, Labels, int, Mixture | None], LossSums]
 
 
 def softmax(logits: Array) -> Array:
@@ -41,14 +44,18 @@ def softmax(logits: Array) -> Array:
     return exponentials
 
 
-def softmax_cross_entropy(logits: Array, labels: Labels, minibatch_size: int) -> LossSums:
+def softmax_cross_entropy(
+    logits: Array, labels: Labels, minibatch_size: int, mixture: Mixture | None = None
+) -> LossSums:
     """Return the loss -log p[label] summed over N images, its gradient, and how many are correct.
 
     logits (classes, N), labels (N,). The gradient is (p - onehot)/minibatch_size, with the size of
     the *global* minibatch: sums over micro-batches and ranks are then the gradient of the mean. The
     loss is a float64 sum, not divided. A prediction is correct if its label has the largest logit,
-    the first of equal ones.
+    the first of equal ones. A mixture is for CrossEntropy, which does it.
     """
+    if mixture is not None:
+        return CrossEntropy()(logits, labels, minibatch_size, mixture)
     images = np.arange(labels.size)
     shifted = logits - logits.max(axis=0)
     exponentials = np.exp(shifted)
@@ -99,12 +106,23 @@ class CrossEntropy:
         self.label_smoothing = label_smoothing
         self.class_weights = None if class_weights is None else np.asarray(class_weights, float)
 
-    def __call__(self, logits: Array, labels: Labels, minibatch_size: int) -> LossSums:
+    def __call__(
+        self,
+        logits: Array,
+        labels: Labels,
+        minibatch_size: int,
+        mixture: Mixture | None = None,
+    ) -> LossSums:
         """Return the loss summed over N images, its gradient, and how many are correct.
 
-        As softmax_cross_entropy, but for the targets.
+        As softmax_cross_entropy, but for the targets. Those of mixed images are mixed as well, and
+        a prediction is correct if it is the first label, the one that weighs more.
         """
-        return cross_entropy(logits, self.targets(labels, len(logits)), labels, minibatch_size)
+        targets = self.targets(labels, len(logits))
+        if mixture is not None:
+            other_labels, weights = mixture
+            targets = weights * targets + (1 - weights) * self.targets(other_labels, len(logits))
+        return cross_entropy(logits, targets, labels, minibatch_size)
 
     def targets(self, labels: Labels, classes: int) -> Array:
         """Return the target of each class for each label, (classes, N) float64."""

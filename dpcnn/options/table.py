@@ -60,6 +60,11 @@ class Options:
         " the training set is subtracted, then it is divided by its standard deviation; per_image:"
         " the same with the mean and the standard deviation of each image",
         choices=("none", "standard", "per_image"))
+    augment: str | None = option(
+        None, "data", "change training images at random, in the order of this list: flip,"
+        " crop:PIXELS, shift:PIXELS, rotate:DEGREES, scale:FRACTION, brightness:FRACTION,"
+        " contrast:FRACTION, cutout:PIXELS, mixup:ALPHA, such as flip,crop:4 for photographs",
+        metavar="WORDS", takes=("words such as flip,crop:4",), none_word="none")
 
     model: str | None = option(
         None, "network", "a known network (python -m dpcnn.models lists them), or a function that"

@@ -41,6 +41,7 @@ class Config:
     max_steps: float  # infinite for no limit
     seed: int
     shuffle: str
+    augment: str | None
     reduce: str
     evaluate_on: str
     patience: int | None
@@ -61,6 +62,7 @@ class Config:
             max_steps=math.inf if options.max_steps is None else options.max_steps,
             seed=options.seed,
             shuffle=options.shuffle,
+            augment=options.augment,
             reduce=options.reduce,
             evaluate_on=options.evaluate_on,
             patience=options.patience,

@@ -22,6 +22,7 @@ def header(
         "dataset": dataset.source,
         "images": f"{_images(dataset)}, {shape}",
         **_streaming(trainer),
+        **({"augmentation": options.augment} if options.augment else {}),
         **_normalization(dataset.train.normalization),
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
         "MPI": comm.library,

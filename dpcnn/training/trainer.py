@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from dpcnn.data import words
 from dpcnn.data.dataset import Dataset
 from dpcnn.data.loader import Loader, Minibatch
 from dpcnn.errors import DivergenceError
@@ -43,7 +44,8 @@ class Trainer:
         self.log, self.recovery, self.stops = log, recovery, stops
         self.network, self.optimizer = state.network, state.optimizer
         sizes = config.minibatch_size, config.microbatch_size
-        self.loader = Loader(dataset.train, *sizes, config.seed, config.shuffle)
+        augmentation = words.parse(config.augment, dataset.train.shape)
+        self.loader = Loader(dataset.train, *sizes, config.seed, config.shuffle, augmentation)
         self.loss = config.loss(dataset.train.labels, *self.network.plan.output_shape)
         self.clock = Clock()
 
@@ -110,10 +112,10 @@ class Trainer:
         """Make one step; return the minibatch's sums."""
         network, clock, progress = self.network, self.clock, self.state.progress
         clock.start_lap()
-        for number, x, labels in minibatch.microbatches:
+        for number, x, labels, mixture in minibatch.microbatches:
             key = (self.config.seed, progress.step, number)
             logits = network.forward(x, training=True, key=key)
-            loss = self.loss(logits, labels, minibatch.size)
+            loss = self.loss(logits, labels, minibatch.size, mixture)
             network.backward(loss.dlogits, labels.size / minibatch.size)
             counts = {"loss": loss.loss, "correct": loss.correct, "images": labels.size}
             self.reduction.add(network.sums, **counts)

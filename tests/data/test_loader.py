@@ -86,7 +86,7 @@ def loader(images: Images, case: Case = USUAL, **shuffling: Any) -> Loader:
 def contents(minibatches: Iterator[Minibatch]) -> list[Any]:
     """Return the size of each minibatch and its micro-batches as bytes and labels."""
     return [
-        (size, [(number, x.tobytes(), labels.tolist()) for number, x, labels in microbatches])
+        (size, [(number, x.tobytes(), labels.tolist()) for number, x, labels, _ in microbatches])
         for size, microbatches in minibatches
     ]
 
@@ -102,7 +102,7 @@ def test_micro_batches_are_the_order_s_images_batch_innermost(
     for size, microbatches in made.minibatches(2):
         assert size == min(case.minibatch, case.length - position)
         end = position + size
-        for expected_number, (number, x, labels) in enumerate(microbatches):
+        for expected_number, (number, x, labels, _) in enumerate(microbatches):
             assert number == expected_number
             indices = order[position : min(position + case.microbatch, end)]
             np.testing.assert_array_equal(x, images.load(indices), strict=True)
@@ -198,7 +198,7 @@ def test_images_in_memory_are_loaded_a_micro_batch_at_a_time(in_memory: Images) 
     made = Loader(Recorded(in_memory.images, in_memory.labels), 20, 8)
     for step, (_, microbatches) in enumerate(islice(made.minibatches(1), 3)):
         assert sum(counted) == 20 * step
-        for number, _, labels in microbatches:
+        for number, _, labels, _ in microbatches:
             assert sum(counted) == 20 * step + 8 * number + len(labels)
 
 

@@ -127,7 +127,7 @@ def test_streamed_images_are_set_apart_too(tmp_path: Path) -> None:
     seen = [
         (pixels[0, 0, 0], label)
         for minibatch in loader.minibatches(1)
-        for _, x, labels_of_x in minibatch.microbatches
+        for _, x, labels_of_x, _ in minibatch.microbatches
         for pixels, label in zip(np.moveaxis(x, 3, 0), labels_of_x, strict=True)
     ]
     rows = expected.train.rows(np.arange(48))[:, 0, 0, 0]

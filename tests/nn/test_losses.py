@@ -138,6 +138,27 @@ def test_the_gradient_against_targets_is_that_of_the_loss(
     check_gradient(lambda x: loss(x, labels, 8).loss / 8, logits, loss(logits, labels, 8).dlogits)
 
 
+@sweep
+@given(st.integers(2, 10), st.integers(1, 8), SMOOTHINGS, WEIGHTS, st.integers(0, 9))
+def test_the_loss_of_mixed_images_is_the_mixture_of_their_losses(
+    classes: int, images: int, smoothing: float, kind: str, seed: int
+) -> None:
+    logits, labels = draw(classes, images, seed)
+    rng = np.random.default_rng(seed)
+    others, weights = rng.permutation(labels), rng.uniform(0.5, 1, images)
+    loss = training_loss(smoothing, class_weights(kind, labels, classes))
+    found = loss(logits, labels, 8, (others, weights))
+    expected = sum(
+        weights[n] * loss(logits[:, [n]], labels[[n]], 8, None).loss
+        + (1 - weights[n]) * loss(logits[:, [n]], others[[n]], 8, None).loss
+        for n in range(images)
+    )
+    assert found.loss == pytest.approx(expected, rel=1e-10, abs=1e-10)
+    assert found.correct == loss(logits, labels, 8, None).correct
+    mixture = others, weights
+    check_gradient(lambda x: loss(x, labels, 8, mixture).loss / 8, logits, found.dlogits)
+
+
 def test_without_options_the_loss_is_the_plain_one() -> None:
     assert training_loss() is softmax_cross_entropy
 

@@ -14,7 +14,8 @@ from tests.networks import of_mnist
 # As in DESIGN, section 8; None stands for all, auto or none.
 DEFAULTS = {
     "dataroot": "auto", "mirror": None, "train_limit": None, "test_limit": None, "num_class": None,
-    "num_channel": None, "img_height": None, "img_width": None, "normalize": "none", "model": None,
+    "num_channel": None, "img_height": None, "img_width": None, "normalize": "none",
+    "augment": None, "model": None,
     "n_filter": 32,
     "h_filter": 7, "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50,
     "minibatch_size": 64, "microbatch_size": None, "shuffle": "epoch", "seed": 0,
