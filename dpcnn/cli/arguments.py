@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from dpcnn.errors import OptionError
-from dpcnn.options import ALIASES, OPTIONS, Option, Options, Value
+from dpcnn.options import ALIASES, OPTIONS, Option, Options, Value, check_together
 from dpcnn.system.files import read_bytes
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
@@ -95,7 +95,10 @@ def parse_keywords(keywords: Mapping[str, Any]) -> Parsed:
 
 
 def _parsed(values: dict[str, Any]) -> Parsed:
-    return Parsed(Options(**values), frozenset(values))
+    options = Options(**values)
+    if options.resume is None:  # else the checkpoint may have what is missing
+        check_together(options)
+    return Parsed(options, frozenset(values))
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,18 @@
 """The options of training: declarations, their table, and what a resumed run may change."""
 
+from dpcnn.options.contradictions import check_together, is_part
 from dpcnn.options.option import Option, Value
 from dpcnn.options.resume import resumed
 from dpcnn.options.table import ALIASES, NETWORK, OPTIONS, Options
 
-__all__ = ["ALIASES", "NETWORK", "OPTIONS", "Option", "Options", "Value", "resumed"]
+__all__ = [
+    "ALIASES",
+    "NETWORK",
+    "OPTIONS",
+    "Option",
+    "Options",
+    "Value",
+    "check_together",
+    "is_part",
+    "resumed",
+]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.options.contradictions import check_together, depends_on_length
 from dpcnn.options.table import OF_DATASET, OPTIONS, Options
+
+# How long the run is: its learning rates may depend on that, and then it may not change.
+LENGTH = frozenset({"epochs", "max_steps"})
 
 
 def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:
@@ -22,18 +26,26 @@ def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -
     if unknown:
         raise CheckpointError(f"the checkpoint's options: no {unknown}, expected those of its data")
     values = options.as_dict()
+    changes = {name: values[name] for name in named if OPTIONS[name].may_change}
+    try:
+        changed = Options(**recorded | changes)
+        check_together(changed)
+    except OptionError as error:
+        raise CheckpointError(f"the checkpoint's options: {error}") from None
+    fixed = LENGTH if depends_on_length(changed) else frozenset()
     contradictions = [
         f"--{name} is {OPTIONS[name].text(values[name])},"
-        f" expected {OPTIONS[name].text(recorded[name])}"
+        f" expected {OPTIONS[name].text(recorded[name])}{_reason(name)}"
         for name in sorted(named)
-        if not OPTIONS[name].may_change
+        if (not OPTIONS[name].may_change or name in fixed)
         and values[name] != recorded[name]
         and OPTIONS[name].text(values[name]) != "auto"  # which means: as recorded
     ]
     if contradictions:
         raise OptionError(f"{'; '.join(contradictions)}, as in the checkpoint that is resumed")
-    changes = {name: values[name] for name in named if OPTIONS[name].may_change}
-    try:
-        return Options(**recorded | changes)
-    except OptionError as error:
-        raise CheckpointError(f"the checkpoint's options: {error}") from None
+    return changed
+
+
+def _reason(name: str) -> str:
+    """Return why an option that may change otherwise may not in this run."""
+    return ", on which its learning rates depend" if name in LENGTH else ""

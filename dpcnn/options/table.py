@@ -16,11 +16,18 @@ from dpcnn.options.option import Option, option
 
 BIG = 2**31 - 1
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+# A length of time: epochs, steps, or a part of the run.
+SPAN = rf"(?:{NUMBER}ep|[0-9]{{1,9}}st|0?\.[0-9]{{1,9}})"
+SPANS = "epochs, steps or parts of the run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of one run, checked. None stands for an option's word: all, auto or none."""
+    """The options of one run, each checked. None stands for an option's word: all, auto or none.
+
+    Whether they go together is for contradictions.py: of a run that is resumed, a user may name
+    one of two that do.
+    """
 
     # fmt: off
     dataroot: str = option(
@@ -80,7 +87,8 @@ class Options:
     padding: int = option(
         1, "network", "pixels of zeros added on each side of the image", low=0, high=4096)
 
-    lr: float = option(0.01, "training", "learning rate", low=1e-12, high=1e6)
+    lr: float = option(
+        0.01, "training", "learning rate; with a schedule the largest one", low=1e-12, high=1e6)
     epochs: int = option(
         50, "training", "passes over the training set", low=1, high=BIG, may_change=True)
     patience: int | None = option(
@@ -111,6 +119,69 @@ class Options:
     max_steps: int | None = option(
         None, "training", "stop after N steps in total",
         low=1, high=BIG, none_word="none", may_change=True)
+
+    optimizer: str = option(
+        "sgd", "optimizer", "how the weights are updated, by PyTorch's formulas; lars: You et al.,"
+        " 2017, for large minibatches",
+        choices=("sgd", "adam", "adamw", "rmsprop", "lars"))
+    momentum: float | None = option(
+        None, "optimizer", "momentum of sgd, rmsprop and lars. auto: 0.9 for lars, otherwise none",
+        low=0, high=0.9999, none_word="auto")
+    nesterov: bool = option(False, "optimizer", "Nesterov's momentum, for sgd")
+    beta1: float | None = option(
+        None, "optimizer", "decay of the mean of the gradient in adam and adamw. auto: 0.9",
+        low=0, high=0.999999, none_word="auto")
+    beta2: float | None = option(
+        None, "optimizer", "decay of the mean of its square. auto: 0.999 for adam and adamw, 0.99"
+        " for rmsprop",
+        low=0, high=0.999999, none_word="auto")
+    eps: float | None = option(
+        None, "optimizer", "what adam, adamw and rmsprop add to the root of that mean. auto: 1e-8",
+        low=1e-30, high=1, none_word="auto")
+    weight_decay: float | None = option(
+        None, "optimizer", "weight decay, of all parameters but vectors: neither biases nor those"
+        " of normalisations are decayed. auto: 0.01 for adamw, otherwise 0",
+        low=0, high=1e6, none_word="auto")
+    decay_all: bool = option(
+        False, "optimizer", "decay the vectors too, and let lars scale their steps")
+    clip_norm: float | None = option(
+        None, "optimizer", "scale the gradient of a step down to this norm where it is larger",
+        low=1e-12, high=1e12, none_word="none")
+    ema: float | None = option(
+        None, "optimizer", "also keep an exponential moving average of the weights with this"
+        " decay, such as 0.999, at most (1 + step) / (10 + step); it is what is evaluated and used,"
+        " and it is saved beside the trained weights",
+        metavar="DECAY", low=0, high=0.999999, none_word="none")
+
+    schedule: str = option(
+        "constant", "schedule", "how the learning rate changes from step to step, as in PyTorch;"
+        " step: by --gamma at the --milestones; cosine, linear: down to --final_lr at the end;"
+        " onecycle: up from --lr / 25, and down; plateau: by --gamma when the loss on the"
+        " validation set, or on the training set if there is none, no longer falls",
+        choices=("constant", "step", "cosine", "linear", "onecycle", "plateau"))
+    warmup: str | None = option(
+        None, "schedule", "let the learning rate rise in equal parts during the first epochs (2ep),"
+        " steps (500st) or part of the run (0.05)",
+        metavar="LENGTH", pattern=SPAN, takes=(f"{SPANS} such as 2ep, 500st or 0.05",),
+        none_word="none")
+    milestones: str | None = option(
+        None, "schedule", "when the learning rate of --schedule step changes: after these epochs,"
+        " steps or parts of the run, separated by commas",
+        metavar="LIST", pattern=f"{SPAN}(?:,{SPAN})*",
+        takes=(f"{SPANS} such as 80ep,120ep or 0.5,0.75",), none_word="none")
+    gamma: float | None = option(
+        None, "schedule", "what step and plateau multiply the learning rate with. auto: 0.1",
+        low=1e-9, high=1, none_word="auto")
+    plateau_patience: int | None = option(
+        None, "schedule", "epochs without a smaller loss that plateau bears. auto: 10",
+        low=0, high=BIG, none_word="auto")
+    final_lr: float | None = option(
+        None, "schedule", "learning rate at the end of cosine, linear and onecycle, and the lowest"
+        " of plateau. auto: --lr / 250000 for onecycle, otherwise 0",
+        low=0, high=1e6, none_word="auto")
+    pct_start: float | None = option(
+        None, "schedule", "part of the run in which onecycle rises. auto: 0.3",
+        low=0, high=1, none_word="auto")
 
     reduce: str = option(
         "exact", "ranks", "exact: the same bits on any number of ranks; fast: plain float32 sums",

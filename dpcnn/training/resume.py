@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.options import Options, resumed
+from dpcnn.options import Options, check_together, resumed
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
@@ -36,6 +36,7 @@ def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:
     else:
         directory, checkpoint = _read_named(Path(options.resume), options, warn)
     if checkpoint is None:
+        check_together(options)
         return Start(directory, options, None)
     return Start(directory, resumed(options, named, checkpoint.options), checkpoint)
 

@@ -82,7 +82,8 @@ def test_the_word_for_none_is_none(name: str, word: str, toml: Any) -> None:
 def test_the_ends_of_a_range_are_allowed(name: str) -> None:
     for end in ("low", "high"):
         value = getattr(OPTIONS[name], end)
-        assert getattr(options_of(f"--{name}={value}"), name) == value
+        # Resuming, an option may stand without another that it needs: the checkpoint may have it.
+        assert getattr(options_of("--resume=auto", f"--{name}={value}"), name) == value
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -113,10 +114,11 @@ def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str) -> None
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_flag_needs_no_value_and_takes_true_and_false(name: str, toml: Any) -> None:
-    assert getattr(options_of(f"--{name}", "--lr", "1"), name) is True
-    assert getattr(options_of(f"--{name}=true"), name) is True
+    resumed = "--resume=auto"  # where a flag may stand alone
+    assert getattr(options_of(resumed, f"--{name}", "--lr", "1"), name) is True
+    assert getattr(options_of(resumed, f"--{name}=true"), name) is True
     assert getattr(options_of(f"--{name}", "false"), name) is False
-    assert getattr(options_of("--config", toml(f"{name} = true")), name) is True
+    assert getattr(options_of(resumed, "--config", toml(f"{name} = true")), name) is True
     assert parse_arguments([f"--{name}", "false"]).named == {name}
     for value in ("1", "yes", "True"):
         assert f"--{name} is {value!r}, expected true or false" in message_of(f"--{name}={value}")

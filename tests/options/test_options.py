@@ -24,6 +24,10 @@ DEFAULTS = {
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
     "tensorboard": False, "stream": False, "respawn": False, "validation": None, "patience": None,
     "label_smoothing": 0.0, "class_weights": None,
+    "optimizer": "sgd", "momentum": None, "nesterov": False, "beta1": None, "beta2": None,
+    "eps": None, "weight_decay": None, "decay_all": False, "clip_norm": None, "ema": None,
+    "schedule": "constant", "warmup": None, "milestones": None, "gamma": None,
+    "plateau_patience": None, "final_lr": None, "pct_start": None,
 }  # fmt: skip
 # Of each option that may change on resume, another value than the default.
 OTHER = {
@@ -122,7 +126,7 @@ def test_no_other_option_may_change_on_resume() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"lr": -1.0}, {"epochs": "many"}, {"momentum_of": 0.9}, {"img_width": None}]
+    "change", [{"lr": -1.0}, {"epochs": "many"}, {"nonsense": 0.9}, {"img_width": None}]
 )
 def test_recorded_options_that_are_not_this_version_s_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match=next(iter(change))):
