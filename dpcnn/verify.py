@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import CheckpointError, DpcnnError
-from dpcnn.run.checkpoint import read
+from dpcnn.run.checkpoint import Checkpoint, read
 from dpcnn.run.directory import RunDirectory
 from dpcnn.training.console import console
 from dpcnn.training.replay import reopen, replay_epoch
@@ -65,7 +65,7 @@ def _verify(job: Job, options: argparse.Namespace) -> int:
     state, begun = trainer.state, trainer.state.progress.step
     first_epoch = first_epoch or len(newest.metrics)
     for line in newest.metrics[state.progress.epoch - 1 : options.epoch]:
-        replay_epoch(trainer)
+        replay_epoch(trainer, line)
         if line["epoch"] >= first_epoch:
             _compare(trainer, line, RunDirectory(options.run))
             out.line(f"Epoch {line['epoch']}, the same bits: {line['weights_sha256']}")
@@ -80,9 +80,9 @@ def _compare(trainer: Trainer, line: dict[str, Any], directory: RunDirectory) ->
     """
     comm, network = trainer.comm, trainer.network
     path = directory.checkpoint_path(line["step"])
-    recorded = comm.on_root(lambda: read(path).model if path.exists() else None)
+    recorded = comm.on_root(lambda: read(path) if path.exists() else None)
     if recorded is not None:
-        difference = _first_difference(network.named_values(), recorded)
+        difference = _difference(trainer.state.checkpoint(), recorded)
         if difference:
             raise VerificationError(f"epoch {line['epoch']}: {difference} in {path}").on_all_ranks()
     sha256 = network.weights_sha256()
@@ -100,17 +100,30 @@ def _check_files(run: Path) -> None:
             raise VerificationError(str(checkpoint))
 
 
-def _first_difference(computed: Parameters, recorded: Parameters) -> str | None:
-    """Return the first parameter, in layer order, that is not the recorded one, in words."""
+def _difference(computed: Checkpoint, recorded: Checkpoint) -> str | None:
+    """Return the first value of a state that is not the recorded one, in words."""
+    return (
+        _first_difference(computed.model, recorded.model)
+        or _first_difference(computed.average, recorded.average, "average/")
+        or _first_difference({"optimizer": computed.optimizer}, {"optimizer": recorded.optimizer})
+    )
+
+
+def _first_difference(computed: Parameters, recorded: Parameters, prefix: str = "") -> str | None:
+    """Return the first parameter, in layer order, that is not the recorded one, in words.
+
+    prefix: what comes before the names of the layers.
+    """
     for layer, parameters in computed.items():
         for name, values in parameters.items():
             others = recorded.get(layer, {}).get(name)
             if others is None or others.shape != values.shape:
-                return f"{layer}/{name} has shape {values.shape}, unlike the recorded one"
+                return f"{prefix}{layer}/{name} has shape {values.shape}, unlike the recorded one"
             for index in zip(*(values.view("u4") != others.view("u4")).nonzero(), strict=True):
                 where = ", ".join(map(str, index))
                 return (
-                    f"{layer}/{name}[{where}] is {values[index]:.9g}, recorded {others[index]:.9g}"
+                    f"{prefix}{layer}/{name}[{where}] is {values[index]:.9g},"
+                    f" recorded {others[index]:.9g}"
                 )
     return None
 

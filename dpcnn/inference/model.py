@@ -32,6 +32,7 @@ class Model:
     """A trained network, with the options it was trained with and the checkpoint it came from.
 
     normalization: what is done to images before the network sees them.
+    Of a run that keeps averages of the weights (--ema), the network has these.
     """
 
     network: Network
@@ -93,11 +94,11 @@ def restore(checkpoint: Checkpoint, network: Sequence[Layer] | Make | None = Non
     """Return the model of a checkpoint; network as for `load`. Raises CheckpointError."""
     options = resumed(Options(), frozenset(), checkpoint.options)
     plan = plan_network(options, checkpoint.network, network)
-    check_parameters(checkpoint.model, checkpoint.optimizer, plan)
+    check_parameters(checkpoint.model, checkpoint.average, checkpoint.optimizer, plan)
     check_memory(options, plan, 1, ranks=1)
     normalization = recorded_normalization(checkpoint, options)
     restored = Network(plan)
-    restored.restore(checkpoint.model)
+    restored.restore(checkpoint.best_values)
     return Model(restored, options, checkpoint, normalization)
 
 

@@ -50,13 +50,15 @@ def plan_network(
     return plan
 
 
-def check_memory(options: Options, plan: Plan, images: int, ranks: int) -> None:
+def check_memory(options: Options, plan: Plan, images: int, ranks: int, vectors: int = 0) -> None:
     """Raise OptionError if training on so many images takes more memory than the machine has.
 
+    vectors: how many as long as the parameters are kept besides: of the optimizer, averages.
     Nothing is allocated: Linux promises more memory than there is, and kills who comes to use it.
     """
     images = min(images, options.minibatch_size, options.microbatch_size or images)
-    needed = ranks * plan.bytes_needed(images)
+    values = vectors * (plan.parameter_count + plan.state_count)
+    needed = ranks * (plan.bytes_needed(images) + 4 * values)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         names = (*SIZES, *NETWORK) if _is_tutorial(options, plan.layers) else SIZES
@@ -78,15 +80,21 @@ def check_microbatch(options: Options, plan: Plan) -> None:
 
 
 def check_parameters(
-    model: Mapping[str, Mapping[str, Array]], slots: Mapping[str, Array], plan: Plan
+    model: Mapping[str, Mapping[str, Array]],
+    average: Mapping[str, Mapping[str, Array]],
+    slots: Mapping[str, Array],
+    plan: Plan,
 ) -> None:
     """Raise CheckpointError unless a checkpoint's arrays have the shapes that the plan has.
 
-    model: layer name -> parameter name -> array; slots: the optimizer's, name -> vector.
+    model: layer name -> parameter name -> array; average: the same, or empty; slots: the
+    optimizer's, name -> vector.
     """
     shapes = {key: array.shape for key, array in _flat(model).items()}
+    shapes |= {f"average/{key}": array.shape for key, array in _flat(average).items()}
     shapes |= {f"optimizer/{slot}": vector.shape for slot, vector in slots.items()}
     expected = {f"{slot.layer.name}/{slot.key}": slot.shape for slot in plan.slots}
+    expected |= {f"average/{key}": shape for key, shape in expected.items() if average}
     expected |= {f"optimizer/{slot}": (plan.parameter_count,) for slot in slots}
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):

@@ -1,6 +1,7 @@
 """Checkpoints: the whole state of a run in one HDF5 file, written so that no crash loses it.
 
     /model/<layer>/<name>         float32: parameters, and state that is not trained
+    /average/<layer>/<name>       float32: moving averages of the same, where the run keeps them
     /optimizer/<slot>             float32, one value for each parameter
     attributes                    `format`, and a JSON text for each of TEXTS
 
@@ -45,18 +46,25 @@ LIMIT = 4 << 30  # bytes of a file that is read: 1,000 million parameters
 class Checkpoint:
     """The state of a run after a step.
 
-    model: layer -> parameter or state -> array; optimizer: slot -> vector; progress: step, epoch
+    model: layer -> parameter or state -> array; average: of the same, empty if none are kept;
+    optimizer: slot -> vector; progress: step, epoch
     and the running sums of the epoch; options: those of the run; metrics: a line for each epoch so
     far; dataset: its fingerprint and source; network: the configs of its layers (nn/config.py).
     """
 
     model: dict[str, dict[str, Array]]
+    average: dict[str, dict[str, Array]]
     optimizer: dict[str, Array]
     progress: dict[str, Any]
     options: dict[str, Any]
     metrics: list[dict[str, Any]]
     dataset: dict[str, Any]
     network: list[dict[str, Any]]
+
+    @property
+    def best_values(self) -> dict[str, dict[str, Array]]:
+        """What is evaluated and used: the averages, where they are kept, else the model."""
+        return self.average or self.model
 
     def copy(self) -> Checkpoint:
         """Return one that keeps its values while training goes on."""
@@ -113,9 +121,10 @@ def _content(checkpoint: Checkpoint) -> bytes:
         file.attrs["format"] = FORMAT
         for name in TEXTS:
             file.attrs[name] = np.bytes_(json.dumps(getattr(checkpoint, name)))
-        for layer, parameters in checkpoint.model.items():
-            for name, array in parameters.items():
-                file[f"model/{layer}/{name}"] = array
+        for group in ("model", "average"):
+            for layer, parameters in getattr(checkpoint, group).items():
+                for name, array in parameters.items():
+                    file[f"{group}/{layer}/{name}"] = array
         for slot, vector in checkpoint.optimizer.items():
             file[f"optimizer/{slot}"] = vector
     image = memory.getvalue()
@@ -133,15 +142,19 @@ def _parse(image: bytes) -> Checkpoint:
         number = safe_hdf5.attribute(file, "format", "i", 8)
         if number != FORMAT:
             raise ValueError(f"its format is {number}")
-        _check_names(file, {"model", "optimizer"})
+        _check_names(file, {"model", "average", "optimizer"})
         _check_names(file.attrs, {"format", *TEXTS})
         texts = {name: safe_hdf5.attribute(file, name, "S", len(image)) for name in TEXTS}
         arrays = _Arrays(len(image))
         model = arrays.read_layers(safe_hdf5.group(file, "model"))
-        optimizer = arrays.read(file, "optimizer") if "optimizer" in [*file] else {}
+        groups = [*file]
+        average = (
+            arrays.read_layers(safe_hdf5.group(file, "average")) if "average" in groups else {}
+        )
+        optimizer = arrays.read(file, "optimizer") if "optimizer" in groups else {}
     values = {name: validation.parse(text) for name, text in texts.items()}
     validation.check(**values)
-    return Checkpoint(model=model, optimizer=optimizer, **values)
+    return Checkpoint(model=model, average=average, optimizer=optimizer, **values)
 
 
 class _Arrays:

@@ -116,9 +116,13 @@ def _call(job: Job, parsed: Parsed, network: Sequence[Layer] | None) -> Run:
             job.record(code)
     finally:
         session.directory.release()
-    normalization = trainer.dataset.train.normalization
-    model = Model(state.network, session.options, state.checkpoint(), normalization)
     sha256 = state.network.weights_sha256()
+    checkpoint = state.checkpoint()
+    if state.average is not None:
+        checkpoint = checkpoint.copy()  # which has the trained weights too
+        state.network.restore(checkpoint.average)
+    normalization = trainer.dataset.train.normalization
+    model = Model(state.network, session.options, checkpoint, normalization)
     return Run(session.directory.path, code, sha256, state.metrics, model)
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dpcnn.data.sampler import auto_microbatch_size
 from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Array
 from dpcnn.nn.losses import Labels, Loss, balanced_weights, scaled_weights, training_loss
-from dpcnn.optim.schedules import constant
 from dpcnn.options import Options
+from dpcnn.training.optimization import LearningRate, learning_rate
 from dpcnn.training.state import Progress
-
-Schedule = Callable[[int], float]  # step, from 0 -> learning rate
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Config:
     patience: int | None
     label_smoothing: float
     class_weights: str | None
-    schedule: Schedule
+    clip_norm: float | None
+    schedule: Callable[[int], LearningRate]  # the steps of an epoch -> that of each step
     save: Every
 
     @classmethod
@@ -68,7 +68,8 @@ class Config:
             patience=options.patience,
             label_smoothing=options.label_smoothing,
             class_weights=options.class_weights,
-            schedule=constant(options.lr),
+            clip_norm=options.clip_norm,
+            schedule=partial(learning_rate, options),
             save=Every(int(count), unit),
         )
 

@@ -44,8 +44,8 @@ class Console:
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """Begin to show the progress of an epoch; `done` of its steps have been made before."""
 
-    def step(self, loss: float, images: int) -> None:
-        """Count one step: its mean loss, its images."""
+    def step(self, loss: float, images: int, lr: float) -> None:
+        """Count one step: its mean loss, its images, its learning rate."""
 
     def end_epoch(self) -> None:
         """End the epoch's progress."""
@@ -80,7 +80,7 @@ class PlainConsole(Console):
         self.images, self.first = 0, done
         self.started = time.monotonic()
 
-    def step(self, loss: float, images: int) -> None:
+    def step(self, loss: float, images: int, lr: float) -> None:
         self.done += 1
         self.images += images
         now = time.monotonic()
@@ -89,7 +89,8 @@ class PlainConsole(Console):
             left = seconds / (self.done - self.first) * (self.steps - self.done)
             self.line(
                 f"epoch {self.epoch}/{self.epochs}, step {self.done}/{self.steps},"
-                f" loss {loss:.4f}, {self.images / seconds:,.0f} images/s, {left:.0f} s left"
+                f" loss {loss:.4f}, lr {lr:.3g}, {self.images / seconds:,.0f} images/s,"
+                f" {left:.0f} s left"
             )
 
 
@@ -126,12 +127,13 @@ class BarConsole(PlainConsole):
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
 
-    def step(self, loss: float, images: int) -> None:
+    def step(self, loss: float, images: int, lr: float) -> None:
         assert self.bar is not None, "start_epoch makes the bar"
         self.done += 1
         self.images += images
         rate = self.images / max(time.monotonic() - self.started, 1e-9)
-        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} images/s,", refresh=False)
+        text = f"loss {loss:.4f}, lr {lr:.3g}, {rate:,.0f} images/s,"
+        self.bar.set_postfix_str(text, refresh=False)
         self.bar.update()
 
     def end_epoch(self) -> None:
@@ -144,7 +146,7 @@ class BarConsole(PlainConsole):
 class QuietConsole(PlainConsole):
     """The header and the epoch lines without progress between them."""
 
-    def step(self, loss: float, images: int) -> None:
+    def step(self, loss: float, images: int, lr: float) -> None:
         """Print nothing."""
 
 

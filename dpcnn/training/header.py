@@ -8,6 +8,7 @@ from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.nn.network import Network
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.training.optimization import summary
 from dpcnn.training.trainer import Trainer
 
 
@@ -30,6 +31,7 @@ def header(
         f" {options.microbatch_size}; {trainer.loader.steps:,} steps an epoch",
         **_smaller_microbatch(options, comm.size),
         "reduction": options.reduce,
+        **summary(options),
         **({"model": options.model} if options.model else {}),
         "parameters": f"{trainer.network.parameters.size:,}",
         "run directory": directory,

@@ -44,8 +44,8 @@ class Log:
         """Show the progress of an epoch of so many steps while the body makes them."""
         yield
 
-    def step(self, sums: Sums) -> None:
-        """Count a step: its sums over the minibatch."""
+    def step(self, sums: Sums, lr: float) -> None:
+        """Count a step: its sums over the minibatch, and its learning rate."""
 
     def epoch(self, state: State) -> None:
         """Tell and keep the newest metrics, those of an epoch that has ended."""
@@ -154,8 +154,8 @@ class RootLog(StandbyLog):
         finally:
             self.console.end_epoch()
 
-    def step(self, sums: Sums) -> None:
-        self.console.step(sums["loss"] / sums["images"], int(sums["images"]))
+    def step(self, sums: Sums, lr: float) -> None:
+        self.console.step(sums["loss"] / sums["images"], int(sums["images"]), lr)
         self.saver.poll()
 
     def epoch(self, state: State) -> None:

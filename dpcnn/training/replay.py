@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dpcnn.data.dataset import Dataset
 from dpcnn.errors import CheckpointError, OptionError
@@ -36,7 +37,7 @@ def rebuild(
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     network = comm.on_all(lambda: import_network(model) if model else None)
-    plan = comm.on_all(lambda: make_plan(options, checkpoint, network, 1))
+    plan = comm.on_all(lambda: make_plan(options, checkpoint, network, 1, 1))
     node = comm.split_by_node()
     dataset = open_dataset(options, comm, node, Console())
     digest = fingerprint(dataset, comm, node)
@@ -88,13 +89,17 @@ def _newest_and_start(run: Path, epoch: int | None) -> tuple[Checkpoint, Checkpo
     return newest, next(starts, None)
 
 
-def replay_epoch(trainer: Trainer) -> None:
-    """Make the epoch's steps that are left and go to the next epoch, without an evaluation."""
+def replay_epoch(trainer: Trainer, recorded: dict[str, Any]) -> None:
+    """Make the epoch's steps that are left and go to the next epoch, without an evaluation.
+
+    recorded: the metrics of the epoch, on which the learning rate of later ones may depend.
+    """
     comm, state = trainer.comm, trainer.state
     progress = state.progress
     left = trainer.loader.minibatches(progress.epoch, progress.epoch_step, comm.rank, comm.size)
     for minibatch in left:
         trainer.step(minibatch)
+    state.metrics.append(recorded)
     state.progress = progress.next_epoch()
 
 

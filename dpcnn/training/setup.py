@@ -19,7 +19,6 @@ from dpcnn.nn.config import to_config
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
-from dpcnn.optim.sgd import SGD
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
@@ -31,6 +30,7 @@ from dpcnn.training.console import Console, console
 from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset, prepared
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
+from dpcnn.training.optimization import make_average, make_optimizer, vectors
 from dpcnn.training.recovery import Recovery, Replacements
 from dpcnn.training.resume import find_start
 from dpcnn.training.signals import StopRequests
@@ -76,8 +76,8 @@ def set_up(
     dataset = open_dataset(options, comm, node, out)
     options = fitted(options, dataset)
     layers = _same_layers(options, make, comm)
-    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, node.size))
-    comm.on_all(lambda: check_memory(options, plan, len(dataset.train), node.size))
+    images = len(dataset.train)
+    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, images, node.size))
     digest = fingerprint(dataset, comm, node)
     dataset = prepared(dataset, options, checkpoint, comm)
     state = initial_state(options, plan, dataset, digest)
@@ -113,17 +113,19 @@ def make_plan(
     options: Options,
     checkpoint: Checkpoint | None,
     layers: Sequence[Layer] | Make | None,
+    images: int,
     ranks: int,
 ) -> Plan:
     """Return the plan of the run's network, which fits the options, the checkpoint and the memory.
 
-    ranks: how many train on this node. Raises OptionError or CheckpointError.
+    images: how many there are to train on; ranks: how many train on this node. Raises OptionError
+    or CheckpointError.
     """
     plan = plan_network(options, None if checkpoint is None else checkpoint.network, layers)
     if checkpoint is not None:
-        check_parameters(checkpoint.model, checkpoint.optimizer, plan)
+        check_parameters(checkpoint.model, checkpoint.average, checkpoint.optimizer, plan)
     check_microbatch(options, plan)
-    check_memory(options, plan, 1, ranks)
+    check_memory(options, plan, images, ranks, vectors(options))
     return plan
 
 
@@ -136,7 +138,9 @@ def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: s
         "source": dataset.source,
         "normalization": dataset.train.normalization.config(),
     }
-    return State(network, SGD(), Identity(options.as_dict(), recorded, to_config(plan.layers)))
+    identity = Identity(options.as_dict(), recorded, to_config(plan.layers))
+    average = make_average(options, network.values)
+    return State(network, make_optimizer(options, plan), identity, average)
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
@@ -144,6 +148,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     dataset = trainer.state.identity.dataset
     check_dataset(checkpoint, dataset["fingerprint"], dataset["source"])
     images, size = len(trainer.dataset.train), trainer.config.minibatch_size
+    trainer.state.check(checkpoint)
     check_progress(checkpoint.progress, trainer.loader.steps, images, size)
     trainer.state.restore(checkpoint)
 

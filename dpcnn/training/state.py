@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from dpcnn.errors import CheckpointError
 from dpcnn.inference.evaluation import COUNTS
+from dpcnn.nn.layer import Array
 from dpcnn.nn.network import Network
-from dpcnn.optim.sgd import SGD
+from dpcnn.optim.averaging import Average
+from dpcnn.optim.optimizer import Optimizer
 from dpcnn.parallel.reduction import Sums
 from dpcnn.run.checkpoint import Checkpoint
 
@@ -67,12 +70,14 @@ class Identity:
 class State:
     """All that a run is: the same on every rank that has made the same steps.
 
-    `stop` is the signal that has asked the run to stop, None while none has.
+    `average` is that of the network's values, None without --ema. `stop` is the signal that has
+    asked the run to stop, None while none has.
     """
 
     network: Network
-    optimizer: SGD
+    optimizer: Optimizer
     identity: Identity
+    average: Average | None = None
     progress: Progress = field(default_factory=Progress)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     stop: signal.Signals | None = None
@@ -86,6 +91,7 @@ class State:
         """Return what a checkpoint keeps; its arrays are the state's own, not copies."""
         return Checkpoint(
             model=self.network.named_values(),
+            average=self._averaged_values(),
             optimizer=self.optimizer.slots,
             progress=asdict(self.progress),
             metrics=self.metrics,
@@ -97,9 +103,45 @@ class State:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over the state of a checkpoint of this run's network."""
         self.network.restore(checkpoint.model)
-        self.optimizer.slots.update(checkpoint.optimizer)
+        for name, views in self._averaged_values().items():
+            for key, view in views.items():
+                view[...] = checkpoint.average[name][key]
+        for slot, vector in self.optimizer.slots.items():
+            vector[...] = checkpoint.optimizer[slot]
         self.progress = Progress(**checkpoint.progress)
         self.metrics = list(checkpoint.metrics)
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Raise CheckpointError unless the checkpoint has what this run's options keep."""
+        pairs: dict[str, tuple[Collection[str], Collection[str]]] = {
+            "optimizer": (checkpoint.optimizer, self.optimizer.slots),
+            "average": (checkpoint.average, self._averaged_values()),
+        }
+        for name, (found, expected) in pairs.items():
+            if set(found) != set(expected):
+                raise CheckpointError(
+                    f"the checkpoint's {name}: found {_words(found)}, expected {_words(expected)}"
+                )
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the network the averaged values, where they are kept, while the body runs."""
+        if self.average is None:
+            yield
+            return
+        self.average.swap(self.network.values)
+        try:
+            yield
+        finally:
+            self.average.swap(self.network.values)
+
+    def _averaged_values(self) -> dict[str, dict[str, Array]]:
+        """Return layer name -> name -> view of the averaged parameters and state, if any."""
+        return {} if self.average is None else self.network.views(self.average.vector)
+
+
+def _words(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 class Results(NamedTuple):

@@ -16,6 +16,7 @@ from dpcnn.data.dataset import Dataset
 from dpcnn.data.loader import Loader, Minibatch
 from dpcnn.errors import DivergenceError
 from dpcnn.inference.evaluation import COUNTS, evaluate
+from dpcnn.optim.norms import clip_norm
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.reduction import REDUCTIONS, Sums
 from dpcnn.run.best import exhausted
@@ -47,6 +48,8 @@ class Trainer:
         augmentation = words.parse(config.augment, dataset.train.shape)
         self.loader = Loader(dataset.train, *sizes, config.seed, config.shuffle, augmentation)
         self.loss = config.loss(dataset.train.labels, *self.network.plan.output_shape)
+        self.learning_rate = config.schedule(self.loader.steps)
+        self.lr = 0.0  # of the last step
         self.clock = Clock()
 
     def run(self) -> int:
@@ -102,7 +105,7 @@ class Trainer:
             for minibatch in left:
                 sums = self.step(minibatch)
                 self.state.stop = requested(sums)
-                log.step(sums)
+                log.step(sums, self.lr)
                 if progress.epoch_step < self.loader.steps:
                     self.save_if_due(epoch_ended=False)
                 if self.done():
@@ -123,14 +126,26 @@ class Trainer:
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)
         clock.mark("communication", self.comm.waited)
-        lr = self.config.schedule(progress.step)
-        self.optimizer.step(network.parameters, network.gradient, lr)
-        network.update_state(minibatch.size / self.config.minibatch_size)
+        self.update(minibatch.size / self.config.minibatch_size)
         clock.mark("compute")
         clock.steps += 1
         progress.advance(sums, clock.lap)
         self.comm.last_step = progress.step
         return sums
+
+    def update(self, fraction: float) -> None:
+        """Update the parameters, the network's state and the averages from the reduced sums.
+
+        fraction: how full the minibatch was.
+        """
+        network, step, average = self.network, self.state.progress.step, self.state.average
+        if self.config.clip_norm is not None:
+            clip_norm(network.gradient, self.config.clip_norm)
+        self.lr = self.learning_rate(step, self.state.metrics)
+        self.optimizer.update(network.parameters, network.gradient, self.lr, step)
+        network.update_state(fraction)
+        if average is not None:
+            average.update(network.values, step)
 
     def end_epoch(self) -> None:
         """Evaluate, tell, begin the next epoch, and save if it is time to.
@@ -141,7 +156,7 @@ class Trainer:
         results = self.evaluate()
         ranks = comm.allgather(asdict(comm.members[comm.rank]) | self.clock.timings())
         self.clock.reset()
-        lr = self.config.schedule(state.progress.step - 1)
+        lr = self.learning_rate(state.progress.step - 1, state.metrics)
         state.metrics.append(epoch_metrics(state, results, lr, ranks))
         self.log.epoch(state)
         state.progress = state.progress.next_epoch()
@@ -164,9 +179,10 @@ class Trainer:
     def scores(self, comm: Communicator) -> dict[str, float]:
         """Return the accuracy and the mean loss on each set, as the metrics name them."""
         scores: dict[str, float] = {}
-        for name, images in self.dataset.evaluated().items():
-            loss, accuracy, _ = evaluate(self.network, images, comm)
-            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+        with self.state.averaged():
+            for name, images in self.dataset.evaluated().items():
+                loss, accuracy, _ = evaluate(self.network, images, comm)
+                scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
         return scores
 
     def save_if_due(self, epoch_ended: bool) -> None:

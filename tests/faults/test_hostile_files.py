@@ -252,7 +252,7 @@ IN_FORM = [
     (compress, "filters [1], expected none"),
     (widen, "float64, expected float32"),
     (nest, "model/dense1/more is a group, expected an array"),
-    (add_array, "it holds more, expected only model, optimizer"),
+    (add_array, "it holds more, expected only average, model, optimizer"),
     (add_attribute, "it holds more, expected only dataset"),
     (long_text, "attribute progress is object"),
     (many_texts, "attribute progress is |S2 of shape (2,)"),

@@ -139,20 +139,34 @@ def test_the_tutorials_network_too_large_is_refused_with_its_options() -> None:
         check_memory(options, plan_network(options), images=1, ranks=3)
 
 
-def sound() -> tuple[dict[str, dict[str, Any]], dict[str, Any], Plan]:
-    """Return the arrays and an optimizer's slot of a network, and its plan."""
+Layers = dict[str, dict[str, Any]]
+
+
+def sound() -> tuple[Layers, Layers, dict[str, Any], Plan]:
+    """Return the arrays, their averages and an optimizer's slot of a network, and its plan."""
     plan = plan_network(of_mnist(n_filter=2))
     network = Network(plan)
-    return network.named_values(), {"velocity": network.gradient}, plan
+    values = network.named_values()
+    return values, values, {"velocity": network.gradient}, plan
 
 
 def test_the_arrays_of_the_same_network_are_taken() -> None:
-    check_parameters(*sound())
+    model, average, slots, plan = sound()
+    check_parameters(model, average, slots, plan)
+    check_parameters(model, {}, slots, plan)
+
+
+def test_vectors_of_optimizers_and_averages_count_as_memory() -> None:
+    options = of_mnist()
+    plan = plan_network(options)
+    check_memory(options, plan, images=64, ranks=1, vectors=3)
+    with pytest.raises(OptionError, match="GiB of memory, expected at most"):
+        check_memory(options, plan, images=64, ranks=1, vectors=10**9)
 
 
 def test_arrays_of_other_names_or_shapes_are_refused_by_name() -> None:
     wrong = np.zeros(3, np.float32)
-    model, slots, plan = sound()
+    model, average, slots, plan = sound()
     models: list[tuple[dict[str, Any], str]] = [
         (
             model | {"dense1": {"W": model["dense1"]["W"]}},
@@ -166,7 +180,9 @@ def test_arrays_of_other_names_or_shapes_are_refused_by_name() -> None:
     ]
     for other, message in models:
         with pytest.raises(CheckpointError) as refused:
-            check_parameters(other, slots, plan)
+            check_parameters(other, average, slots, plan)
         assert str(refused.value).startswith(f"the checkpoint's {message}")
     with pytest.raises(CheckpointError, match=r"optimizer/velocity: found shape \(3,\)"):
-        check_parameters(model, {"velocity": wrong}, plan)
+        check_parameters(model, average, {"velocity": wrong}, plan)
+    with pytest.raises(CheckpointError, match=r"average/dense1/W: found no array"):
+        check_parameters(model, average | {"dense1": {"b": average["dense1"]["b"]}}, slots, plan)

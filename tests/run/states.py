@@ -21,6 +21,10 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             "convolution": {"weights": array(3, 1, 2, 2), "bias": array(3)},
             "dense": {"weights": array(4, 3), "bias": array(4)},
         },
+        average={
+            "convolution": {"weights": array(3, 1, 2, 2), "bias": array(3)},
+            "dense": {"weights": array(4, 3), "bias": array(4)},
+        },
         optimizer={"velocity": array(31)},
         progress={"step": step, "epoch": 2, "epoch_step": 3, "deaths": [], "loss": 0.1 + 0.2},
         options={"lr": 0.1, "run_dir": "rüns\n", "train_limit": None},

@@ -32,8 +32,9 @@ def same(found: Checkpoint, expected: Checkpoint) -> bool:
         [getattr(expected, name) for name in TEXTS]
     )
     arrays = [(found.optimizer, expected.optimizer)]
-    arrays += [(found.model[layer], expected.model[layer]) for layer in expected.model]
-    assert found.model.keys() == expected.model.keys()
+    for layers, others in ((found.model, expected.model), (found.average, expected.average)):
+        assert layers.keys() == others.keys()
+        arrays += [(layers[layer], others[layer]) for layer in others]
     for one, other in arrays:
         assert one.keys() == other.keys()
         for name in other:
@@ -77,6 +78,16 @@ def test_an_optimizer_without_slots_and_a_view_are_kept(path: Path) -> None:
     )
 
 
+def test_averages_are_what_is_used_where_there_are_any(path: Path) -> None:
+    found = checkpoints.read(path)
+    assert found.best_values is found.average
+    found.average.clear()
+    checkpoints.write(path, found)
+    found = checkpoints.read(path)
+    assert found.average == {}
+    assert found.best_values is found.model
+
+
 def test_the_metrics_of_many_epochs_fit(path: Path) -> None:
     many = state(accuracies={step: 1 / step for step in range(1, 3000)})
     checkpoints.write(path, many)
@@ -94,6 +105,10 @@ def test_it_is_hdf5_with_the_documented_names(path: Path) -> None:
         np.testing.assert_array_equal(weights, state().model["convolution"]["weights"])
         assert weights.dtype == np.float32
     assert sorted(names) == [
+        "average/convolution/bias",
+        "average/convolution/weights",
+        "average/dense/bias",
+        "average/dense/weights",
         "model/convolution/bias",
         "model/convolution/weights",
         "model/dense/bias",

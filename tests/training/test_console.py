@@ -35,7 +35,7 @@ def train(out: Console, clock: Clock, steps: int, seconds: float, done: int = 0)
     out.start_epoch(2, 5, steps, done)
     for step in range(done, steps):
         clock.now += seconds
-        out.step(1 / (step + 1), 64)
+        out.step(1 / (step + 1), 64, 0.0125)
     out.end_epoch()
     out.line("Epoch 2")
 
@@ -58,7 +58,10 @@ def test_a_plain_line_tells_epoch_step_loss_speed_and_time_left(
     clock: Clock, capsys: Captured
 ) -> None:
     train(PlainConsole(), clock, 8, 5, done=4)
-    assert "epoch 2/5, step 6/8, loss 0.1667, 13 images/s, 10 s left\n" in capsys.readouterr().out
+    assert (
+        "epoch 2/5, step 6/8, loss 0.1667, lr 0.0125, 13 images/s, 10 s left\n"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("kind", [PlainConsole, QuietConsole])
@@ -98,7 +101,9 @@ def test_the_bar_tells_epoch_step_loss_speed_and_time_left_on_standard_error(
     assert "warning: careful" in err
     drawn = [text for text in err.split("\r") if "6/8" in text]
     assert drawn
-    assert re.search(r"epoch 2/5 +75%\|.*\| 6/8, loss 0\.1667, 13 images/s, 00:10 left", drawn[0])
+    assert re.search(
+        r"epoch 2/5 +75%\|.*\| 6/8, loss 0\.1667, lr 0\.0125, 13 images/s, 00:10 left", drawn[0]
+    )
     assert "\r" not in out
     assert out.endswith("Epoch 2\n")
 

@@ -57,7 +57,7 @@ def train(comm: Communicator, evaluate_on: str = "rank0") -> Outcome:
         label_smoothing=0.1,
         class_weights="balanced",
     )
-    state = initial_state(options, plan_network(options), "digits", "")
+    state = initial_state(options, plan_network(options), dataset(), "")
     sets = split(dataset(), options, comm.size)
     trainer = Trainer(Config.of(options), state, sets, comm, Log(), Recovery(), StopRequests())
     assert trainer.run() == 0

@@ -1,0 +1,167 @@
+"""What the options of optimizer and schedule stand for, in a network and a run of some length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dpcnn.errors import OptionError
+from dpcnn.nn.layer import Array
+from dpcnn.nn.plan import Plan
+from dpcnn.optim import schedules
+from dpcnn.optim.adam import Adam, AdamW
+from dpcnn.optim.averaging import Average
+from dpcnn.optim.lars import LARS
+from dpcnn.optim.optimizer import Optimizer
+from dpcnn.optim.rmsprop import RMSprop
+from dpcnn.optim.schedules import Schedule
+from dpcnn.optim.sgd import SGD
+from dpcnn.options import OPTIONS, Options, is_part
+
+Metrics = Sequence[dict[str, Any]]  # an object for each epoch that is finished
+LearningRate = Callable[[int, Metrics], float]  # step, from 0, and the metrics before it
+
+
+def make_optimizer(options: Options, plan: Plan) -> Optimizer:
+    """Return the optimizer of the plan's parameters.
+
+    Vectors (biases, the scales and shifts of normalisations) are not decayed, unless --decay_all
+    asks for it: they are few, and decaying them harms more than it helps (He et al., "Bag of tricks
+    for image classification", 2019).
+    """
+    decayed = [
+        slot.part
+        for slot in plan.slots
+        if slot.trained and (len(slot.shape) > 1 or options.decay_all)
+    ]
+    decay: float | Array = _weight_decay(options)
+    if decay and not options.decay_all:
+        factors = np.zeros(plan.parameter_count, np.float32)
+        for part in decayed:
+            factors[part] = decay
+        decay = factors
+    return _optimizer(options, plan.parameter_count, decay, decayed)
+
+
+def make_average(options: Options, values: Array) -> Average | None:
+    """Return the average of a network's values that --ema asks for, if it does."""
+    return None if options.ema is None else Average(values, options.ema)
+
+
+def vectors(options: Options) -> int:
+    """Return how many vectors as long as the parameters training keeps besides them."""
+    return len(_optimizer(options, 0, 0.0, []).slots) + (options.ema is not None)
+
+
+def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
+    """Return the learning rate of each step, of a run whose epochs have so many steps.
+
+    Raises OptionError if the warm-up leaves nothing of a run whose length the schedule needs.
+    """
+    total = epoch_steps * options.epochs
+    total = total if options.max_steps is None else min(total, options.max_steps)
+    warm_up = 0 if options.warmup is None else _steps(options.warmup, epoch_steps, total)
+    if options.schedule == "plateau":
+        return _plateau(options, warm_up)
+    if options.schedule in ("cosine", "linear") and warm_up >= total:
+        raise OptionError(
+            f"--warmup {options.warmup} is {warm_up:,} steps, expected fewer than the {total:,} of"
+            f" the run: --schedule {options.schedule} takes the rest"
+        )
+    spans = (options.milestones or "").split(",") if options.schedule == "step" else []
+    reached = [_steps(span, epoch_steps, total) for span in spans]
+    schedule = schedules.warmed(_schedule(options, total, warm_up, reached), warm_up)
+    return lambda step, metrics: schedule(step)
+
+
+def summary(options: Options) -> dict[str, str]:
+    """Return, by name, what optimizes a run, where that is not plain descent at one rate."""
+    facts = {}
+    for group, choice in (("optimizer", options.optimizer), ("schedule", options.schedule)):
+        changed = [
+            f"{name} {option.text(getattr(options, name))}"
+            for name, option in OPTIONS.items()
+            if option.group == group != name and getattr(options, name) != option.default
+        ]
+        if changed or choice != OPTIONS[group].default:
+            facts[group] = ", ".join([choice, *changed])
+    return facts
+
+
+def _weight_decay(options: Options) -> float:
+    if options.weight_decay is None:
+        return 0.01 if options.optimizer == "adamw" else 0.0
+    return options.weight_decay
+
+
+def _optimizer(
+    options: Options, size: int, decay: float | Array, parts: Sequence[slice]
+) -> Optimizer:
+    """Return the optimizer of `size` parameters; what is auto is for the optimizer to say."""
+    match options.optimizer:
+        case "adam":
+            return Adam(size, weight_decay=decay, **_chosen(options, "beta1", "beta2", "eps"))
+        case "adamw":
+            return AdamW(size, weight_decay=decay, **_chosen(options, "beta1", "beta2", "eps"))
+        case "rmsprop":
+            chosen = _chosen(options, "beta2", "eps", "momentum")
+            return RMSprop(size, weight_decay=decay, **chosen)
+        case "lars":
+            return LARS(size, parts, weight_decay=decay, **_chosen(options, "momentum"))
+    return SGD(size, weight_decay=decay, **_chosen(options, "momentum", "nesterov"))
+
+
+def _chosen(options: Options, *names: str) -> dict[str, Any]:
+    """Return those of the options that are not auto."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _schedule(options: Options, total: int, warm_up: int, reached: Sequence[int]) -> Schedule:
+    """Return the schedule without its warm-up; reached: the steps of the milestones."""
+    lr, final_lr = options.lr, options.final_lr
+    match options.schedule:
+        case "step":
+            return schedules.milestones(lr, reached, _gamma(options))
+        case "cosine":
+            return schedules.cosine(lr, final_lr or 0.0, total, warm_up)
+        case "linear":
+            return schedules.linear(lr, final_lr or 0.0, total, warm_up)
+        case "onecycle":
+            pct_start = 0.3 if options.pct_start is None else options.pct_start
+            return schedules.onecycle(lr, final_lr, total, pct_start)
+    return schedules.constant(lr)
+
+
+def _plateau(options: Options, warm_up: int) -> LearningRate:
+    """Return the learning rates that follow from the losses of the epochs before."""
+    patience = 10 if options.plateau_patience is None else options.plateau_patience
+
+    def rate(step: int, metrics: Metrics) -> float:
+        losses = map(_watched, metrics)
+        factor = schedules.plateau(losses, _gamma(options), patience)
+        lr = max(options.lr * factor, options.final_lr or 0.0)
+        return schedules.warmed(schedules.constant(lr), warm_up)(step)
+
+    return rate
+
+
+def _watched(line: dict[str, Any]) -> float:
+    """Return the loss of an epoch that plateau looks at, infinite in metrics that lack it."""
+    loss = line.get("validation_loss", line.get("loss"))
+    return float(loss) if isinstance(loss, int | float) else math.inf
+
+
+def _gamma(options: Options) -> float:
+    return 0.1 if options.gamma is None else options.gamma
+
+
+def _steps(span: str, epoch_steps: int, total: int) -> int:
+    """Return the steps of a length of time: epochs (2ep), steps (500st), a part of the run."""
+    if is_part(span):
+        return round(float(span) * total)
+    count, unit = float(span[:-2]), span[-2:]
+    return round(count * epoch_steps) if unit == "ep" else int(count)
