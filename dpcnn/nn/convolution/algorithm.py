@@ -62,9 +62,28 @@ class Axis(NamedTuple):
         return cls(size, filter_size, stride, before, after, dilation, span // stride + 1)
 
     @property
+    def extent(self) -> int:
+        """From the first value of the filter to the last, both counted."""
+        return self.dilation * (self.filter_size - 1) + 1
+
+    @property
     def padded_size(self) -> int:
         """The image's rows or columns with the padding at both ends."""
         return self.before + self.size + self.after
+
+    @property
+    def adjoint(self) -> Axis:
+        """The axis of the convolution, with the filters turned around, that takes dz to dx.
+
+        There is one if the stride is 1, and nowhere more padding than a filter reaches over.
+        """
+        before, after = self.extent - 1 - self.before, self.extent - 1 - self.after
+        return Axis(self.output_size, self.filter_size, 1, before, after, self.dilation, self.size)
+
+    @property
+    def has_adjoint(self) -> bool:
+        """Whether `adjoint` is right."""
+        return self.stride == 1 and max(self.before, self.after) < self.extent
 
     def inside(self, position: int) -> tuple[slice, slice]:
         """Return the outputs that see the image at this position of the filter, and what they see.
@@ -115,6 +134,21 @@ class Geometry(NamedTuple):
         """(K, Ho, Wo), the shape of an image's output."""
         return self.filters, self.rows.output_size, self.columns.output_size
 
+    @property
+    def has_adjoint(self) -> bool:
+        """Whether `adjoint` is right."""
+        return self.rows.has_adjoint and self.columns.has_adjoint
+
+    @property
+    def adjoint(self) -> Geometry:
+        """The convolution, with the filters turned around, that takes dz to dx."""
+        return self._replace(
+            filters=self.channels,
+            channels=self.filters,
+            rows=self.rows.adjoint,
+            columns=self.columns.adjoint,
+        )
+
     def positions(self) -> Iterator[tuple[tuple[int, int], Index, Index]]:
         """Yield, for each position (i, j) in the filter, the outputs that see the image, and what.
 
@@ -137,7 +171,8 @@ class Algorithm(NamedTuple):
         gradient needs.
     weight_gradient(geometry, x, dz, dW, workspace): writes dW, after the forward of the same x.
     input_gradient(geometry, W, dz, dx, workspace): writes dx.
-    workspace_size(geometry, images): about how many values the first two keep in the workspace.
+    workspace_size(geometry, images, needs_dx): about how many values all of them, or the first two,
+        keep in the workspace.
     suits(geometry): whether it can compute this convolution; `limits` says which it can.
     pays(geometry): whether `auto` takes it where it suits.
     takes_groups: whether it computes all groups itself, or has to be called for one at a time.
@@ -146,7 +181,7 @@ class Algorithm(NamedTuple):
     forward: Callable[[Geometry, Array, Array, Array, Workspace], None]
     weight_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None]
     input_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None]
-    workspace_size: Callable[[Geometry, int], int]
+    workspace_size: Callable[[Geometry, int, bool], int]
     suits: Callable[[Geometry], bool]
     limits: str
     takes_groups: bool = False

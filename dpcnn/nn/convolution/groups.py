@@ -79,5 +79,5 @@ def _input_gradient(
         algorithm.input_gradient(part, W[filters], dz[filters], dx[channels], own)
 
 
-def _workspace_size(algorithm: Algorithm, geometry: Geometry, images: int) -> int:
-    return geometry.groups * algorithm.workspace_size(one_group(geometry), images)
+def _workspace_size(algorithm: Algorithm, geometry: Geometry, images: int, needs_dx: bool) -> int:
+    return geometry.groups * algorithm.workspace_size(one_group(geometry), images, needs_dx)

@@ -48,9 +48,9 @@ def input_gradient(
     col2im(dcolumns, dx, geometry)
 
 
-def workspace_size(geometry: Geometry, images: int) -> int:
-    """Count the columns."""
-    return math.prod(columns_shape(geometry, images))
+def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
+    """Count the columns, and their gradient."""
+    return (1 + needs_dx) * math.prod(columns_shape(geometry, images))
 
 
 def suits(geometry: Geometry) -> bool:

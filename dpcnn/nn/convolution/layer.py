@@ -123,9 +123,12 @@ class Convolution(Layer):
         return math.prod(self.geometry.filter_shape) * math.prod(self.geometry.output_shape[1:])
 
     def workspace_size(self, images: int) -> int:
-        """Count z and the algorithm's workspace."""
-        outputs = math.prod(self.geometry.output_shape) * images
-        return outputs + self.compute.workspace_size(self.geometry, images)
+        """Count z, dx if it is needed, and the algorithm's workspace."""
+        maps = math.prod(self.geometry.output_shape)
+        if self.needs_dx:
+            maps += math.prod(self.geometry.input_shape)
+        workspace = self.compute.workspace_size(self.geometry, images, self.needs_dx)
+        return maps * images + workspace
 
     def __repr__(self) -> str:
         fh, fw = self.filter_size

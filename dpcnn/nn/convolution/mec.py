@@ -8,14 +8,17 @@ h*S .. h*S+Fh-1 of the result, which lie one behind the other in memory:
     windows     (Ho, Fh*C*Fw, Wo*N)     row_windows is a view: window h begins at row h*S
 
 Each window is a plain 2-D operand of a GEMM and stays in the cache. Its rows are ordered
-(filter row, channel, filter column). The weight gradient multiplies by transposed windows, which
-are as cheap to view in a transposed copy:
+(filter row, channel, filter column). The weight gradient multiplies by transposed windows. BLAS
+transposes them by itself; but for small matrices OpenBLAS has kernels that are faster, as long as
+neither operand is transposed. Then they are viewed in a transposed copy:
 
     transposed  (Wo*N, H+2P, C, Fw)     transpose copies
     windows^T   (Ho, Wo*N, Fh*C*Fw)     transposed_windows is a view
 
-This skips most of the copying, and OpenBLAS has fast kernels for matrices of this size, as long as
-neither operand is transposed (tests/benchmarks/bench_convolution.py compares).
+The input gradient is a convolution of dz by the filters turned around, and computed as one. Where
+it is not, as with a stride, the windows' gradients are added up and folded back.
+
+This skips most of the copying (tests/benchmarks/bench_convolution.py compares).
 
 Source: Cho and Brand, "MEC: Memory-efficient Convolution for Deep Neural Network", ICML 2017,
 which lowers (N, H, W, C); the gradients are computed here in the same way.
@@ -31,23 +34,26 @@ from numpy.lib.stride_tricks import as_strided
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
 from dpcnn.nn.layer import Array, Shape
 
+SMALL = 1_000_000  # m*n*k of a GEMM; beyond, OpenBLAS packs its operands, transposed or not
+
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
     """Write z, each output row W_row @ window; keeps the lowered x."""
-    lowered = workspace("lowered", lowered_shape(geometry, x.shape[-1]))
-    lower(x, lowered, geometry)
-    np.matmul(_filter_rows(W), row_windows(lowered, geometry.rows), out=by_output_row(z))
+    _convolve(geometry, W, x, z, workspace("lowered", lowered_shape(geometry, x.shape[-1])))
 
 
 def weight_gradient(
     geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
 ) -> None:
     """Write dW, the sum over output rows of dz @ window^T."""
-    lowered = workspace("lowered", lowered_shape(geometry, x.shape[-1]))
-    rows, *row_shape, outputs, images = lowered.shape
-    transposed = workspace("transposed", (outputs * images, rows, *row_shape))
-    transpose(lowered, transposed)
-    windows = transposed_windows(transposed, geometry.rows)
+    images = x.shape[-1]
+    lowered = workspace("lowered", lowered_shape(geometry, images))
+    if _is_small(geometry, images):
+        transposed = workspace("transposed", _transposed_shape(geometry, images))
+        transpose(lowered, transposed)
+        windows = transposed_windows(transposed, geometry.rows)
+    else:
+        windows = row_windows(lowered, geometry.rows).transpose(0, 2, 1)
     dW_rows = workspace("dW_rows", _dW_rows_shape(geometry))
     np.matmul(by_output_row(dz), windows, out=dW_rows)
     filters, channels, fh, fw = dW.shape
@@ -55,6 +61,36 @@ def weight_gradient(
 
 
 def input_gradient(
+    geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
+) -> None:
+    """Write dx, as a convolution of dz if it is one."""
+    if geometry.has_adjoint:
+        adjoint = geometry.adjoint
+        dlowered = workspace("dlowered", lowered_shape(adjoint, dz.shape[-1]))
+        _convolve(adjoint, W[:, :, ::-1, ::-1].swapaxes(0, 1), dz, dx, dlowered)
+    else:
+        _add_window_gradients(geometry, W, dz, dx, workspace)
+
+
+def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
+    """Count what is lowered of x and dz, the transposed copy if there is one, and dW by row."""
+    lowered = math.prod(lowered_shape(geometry, images))
+    values = (2 if _is_small(geometry, images) else 1) * lowered
+    values += math.prod(_dW_rows_shape(geometry))
+    if needs_dx and geometry.has_adjoint:
+        values += math.prod(lowered_shape(geometry.adjoint, images))
+    elif needs_dx:
+        values += lowered + lowered * geometry.rows.filter_size // geometry.rows.padded_size
+    return values
+
+
+def _convolve(geometry: Geometry, W: Array, x: Array, z: Array, lowered: Array) -> None:
+    """Lower x, and write z, each output row W_row @ window."""
+    lower(x, lowered, geometry)
+    np.matmul(_filter_rows(W), row_windows(lowered, geometry.rows), out=by_output_row(z))
+
+
+def _add_window_gradients(
     geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
 ) -> None:
     """Write dx: W_row^T @ dz of each output row, added to the row's window and folded back."""
@@ -69,11 +105,6 @@ def input_gradient(
         dlowered[row * rows.stride : row * rows.stride + rows.filter_size] += dwindow
     dx.fill(0)
     fold(dlowered, dx, geometry)
-
-
-def workspace_size(geometry: Geometry, images: int) -> int:
-    """Count the lowered input, also transposed, and dW by output row."""
-    return 2 * math.prod(lowered_shape(geometry, images)) + math.prod(_dW_rows_shape(geometry))
 
 
 def suits(geometry: Geometry) -> bool:
@@ -155,6 +186,18 @@ def _filter_rows(W: Array) -> Array:
 def _without_padding(lowered: Array, rows: Axis) -> Array:
     """View the rows of lowered that are the image's, not padding."""
     return lowered[rows.before : rows.before + rows.size]
+
+
+def _is_small(geometry: Geometry, images: int) -> bool:
+    """Tell whether the GEMMs of the weight gradient are small."""
+    line = geometry.columns.output_size * images
+    return math.prod(geometry.filter_shape) * line <= SMALL
+
+
+def _transposed_shape(geometry: Geometry, images: int) -> Shape:
+    """Return (Wo*N, H+2P, C, Fw)."""
+    *row, outputs, _ = lowered_shape(geometry, images)
+    return outputs * images, *row
 
 
 def _dW_rows_shape(geometry: Geometry) -> Shape:

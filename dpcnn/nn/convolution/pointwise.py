@@ -49,10 +49,10 @@ def input_gradient(
     _samples(dx, geometry)[...] = dsampled
 
 
-def workspace_size(geometry: Geometry, images: int) -> int:
-    """Count the sampled x, if there is a stride."""
+def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
+    """Count the sampled x, and its gradient, if there is a stride."""
     pixels = math.prod(geometry.output_shape[1:]) if _has_stride(geometry) else 0
-    return geometry.channels * pixels * images
+    return (1 + needs_dx) * geometry.channels * pixels * images
 
 
 def suits(geometry: Geometry) -> bool:

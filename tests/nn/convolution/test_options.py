@@ -16,11 +16,12 @@ from numpy.typing import DTypeLike
 
 from dpcnn.errors import OptionError
 from dpcnn.nn import Convolution
+from dpcnn.nn.convolution import mec
 from dpcnn.nn.convolution.choice import ALGORITHMS
 from dpcnn.nn.plan import Plan
 from tests.nn.convolution import torch_reference
 from tests.nn.convolution.settings import Setting, results, settings_of
-from tests.nn.layers import check_layer, draw
+from tests.nn.layers import alone, check_layer, draw
 
 KINDS = ("any", "pointwise", "depthwise")
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -106,6 +107,33 @@ def test_every_algorithm_computes_what_im2col_does(kind: str, data: st.DataObjec
         if algorithm.suits(layer.geometry):
             _, outputs = results(setting, name)
             assert_close(outputs, expected, tolerance=1e-12)
+
+
+def test_mec_without_a_transposed_copy_computes_what_im2col_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mec, "SMALL", 0)
+    for shape, arguments in COMMON.values():
+        setting = Setting(shape, DEFAULTS | arguments)
+        _, outputs = results(setting, "mec")
+        _, expected = results(setting, "im2col")
+        assert_close(outputs, expected, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("name", COMMON)
+def test_the_memory_needed_is_known_before_it_is_taken(
+    name: str, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mec, "SMALL", 10**9 if small else 0)
+    (*shape, _), arguments = COMMON[name]
+    layer = Convolution(**(DEFAULTS | arguments))
+    alone(layer, tuple(shape), np.float32)
+    needed = 4 * layer.workspace_size(images=16)
+    dx = layer.backward(layer.forward(draw(*shape, 16, dtype=np.float32)))
+    assert dx is not None
+    taken = sum(buffer.nbytes for buffer in layer._buffers.values())
+    assert 0.7 * taken < needed <= taken
 
 
 @pytest.mark.parametrize(
