@@ -28,9 +28,11 @@ INPUT: Shape = (1, 28, 28)
 ARGUMENTS: Any = (32, (7, 7), 1, 1)
 
 
-def from_transposed_dz(geometry: Geometry, dz: Array, dW: Array, workspace: Workspace) -> None:
+def from_transposed_dz(
+    geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
+) -> None:
     """Write dW, the sum over output rows of window @ dz^T: no copy of the windows is transposed."""
-    lowered = workspace("lowered", lowered_shape(geometry, dz.shape[-1]))
+    lowered = workspace("lowered", lowered_shape(geometry, x.shape[-1]))
     windows = row_windows(lowered, geometry.rows)
     dW_rows = workspace("dW_rows", (*windows.shape[:2], len(dW)))
     np.matmul(windows, by_output_row(dz).transpose(0, 2, 1), out=dW_rows)

@@ -7,15 +7,16 @@ view. Here it is a vector's product, with the taps of one filter:
     windows     (C, Ho, E*Fw, Wo*N)     window h begins at row h*S and has E = D*(Fh - 1) + 1 rows
     output row  (1, Wo*N)               taps (1, E*Fw) @ window
 
-These are shifted multiply-adds of whole rows, Fh*Fw of them in one BLAS call: a sixth of the time
-of adding shifted maps one after the other. Taps of the rows that a dilated filter leaves out are 0.
+These are shifted multiply-adds of whole rows, Fh*Fw of them in one BLAS call. To add them one after
+the other takes several times as long (tests/benchmarks/bench_depthwise.py compares). Taps of the
+rows that a dilated filter leaves out are 0.
 
 A row of dx comes from a window of dz in the same way. With a stride there are S phases of rows,
 each with taps of its own: row h sees output row (h + P - i*D)/S through row i of the filter, where
 that is whole.
 
-It takes a few channels at a time, so that what is lowered stays in the cache, and lowers x anew for
-the weight gradient.
+It takes some channels at a time, so that what is lowered stays small, and lowers x anew for the
+weight gradient.
 
 Sources: Sifre, "Rigid-motion scattering for image classification", 2014; Chollet, "Xception: Deep
 learning with depthwise separable convolutions", CVPR 2017.
@@ -33,7 +34,7 @@ from numpy.lib.stride_tricks import as_strided
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
 from dpcnn.nn.layer import Array, Shape
 
-BLOCK = 65536  # lowered values of a block of channels: 256 KiB
+BLOCK = 262_144  # lowered values of a block of channels, 1 MiB; smaller ones cost calls
 
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:

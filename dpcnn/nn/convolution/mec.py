@@ -16,7 +16,8 @@ neither operand is transposed. Then they are viewed in a transposed copy:
     windows^T   (Ho, Wo*N, Fh*C*Fw)     transposed_windows is a view
 
 The input gradient is a convolution of dz by the filters turned around, and computed as one. Where
-it is not, as with a stride, the windows' gradients are added up and folded back.
+it is not, as with a stride, or where that would lower many more maps than x has, the windows'
+gradients are added up and folded back.
 
 This skips most of the copying (tests/benchmarks/bench_convolution.py compares).
 
@@ -63,8 +64,8 @@ def weight_gradient(
 def input_gradient(
     geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
 ) -> None:
-    """Write dx, as a convolution of dz if it is one."""
-    if geometry.has_adjoint:
+    """Write dx, as a convolution of dz where that pays."""
+    if _dx_is_convolved(geometry):
         adjoint = geometry.adjoint
         dlowered = workspace("dlowered", lowered_shape(adjoint, dz.shape[-1]))
         _convolve(adjoint, W[:, :, ::-1, ::-1].swapaxes(0, 1), dz, dx, dlowered)
@@ -77,7 +78,7 @@ def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
     lowered = math.prod(lowered_shape(geometry, images))
     values = (2 if _is_small(geometry, images) else 1) * lowered
     values += math.prod(_dW_rows_shape(geometry))
-    if needs_dx and geometry.has_adjoint:
+    if needs_dx and _dx_is_convolved(geometry):
         values += math.prod(lowered_shape(geometry.adjoint, images))
     elif needs_dx:
         values += lowered + lowered * geometry.rows.filter_size // geometry.rows.padded_size
@@ -192,6 +193,12 @@ def _is_small(geometry: Geometry, images: int) -> bool:
     """Tell whether the GEMMs of the weight gradient are small."""
     line = geometry.columns.output_size * images
     return math.prod(geometry.filter_shape) * line <= SMALL
+
+
+def _dx_is_convolved(geometry: Geometry) -> bool:
+    """Tell whether to convolve dz: copying its maps costs less than adding to those of x."""
+    additions = geometry.rows.filter_size * geometry.channels
+    return geometry.has_adjoint and geometry.filters <= additions
 
 
 def _transposed_shape(geometry: Geometry, images: int) -> Shape:
