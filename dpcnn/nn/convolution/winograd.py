@@ -85,8 +85,8 @@ def input_gradient(
     """Write dx, the convolution of dz with the filters flipped, and channels for filters."""
     flipped = W[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
     U = _filters(flipped, lambda name, shape: workspace(f"flipped {name}", shape))
-    rows, columns = _transposed(geometry.rows), _transposed(geometry.columns)
-    _convolve(dz, U, dx, rows, columns, workspace, "dV")
+    adjoint = geometry.adjoint
+    _convolve(dz, U, dx, adjoint.rows, adjoint.columns, workspace, "dV")
 
 
 def weight_gradient(
@@ -115,13 +115,14 @@ def weight_gradient(
         dW[:, :, r, j] = gradient[j, r]
 
 
-def workspace_size(geometry: Geometry, images: int) -> int:
+def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
     """Count V of x and of dz, dM, V by channel, and what is there of a block of rows."""
     rows, columns = geometry.rows, geometry.columns
     V = math.prod(_V_shape(rows, columns, geometry.channels, images))
-    dV_shape = _V_shape(_transposed(rows), _transposed(columns), geometry.filters, images)
+    dV_shape = _V_shape(rows.adjoint, columns.adjoint, geometry.filters, images)
     outputs = geometry.filters * rows.output_size * _tiles(columns.output_size) * images
-    return V + math.prod(dV_shape) + POINTS * outputs + V // POINTS + 5 * BLOCK
+    dV = math.prod(dV_shape) if needs_dx else 0
+    return V + dV + POINTS * outputs + V // POINTS + 5 * BLOCK
 
 
 WINOGRAD = Algorithm(
@@ -302,12 +303,6 @@ def _combine_outputs(dz: Array, dM: Array, scratch: Array) -> None:
     np.add(scratch, y0, out=scratch)
     np.add(scratch, m4, out=m3)
     np.subtract(scratch, m4, out=m4)
-
-
-def _transposed(axis: Axis) -> Axis:
-    """Return the axis of dx as a convolution of dz."""
-    before, after = FILTER - 1 - axis.before, FILTER - 1 - axis.after
-    return axis._replace(size=axis.output_size, before=before, after=after, output_size=axis.size)
 
 
 def _tiles(width: int) -> int:
