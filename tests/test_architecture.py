@@ -34,7 +34,17 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "inference": ({"options", "nn", "models", "data", "parallel", "run"}, {"numpy", "onnx"}),
     "training": (BASE | {"cli", "inference"}, {"numpy", "tqdm"}),
 }
-COMMANDS = {"train", "evaluate", "predict", "export", "verify", "bench", "report", "doctor"}
+COMMANDS = {
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+    "verify",
+    "bench",
+    "report",
+    "doctor",
+    "check",
+}
 # The one file of a room that imports a package which the others leave alone.
 ONLY_IN = {
     "mpi4py": "parallel/mpi.py",

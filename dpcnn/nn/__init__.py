@@ -6,6 +6,7 @@ from dpcnn.nn.convolution import Convolution
 from dpcnn.nn.dense import Dense
 from dpcnn.nn.dropout import Dropout
 from dpcnn.nn.flatten import Flatten
+from dpcnn.nn.gradient_check import check_gradients
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.normalization import BatchNorm, GroupNorm, LayerNorm
 from dpcnn.nn.pooling import AveragePooling, GlobalAveragePooling, MaxPooling
@@ -32,4 +33,5 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
+    "check_gradients",
 ]
