@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from dpcnn.data.normalize import Normalization, smallest_std
 from dpcnn.errors import DpcnnError
 from dpcnn.nn import (
+    ELU,
+    GELU,
     AveragePooling,
     BatchNorm,
     Concatenate,
@@ -23,13 +25,18 @@ from dpcnn.nn import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePooling,
     GroupNorm,
     Layer,
     LayerNorm,
+    LeakyReLU,
     MaxPooling,
     ReLU,
     Residual,
     Sequential,
+    Sigmoid,
+    SiLU,
+    Tanh,
 )
 
 Array = NDArray[Any]
@@ -141,12 +148,45 @@ def _dense(graph: Graph, layer: Dense, x: str) -> str:
 
 
 def _max_pooling(graph: Graph, layer: MaxPooling, x: str) -> str:
-    return graph.add("MaxPool", [x], layer.name, kernel_shape=layer.window, strides=layer.stride)
+    return graph.add("MaxPool", [x], layer.name, **_windows(layer))
 
 
 def _average_pooling(graph: Graph, layer: AveragePooling, x: str) -> str:
+    return graph.add("AveragePool", [x], layer.name, count_include_pad=1, **_windows(layer))
+
+
+def _windows(layer: MaxPooling | AveragePooling) -> dict[str, Any]:
     sizes = {"kernel_shape": layer.window, "strides": layer.stride}
-    return graph.add("AveragePool", [x], layer.name, **sizes)
+    return sizes | {"pads": [*layer.padding, *layer.padding]}
+
+
+def _global_average_pooling(graph: Graph, layer: GlobalAveragePooling, x: str) -> str:
+    maps = graph.add("GlobalAveragePool", [x], f"{layer.name}/maps")
+    return graph.add("Flatten", [maps], layer.name, axis=1)
+
+
+def _leaky_relu(graph: Graph, layer: LeakyReLU, x: str) -> str:
+    return graph.add("LeakyRelu", [x], layer.name, alpha=layer.negative_slope)
+
+
+def _elu(graph: Graph, layer: ELU, x: str) -> str:
+    return graph.add("Elu", [x], layer.name, alpha=layer.alpha)
+
+
+def _silu(graph: Graph, layer: SiLU, x: str) -> str:
+    return graph.add("Mul", [x, graph.add("Sigmoid", [x], f"{layer.name}/sigmoid")], layer.name)
+
+
+def _gelu(graph: Graph, layer: GELU, x: str) -> str:
+    """Append it as x * sigmoid(x (LINEAR + CUBIC x^2)), the tanh form."""
+    name = layer.name
+    linear = graph.constant(f"{name}/linear", layer.LINEAR)
+    cubic = graph.constant(f"{name}/cubic", layer.CUBIC)
+    square = graph.add("Mul", [x, x], f"{name}/square")
+    scaled = graph.add("Mul", [square, cubic], f"{name}/scaled")
+    factor = graph.add("Add", [scaled, linear], f"{name}/factor")
+    inner = graph.add("Mul", [x, factor], f"{name}/inner")
+    return graph.add("Mul", [x, graph.add("Sigmoid", [inner], f"{name}/sigmoid")], name)
 
 
 def _batch_norm(graph: Graph, layer: BatchNorm, x: str) -> str:
@@ -188,11 +228,18 @@ LAYERS: dict[type[Layer], Callable[[Graph, Any, str], str]] = {
     Convolution: _convolution,
     Dense: _dense,
     Dropout: lambda graph, layer, x: x,
+    ELU: _elu,
     Flatten: _operator("Flatten", axis=1),
+    GELU: _gelu,
+    GlobalAveragePooling: _global_average_pooling,
     GroupNorm: _group_norm,
     LayerNorm: _group_norm,
+    LeakyReLU: _leaky_relu,
     MaxPooling: _max_pooling,
     ReLU: _operator("Relu"),
     Residual: _residual,
     Sequential: _sequential,
+    Sigmoid: _operator("Sigmoid"),
+    SiLU: _silu,
+    Tanh: _operator("Tanh"),
 }
