@@ -11,13 +11,17 @@ from typing import NamedTuple
 
 from dpcnn.errors import OptionError
 from dpcnn.nn import (
+    BatchNorm,
     Convolution,
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePooling,
     Layer,
     MaxPooling,
     ReLU,
+    Residual,
+    Sequential,
 )
 from dpcnn.options import Options
 
@@ -82,6 +86,62 @@ def vgg(shape: ImageShape, classes: int) -> list[Layer]:
     return [*layers, Flatten(), Dense(256), ReLU(), Dropout(0.5), Dense(classes)]
 
 
+def resnet(depth: int) -> Maker:
+    """Return the maker of the residual network for CIFAR with that many layers, 6 n + 2.
+
+    Three stages of n blocks at 16, 32 and 64 filters. Where the size of the maps changes, the
+    shortcut is a 1x1 convolution (option B of the paper, which takes option A on CIFAR: there a
+    shortcut has no parameters). Source: He, Zhang, Ren and Sun, "Deep residual learning for image
+    recognition", CVPR 2016, section 4.2.
+    """
+
+    def make(shape: ImageShape, classes: int) -> list[Layer]:
+        layers = [*_normalized(16), ReLU()]
+        for filters, stride in _blocks((16, 32, 64), (depth - 2) // 6):
+            body = [*_normalized(filters, 3, stride), ReLU(), *_normalized(filters)]
+            shortcut = _normalized(filters, 1, stride) if stride > 1 else None
+            layers += [Residual(body, shortcut), ReLU()]
+        return [*layers, GlobalAveragePooling(), Dense(classes)]
+
+    return make
+
+
+def wideresnet16x4(shape: ImageShape, classes: int) -> list[Layer]:
+    """Return the wide residual network with 16 layers, 4 times as wide, pre-activated.
+
+    Where the number of filters changes, body and shortcut share the normalisation and the ReLU
+    before them. Sources: Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016; He et al.,
+    "Identity mappings in deep residual networks", ECCV 2016.
+    """
+    layers: list[Layer] = [_convolution(16)]
+    before = 16
+    for filters, stride in _blocks((64, 128, 256), 2):
+        first, last = _convolution(filters, 3, stride), _convolution(filters)
+        body = [first, BatchNorm(), ReLU(), last]
+        if filters == before:
+            layers += [Residual([BatchNorm(), ReLU(), *body])]
+        else:
+            shortcut = _convolution(filters, 1, stride)
+            layers += [BatchNorm(), ReLU(), Residual(body, shortcut)]
+        before = filters
+    return [*layers, BatchNorm(), ReLU(), GlobalAveragePooling(), Dense(classes)]
+
+
+def mobilenet(shape: ImageShape, classes: int) -> list[Layer]:
+    """Return MobileNet, whose first convolution has stride 1: a fit for small images.
+
+    After it a depthwise and a 1x1 convolution take turns. Source: Howard et al., "MobileNets:
+    efficient convolutional neural networks for mobile vision applications", arXiv:1704.04861, 2017.
+    """
+    layers, channels = [*_normalized(32), ReLU()], 32
+    rows = [(64, 1), *_blocks((128, 256), 2, 2), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+    for filters, stride in rows:
+        depthwise = [*_normalized(channels, 3, stride, groups=channels), ReLU()]
+        layers += [Sequential(*depthwise, *_normalized(filters, 1), ReLU())]
+        channels = filters
+    return [*layers, GlobalAveragePooling(), Dense(classes)]
+
+
 class Known(NamedTuple):
     """A network of the zoo, and the smallest height and width of the images that it takes."""
 
@@ -95,6 +155,12 @@ ZOO = {
     "mlp": Known(mlp, 1),
     "lenet5": Known(lenet5, 12),
     "vgg": Known(vgg, 8),
+    "resnet8": Known(resnet(8), 4),
+    "resnet20": Known(resnet(20), 4),
+    "resnet32": Known(resnet(32), 4),
+    "resnet56": Known(resnet(56), 4),
+    "wideresnet16x4": Known(wideresnet16x4, 4),
+    "mobilenet": Known(mobilenet, 16),
 }
 
 
@@ -112,6 +178,26 @@ def zoo_layers(name: str, options: Options) -> list[Layer]:
     if min(height, width) < known.smallest:
         raise OptionError(
             f"--model {name}: images are {channels}x{height}x{width}, expected at least"
-            f" {known.smallest} pixels in height and width"
+            f" {known.smallest}x{known.smallest} pixels"
         )
     return known.make(options.image_shape, options.classes)
+
+
+def _blocks(stages: tuple[int, ...], count: int, first_stride: int = 1) -> list[tuple[int, int]]:
+    """Return filters and stride of each block: `count` a stage; each stage but the first halves."""
+    return [
+        (filters, 1 if block else 2 if stage else first_stride)
+        for stage, filters in enumerate(stages)
+        for block in range(count)
+    ]
+
+
+def _convolution(filters: int, size: int = 3, stride: int = 1, groups: int = 1) -> Convolution:
+    """Return a convolution without bias, whose output is as large as the input, over the stride."""
+    padding = (size - 1) // 2
+    return Convolution(filters, size, stride, padding, bias=False, groups=groups)
+
+
+def _normalized(filters: int, size: int = 3, stride: int = 1, groups: int = 1) -> list[Layer]:
+    """Return that convolution with batch normalisation, whose shift stands for the bias."""
+    return [_convolution(filters, size, stride, groups), BatchNorm()]
