@@ -2,7 +2,7 @@
 
     OPENBLAS_NUM_THREADS=1 python -m pytest tests/benchmarks/bench_winograd.py
 
-16 images; maps x channels -> filters. `auto` takes Winograd's from 8 channels and filters on.
+16 images; maps x channels -> filters. `auto` takes Winograd's from 32 channels and filters on.
 """
 
 from __future__ import annotations

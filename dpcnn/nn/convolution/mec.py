@@ -10,7 +10,8 @@ h*S .. h*S+Fh-1 of the result, which lie one behind the other in memory:
 Each window is a plain 2-D operand of a GEMM and stays in the cache. Its rows are ordered
 (filter row, channel, filter column). The weight gradient multiplies by transposed windows. BLAS
 transposes them by itself; but for small matrices OpenBLAS has kernels that are faster, as long as
-neither operand is transposed. Then they are viewed in a transposed copy:
+neither operand is transposed. Where each value is used often enough to be worth it, they are viewed
+in a transposed copy:
 
     transposed  (Wo*N, H+2P, C, Fw)     transpose copies
     windows^T   (Ho, Wo*N, Fh*C*Fw)     transposed_windows is a view
@@ -36,6 +37,7 @@ from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
 from dpcnn.nn.layer import Array, Shape
 
 SMALL = 1_000_000  # m*n*k of a GEMM; beyond, OpenBLAS packs its operands, transposed or not
+OFTEN = 128  # products of a value; with fewer, to copy it takes longer than the GEMM saves
 
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
@@ -49,7 +51,7 @@ def weight_gradient(
     """Write dW, the sum over output rows of dz @ window^T."""
     images = x.shape[-1]
     lowered = workspace("lowered", lowered_shape(geometry, images))
-    if _is_small(geometry, images):
+    if _copy_pays(geometry, images):
         transposed = workspace("transposed", _transposed_shape(geometry, images))
         transpose(lowered, transposed)
         windows = transposed_windows(transposed, geometry.rows)
@@ -76,7 +78,7 @@ def input_gradient(
 def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
     """Count what is lowered of x and dz, the transposed copy if there is one, and dW by row."""
     lowered = math.prod(lowered_shape(geometry, images))
-    values = (2 if _is_small(geometry, images) else 1) * lowered
+    values = (2 if _copy_pays(geometry, images) else 1) * lowered
     values += math.prod(_dW_rows_shape(geometry))
     if needs_dx and _dx_is_convolved(geometry):
         values += math.prod(lowered_shape(geometry.adjoint, images))
@@ -189,10 +191,13 @@ def _without_padding(lowered: Array, rows: Axis) -> Array:
     return lowered[rows.before : rows.before + rows.size]
 
 
-def _is_small(geometry: Geometry, images: int) -> bool:
-    """Tell whether the GEMMs of the weight gradient are small."""
-    line = geometry.columns.output_size * images
-    return math.prod(geometry.filter_shape) * line <= SMALL
+def _copy_pays(geometry: Geometry, images: int) -> bool:
+    """Tell whether the weight gradient takes a transposed copy: small GEMMs, of values used often.
+
+    The tutorial's convolution does, with 32 filters of 7 rows.
+    """
+    products = math.prod(geometry.filter_shape) * geometry.columns.output_size * images
+    return products <= SMALL and geometry.filters * geometry.rows.filter_size >= OFTEN
 
 
 def _dx_is_convolved(geometry: Geometry) -> bool:

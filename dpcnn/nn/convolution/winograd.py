@@ -41,7 +41,7 @@ from dpcnn.nn.layer import Array, Shape
 FILTER = 3  # rows and columns
 TILE = 4  # outputs of a tile
 POINTS = TILE + FILTER - 1
-FEWEST = 8  # channels or filters
+FEWEST = 32  # channels or filters
 BLOCK = 100_000  # values of M at a time: with what it is made from they stay in the cache
 G = np.array(
     [
