@@ -58,7 +58,7 @@ class Log:
         return True
 
     def diverged(self, error: DivergenceError, state: State) -> DivergenceError:
-        """Save the last good state; return the error with the step it came in."""
+        """Save the last good state; return the error with where that is."""
         return error
 
     def finish(self, state: State, saved: bool) -> int:
@@ -183,7 +183,7 @@ class RootLog(StandbyLog):
         self.save_last(state)
         step = state.progress.step
         kept = f"the state after step {step} is in {self.directory.path}"
-        explained = DivergenceError(f"step {step + 1}: {error}; {kept}").on_all_ranks()
+        explained = DivergenceError(f"{error}; {kept}").on_all_ranks()
         self.note("divergence", state, error=str(explained))
         return explained
 

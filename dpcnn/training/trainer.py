@@ -7,20 +7,24 @@ Trainer. Every rank runs the same code.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
 from dpcnn.data import words
 from dpcnn.data.dataset import Dataset
-from dpcnn.data.loader import Loader, Minibatch
+from dpcnn.data.loader import Loader, Microbatch, Minibatch
 from dpcnn.errors import DivergenceError
 from dpcnn.inference.evaluation import COUNTS, evaluate
+from dpcnn.nn.losses import LossSums
 from dpcnn.optim.norms import clip_norm
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.reduction import REDUCTIONS, Sums
 from dpcnn.run.best import exhausted
 from dpcnn.training.config import Config
+from dpcnn.training.diagnosis import explain
 from dpcnn.training.log import Log
 from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
@@ -71,7 +75,7 @@ class Trainer:
                 except RankLostError:
                     self.recovery.survive(self.comm, self.state)
                 except DivergenceError as error:
-                    raise self.log.diverged(error, self.state) from None
+                    raise self.log.diverged(self.diagnosed(error), self.state) from None
 
     def attach(self) -> None:
         """Make what depends on the ranks as they are now: the reduction, and who tells and saves.
@@ -115,13 +119,10 @@ class Trainer:
         """Make one step; return the minibatch's sums."""
         network, clock, progress = self.network, self.clock, self.state.progress
         clock.start_lap()
-        for number, x, labels, mixture in minibatch.microbatches:
-            key = (self.config.seed, progress.step, number)
-            logits = network.forward(x, training=True, key=key)
-            loss = self.loss(logits, labels, minibatch.size, mixture)
-            network.backward(loss.dlogits, labels.size / minibatch.size)
-            counts = {"loss": loss.loss, "correct": loss.correct, "images": labels.size}
-            self.reduction.add(network.sums, **counts)
+        for microbatch in minibatch.microbatches:
+            loss = self.compute(microbatch, minibatch.size)
+            images = microbatch.labels.size
+            self.reduction.add(network.sums, loss=loss.loss, correct=loss.correct, images=images)
         self.reduction.add_scalars(**self.stops.flags())
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)
@@ -132,6 +133,15 @@ class Trainer:
         progress.advance(sums, clock.lap)
         self.comm.last_step = progress.step
         return sums
+
+    def compute(self, microbatch: Microbatch, minibatch_size: int) -> LossSums:
+        """Write a micro-batch's gradient and batch statistics; return the sums of its loss."""
+        number, x, labels, mixture = microbatch
+        key = (self.config.seed, self.state.progress.step, number)
+        logits = self.network.forward(x, training=True, key=key)
+        loss = self.loss(logits, labels, minibatch_size, mixture)
+        self.network.backward(loss.dlogits, labels.size / minibatch_size)
+        return loss
 
     def update(self, fraction: float) -> None:
         """Update the parameters, the network's state and the averages from the reduced sums.
@@ -146,6 +156,21 @@ class Trainer:
         network.update_state(fraction)
         if average is not None:
             average.update(network.values, step)
+
+    def diagnosed(self, error: DivergenceError) -> DivergenceError:
+        """Return the error with where it came, and what was not finite first; collective.
+
+        In the step that was being made, or in the evaluation after an epoch's last step.
+        """
+        progress, comm = self.state.progress, self.comm
+        left = self.loader.minibatches(progress.epoch, progress.epoch_step, comm.rank, comm.size)
+        minibatch = next(left, Minibatch(0, iter(())))
+        where = f"step {progress.step + 1}" if minibatch.size else "evaluation"
+        compute = partial(self.compute, minibatch_size=minibatch.size)
+        reason = str(error)
+        with contextlib.suppress(RankLostError):  # the run is over anyway
+            reason = explain(error, self.network, minibatch.microbatches, compute, comm)
+        return DivergenceError(f"{where}: {reason}").on_all_ranks()
 
     def end_epoch(self) -> None:
         """Evaluate, tell, begin the next epoch, and save if it is time to.
@@ -166,11 +191,10 @@ class Trainer:
         """Return what rank 0 makes of the test and validation sets, alone or with all ranks."""
         comm, clock = self.comm, self.clock
         clock.start_lap()
-        scores: dict[str, float] = {}
         if self.config.evaluate_on == "all":
             scores = self.scores(comm)
-        elif comm.rank == 0:
-            scores = self.scores(Communicator())
+        else:
+            scores = comm.on_root(lambda: self.scores(Communicator()))
         clock.mark("evaluation", comm.waited)
         results = comm.bcast(Results(scores, sum(clock.lap.values())))
         clock.mark("waiting")
