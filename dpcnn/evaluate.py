@@ -103,7 +103,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
         facts = {
             "path": str(arguments.path),
             "step": checkpoint.progress["step"],
-            "weights_sha256": model.network.weights_sha256(),
+            "weights_sha256": model.weights_sha256,
+            "ema": recorded.ema,
             "dataset": dataset.source,
             "fingerprint": as_trained.fingerprint(),
             "trained_on": checkpoint.dataset,
@@ -160,7 +161,8 @@ def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> 
 def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
     """Print the facts and tables for people."""
     trained_on = facts["trained_on"]
-    print(f"network   {facts['path']}, step {facts['step']:,}")
+    averaged = "" if facts["ema"] is None else ", averaged weights"
+    print(f"network   {facts['path']}, step {facts['step']:,}{averaged}")
     print(f"dataset   {facts['dataset']}, {facts['images']:,} {facts['split']} images")
     if facts["fingerprint"] != trained_on["fingerprint"]:
         print(f"          fingerprint {facts['fingerprint'][:16]}, trained on other data:")

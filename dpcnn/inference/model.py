@@ -18,7 +18,7 @@ from dpcnn.inference import evaluation
 from dpcnn.models.build import check_memory, check_parameters, plan_network
 from dpcnn.models.user import Make
 from dpcnn.nn.layer import Layer
-from dpcnn.nn.network import Network
+from dpcnn.nn.network import Network, sha256
 from dpcnn.options import Options, resumed
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
@@ -31,14 +31,24 @@ Array = NDArray[Any]
 class Model:
     """A trained network, with the options it was trained with and the checkpoint it came from.
 
-    normalization: what is done to images before the network sees them.
-    Of a run that keeps averages of the weights (--ema), the network has these.
+    normalization: what is done to images before the network sees them. Of a run that keeps averages
+    of its weights (--ema), the network has these.
     """
 
     network: Network
     options: Options = field(repr=False)
     checkpoint: Checkpoint = field(repr=False)
     normalization: Normalization = NONE
+
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of the trained parameters, also where the network has their averages."""
+        if not self.checkpoint.average:
+            return self.network.weights_sha256()
+        trained = self.checkpoint.model
+        return sha256(
+            trained[slot.layer.name][slot.key] for slot in self.network.plan.slots if slot.trained
+        )
 
     def probabilities(self, images: ArrayLike) -> Array:
         """Return the probability of each class for each image, (N, classes) float32.

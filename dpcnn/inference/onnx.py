@@ -30,7 +30,8 @@ def metadata(model: Model) -> dict[str, str]:
         "normalization": json.dumps(model.normalization.config()),
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],
         "step": str(checkpoint.progress["step"]),
-        "weights_sha256": model.network.weights_sha256(),
+        "weights_sha256": model.weights_sha256,
+        **({"ema": str(model.options.ema)} if checkpoint.average else {}),
     }
     last = checkpoint.metrics[-1] if checkpoint.metrics else {"step": None}
     evaluated = last["step"] == checkpoint.progress["step"]  # not in the middle of an epoch

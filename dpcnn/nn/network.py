@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -108,7 +108,15 @@ class Network:
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the parameters as little-endian float32, in layer order."""
-        return hashlib.sha256(self.parameters.astype("<f4").tobytes()).hexdigest()
+        return sha256([self.parameters])
 
     def __repr__(self) -> str:
         return f"Network({self.plan.root!r})"
+
+
+def sha256(arrays: Iterable[Array]) -> str:
+    """Return the SHA-256 of the values of arrays as little-endian float32, one after another."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.astype("<f4").tobytes())
+    return digest.hexdigest()

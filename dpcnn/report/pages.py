@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from dpcnn.options import OPTIONS
 from dpcnn.report import figures, html, images
 from dpcnn.report.curves import time_unit
 from dpcnn.report.files import as_line
@@ -86,10 +87,24 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
         rows["network"] = " → ".join(map(repr, trained.model.network.layers))
         rows["parameters"] = f"{trained.model.network.parameters.size:,}"
     microbatch = options["--microbatch_size"]
-    rows["optimizer"] = f"SGD, learning rate {options['--lr']}"
+    rows["optimizer"] = _optimizer(run)
     rows["minibatch"] = f"{options['--minibatch_size']} images, in micro-batches of {microbatch}"
     rows["reduction"] = options["--reduce"]
     return rows | _machines(run)
+
+
+def _optimizer(run: Run) -> str:
+    """Return what optimized, and at which learning rate: what is set of it."""
+    options = defaultdict(lambda: "?", html.option_texts(run.options))
+    changed = {
+        name: value
+        for name, value in run.changed_options.items()
+        if name in OPTIONS and OPTIONS[name].group in ("optimizer", "schedule")
+    }
+    changed.pop("optimizer", None)
+    words = [options["--optimizer"], f"learning rate {options['--lr']}"]
+    texts = html.option_texts(changed).items()
+    return ", ".join(words + [f"{name[2:].replace('_', ' ')} {text}" for name, text in texts])
 
 
 def _machines(run: Run) -> dict[str, str]:

@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,20 @@ LIMIT = 4 << 30  # bytes of a file that is read: 1,000 million parameters
 class Checkpoint:
     """The state of a run after a step.
 
-    model: layer -> parameter or state -> array; average: of the same, empty if none are kept;
-    optimizer: slot -> vector; progress: step, epoch
+    model: layer -> parameter or state -> array; optimizer: slot -> vector; progress: step, epoch
     and the running sums of the epoch; options: those of the run; metrics: a line for each epoch so
-    far; dataset: its fingerprint and source; network: the configs of its layers (nn/config.py).
+    far; dataset: its fingerprint and source; network: the configs of its layers (nn/config.py);
+    average: of all in `model`, empty if the run keeps none.
     """
 
     model: dict[str, dict[str, Array]]
-    average: dict[str, dict[str, Array]]
     optimizer: dict[str, Array]
     progress: dict[str, Any]
     options: dict[str, Any]
     metrics: list[dict[str, Any]]
     dataset: dict[str, Any]
     network: list[dict[str, Any]]
+    average: dict[str, dict[str, Array]] = field(default_factory=dict)
 
     @property
     def best_values(self) -> dict[str, dict[str, Array]]:
