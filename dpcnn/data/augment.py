@@ -15,7 +15,7 @@ Axes of a batch: x (C, H, W, N). What is drawn is (N,), a value for each image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +61,13 @@ class Augmentation:
     contrast: float = 0
     cutout: int = 0
     mixup: float = 0
+
+    def words(self) -> list[str]:
+        """Return what is done, as the words of --augment and in its order."""
+        amounts = {name: amount for name, amount in asdict(self).items() if amount}
+        return [
+            name if name == "flip" else f"{name}:{amount:g}" for name, amount in amounts.items()
+        ]
 
 
 NOTHING = Augmentation()

@@ -47,6 +47,9 @@ def sheets(trained: Trained) -> Figures:
     if trained.dataset:
         samples = images.samples(trained.dataset.train)
         figures["samples"] = images.sheet(samples, "Training images", 1)
+        augmented = images.augmented(trained.dataset.train, trained.augmentation)
+        if augmented:
+            figures["augmented"] = images.sheet(augmented, "Augmented training images", 1)
     if trained.results and trained.results.worst:
         mistakes = [images.mistake(guess) for guess in trained.results.worst]
         figures["mistakes"] = images.sheet(mistakes, "Worst mistakes", 5)

@@ -1,4 +1,4 @@
-"""Images as pictures: of the dataset, of mistakes, of filters."""
+"""Images as pictures: of the dataset, as they are and augmented, of mistakes, of filters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from dpcnn.data.dataset import Images
+from dpcnn.data.augment import NOTHING, Augmentation, Augmenter, generator
+from dpcnn.data.dataset import Images, as_batch
 from dpcnn.report.results import Guess
 from dpcnn.report.style import BLUE, ORANGE, WIDTH
 
@@ -24,6 +25,7 @@ LARGEST = 64  # pixels of a picture's side; of larger images every n-th pixel is
 CLASSES = 20  # that samples are shown of
 SAMPLES = 10  # of each class
 FILTERS = 64  # that are shown
+VERSIONS = 5  # of each augmented image
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,41 @@ def _row(images: Images, label: int) -> Picture:
     of_class = np.flatnonzero(images.labels == label)
     row = [to_pixels(image) for image in images.rows(of_class[:SAMPLES])]
     row += [np.zeros_like(row[0])] * (SAMPLES - len(row))
+    return Picture(_side_by_side(row), f"{label}", f"{label}: {len(of_class):,} images")
+
+
+def _side_by_side(row: Sequence[Array]) -> Array:
+    """Return the pixels of several images with gaps between them."""
     gap = np.zeros((row[0].shape[0], 2, *row[0].shape[2:]), np.uint8)
     parts = [part for pixels in row for part in (gap, pixels)]
-    return Picture(
-        np.concatenate(parts[1:], axis=1), f"{label}", f"{label}: {len(of_class):,} images"
-    )
+    return np.concatenate(parts[1:], axis=1)
+
+
+def augmented(images: Images, augmentation: Augmentation) -> list[Picture]:
+    """Return a picture of some images as they are, and pictures of them augmented; or nothing.
+
+    One image of each class at most, so that mixtures are of different classes.
+    """
+    if augmentation == NOTHING:
+        return []
+    _, of_classes = np.unique(images.labels, return_index=True)
+    chosen = of_classes[:SAMPLES]
+    rows, augmenter = images.rows(chosen), Augmenter(augmentation)
+    batches = {"original": rows}
+    for version in range(1, VERSIONS + 1):
+        x = as_batch(rows, np.float32)
+        augmenter.augment(x, images.labels[chosen], generator(0, version, 0))
+        batches[f"version {version}"] = np.moveaxis(x, 3, 0)
+    return [
+        Picture(_side_by_side([_opaque(to_pixels(image)) for image in batch]), name, name)
+        for name, batch in batches.items()
+    ]
+
+
+def _opaque(pixels: Array) -> Array:
+    """Return pixels (H, W) or (H, W, 3) as (H, W, 4): gaps are clear then, not black as borders."""
+    colors = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.dstack([colors, np.full(pixels.shape[:2], 255, np.uint8)])
 
 
 def mistake(guess: Guess) -> Picture:

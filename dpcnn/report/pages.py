@@ -24,8 +24,11 @@ def of_run(run: Run, trained: Trained) -> str:
     """Return the page of a run."""
     drawn = figures.of_run(run, trained)
     worst = trained.results.worst if trained.results else []
+    training = trained.dataset and trained.dataset.train
+    augmented = images.augmented(training, trained.augmentation) if training else []
     titles = {
         "setup": "Setup",
+        "augmentation": "Augmentation" if augmented else "",
         "curves": "Curves" if run.metrics else "",
         "classes": "Results per class" if trained.results else "",
         "mistakes": "Worst mistakes" if trained.results else "",
@@ -45,7 +48,8 @@ def of_run(run: Run, trained: Trained) -> str:
         changed_options=html.option_texts(run.changed_options),
         options=html.option_texts(run.options),
         environment=html.flattened(run.environment),
-        samples=images.samples(trained.dataset.train) if trained.dataset else [],
+        samples=images.samples(training) if training else [],
+        augmented=augmented,
         layers=trained.model.network.plan.table() if trained.model else [],
         class_rows=_class_rows(trained.results) if trained.results else [],
         mistakes=[(guess, images.mistake(guess)) for guess in worst],

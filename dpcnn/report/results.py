@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpcnn.data import words
+from dpcnn.data.augment import NOTHING, Augmentation
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sources import find
 from dpcnn.errors import DataError, DpcnnError
@@ -73,11 +75,15 @@ class Results:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has trained; None for what cannot be read, which `missing` gives reasons for."""
+    """What a run has trained; None for what cannot be read, which `missing` gives reasons for.
+
+    augmentation: what --augment stands for, if the dataset can be read.
+    """
 
     checkpoint: Checkpoint | None = None
     model: Model | None = None
     dataset: Dataset | None = None
+    augmentation: Augmentation = NOTHING
     results: Results | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -95,20 +101,22 @@ def load(run: Run, dataroot: str | None = None) -> Trained:
     """
     missing: list[str] = []
     checkpoint = _newest_checkpoint(run.path, missing)
-    model = dataset = None
+    model, dataset, augmentation = None, None, NOTHING
     try:
         model = restore(checkpoint) if checkpoint else None
     except DpcnnError as error:
         missing.append(f"The network cannot be shown: {one_line(error)}.")
     try:
-        dataset = _dataset(model.options if model else _options(run), checkpoint, dataroot)
+        options = model.options if model else _options(run)
+        dataset = _dataset(options, checkpoint, dataroot)
+        augmentation = words.parse(options.augment, dataset.train.shape)
     except DpcnnError as error:
         missing.append(
             f"The dataset and the results on it cannot be shown: {one_line(error)}; name the"
             " dataset with --dataroot."
         )
     results = evaluate(model, dataset.test) if model and dataset else None
-    return Trained(checkpoint, model, dataset, results, missing)
+    return Trained(checkpoint, model, dataset, augmentation, results, missing)
 
 
 def _newest_checkpoint(path: Path, missing: list[str]) -> Checkpoint | None:

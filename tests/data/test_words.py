@@ -17,6 +17,10 @@ def test_words_and_arguments_are_read_in_any_order() -> None:
         flip=1, crop=4, shift=2, rotate=10, scale=0.1, cutout=8, brightness=0.2, contrast=1,
         mixup=0.2,
     )  # fmt: skip
+    in_order = (
+        "flip crop:4 shift:2 rotate:10 scale:0.1 brightness:0.2 contrast:1 cutout:8 mixup:0.2"
+    )
+    assert parse(every, SHAPE).words() == in_order.split()
     assert parse("flip", SHAPE) == Augmentation(flip=1)
     assert parse(None, SHAPE) == NOTHING
 

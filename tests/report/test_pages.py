@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import dpcnn
 from dpcnn.report.write import write
 from tests.browser import Browser
 from tests.launching import metrics, run
@@ -175,3 +176,18 @@ def test_six_epochs_of_mnist_on_four_ranks(mnist: Path, tmp_path: Path, browser:
     assert shown == len(CHARTS) + 25
     line = json.loads((tmp_path / "run/loggers.jsonl").read_text().splitlines()[-1])
     assert line["weights_sha256"] in page.read_text()
+
+
+def test_the_report_of_an_augmented_run_shows_what_is_done(
+    small: Path, tmp_path: Path, browser: Browser
+) -> None:
+    directory = tmp_path / "run"
+    options = {"dataroot": small, "train_limit": 100, "n_filter": 2, "epochs": 1}
+    dpcnn.train(run_dir=directory, augment="cutout:8,flip", progress="silent", **options)
+    page = write([directory], tmp_path / "report.html", "html", None)
+    browser.open(page, 390)
+    assert browser.complaints() == []
+    assert browser.evaluate("document.querySelectorAll('.augmented img').length") == 6
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    assert "flip, cutout:8" in browser.text()
+    assert (write([directory], tmp_path / "png", "png", None) / "augmented.png").exists()

@@ -11,6 +11,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
+from dpcnn.data.augment import Augmentation
 from dpcnn.data.dataset import Images
 from dpcnn.data.sources import find
 from dpcnn.report import curves, images, style
@@ -153,3 +154,18 @@ def test_images_of_any_shape_become_pictures(shape, expected):
     samples = images.samples(labelled)
     assert [picture.caption for picture in samples] == ["3: 2 images", "70: 3 images"]
     assert samples[0].pixels.shape == samples[1].pixels.shape
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 20)])
+def test_augmented_images_stand_below_the_originals(shape):
+    pixels = np.random.default_rng(0).integers(1, 256, (40, *shape), np.uint8)
+    labelled = Images(pixels, np.arange(40) % 7)
+    original, *versions = images.augmented(labelled, Augmentation(flip=1, cutout=8))
+    assert (original.name, len(versions)) == ("original", images.VERSIONS)
+    for place in range(7):
+        tile = original.pixels[:, place * (shape[2] + 2) :][:, : shape[2], :3]
+        np.testing.assert_array_equal(tile, np.broadcast_to(pixels[place].transpose(1, 2, 0),
+                                                            tile.shape))  # fmt: skip
+    assert len({version.pixels.tobytes() for version in versions}) == len(versions)
+    assert all((version.pixels[..., :3] == 0).any() for version in versions)
+    assert images.augmented(labelled, Augmentation()) == []

@@ -130,9 +130,9 @@ def test_wrong_words_are_refused_before_anything_is_written(
 
 
 def test_the_figures_of_a_mixed_run_make_sense() -> None:
-    options = Options(dataroot="digits", epochs=1, microbatch_size=8, augment="mixup:1")
+    options = Options(dataroot="digits", epochs=1, microbatch_size=8, lr=1e-3, augment="mixup:1")
     trainer = silent_trainer(options, dataset(), Communicator())
     assert trainer.run() == 0
     [line] = trainer.state.metrics
-    assert 0 < line["loss"] < 3
+    assert 0 < line["loss"] < 5
     assert 0 <= line["train_accuracy"] <= 1
