@@ -59,6 +59,7 @@ class Pooling(Layer):
         ]
         self.input_shape = input_shape
         self.output_shape = (channels, *outputs)
+        self._positions: list[tuple[Part, Part]] = []  # made when first needed: a plan is small
         return self.output_shape
 
     def positions(self) -> list[tuple[Part, Part]]:
@@ -66,12 +67,14 @@ class Pooling(Layer):
 
         The part of the output is the windows whose position lies in the image; all, unless padded.
         """
-        rows, columns = (self._along(axis) for axis in (0, 1))
-        return [
-            ((slice(None), out_rows, out_columns), (slice(None), in_rows, in_columns))
-            for out_rows, in_rows in rows
-            for out_columns, in_columns in columns
-        ]
+        if not self._positions:
+            rows, columns = (self._along(axis) for axis in (0, 1))
+            self._positions = [
+                ((slice(None), out_rows, out_columns), (slice(None), in_rows, in_columns))
+                for out_rows, in_rows in rows
+                for out_columns, in_columns in columns
+            ]
+        return self._positions
 
     def _along(self, axis: int) -> list[tuple[slice, slice]]:
         """Return each position's part of the output and of the input, of rows (0) or columns."""
@@ -111,11 +114,11 @@ class MaxPooling(Pooling):
         y = self.buffer("y", (*self.output_shape, x.shape[-1]))
         candidate = self.buffer("candidate", y.shape)
         comparison = self.buffer("comparison", y.shape, bool)
-        self.chain = self.positions()
         if any(self.padding):
-            y.fill(-np.inf)  # the first of the chain
+            self.chain = self.positions()
+            y.fill(-np.inf)  # stands before the chain
         else:
-            _, first = self.chain.pop(0)
+            (_, first), *self.chain = self.positions()
             np.copyto(y, x[first])
         self.masks = self.buffer("masks", (len(self.chain), *y.shape))
         for (windows, place), mask in zip(self.chain, self.masks, strict=True):
@@ -156,13 +159,13 @@ class AveragePooling(Pooling):
     def forward(self, x: Array) -> Array:
         """Return the means (C, Ho, Wo, N) of x (C, H, W, N)."""
         y = self.buffer("y", (*self.output_shape, x.shape[-1]))
-        positions = self.positions()
         if any(self.padding):
+            others = self.positions()
             y.fill(0)
         else:
-            _, first = positions.pop(0)
+            (_, first), *others = self.positions()
             np.copyto(y, x[first])
-        for windows, place in positions:
+        for windows, place in others:
             np.add(y[windows], x[place], out=y[windows])
         y *= y.dtype.type(1 / math.prod(self.window))
         return y
