@@ -16,6 +16,7 @@ LENGTHS = (1, 1 << 10, 1 << 14, 185_930, 1 << 20)  # float64; 185,930 is the tut
 REPEATS = 15
 MINIBATCH = 64  # the tutorial's; more ranks than it has micro-batches get one each
 STEPS = 20
+SECONDS = 5.0  # to spend on them at most, where that leaves a few: a step may take seconds
 MOSTLY = 0.5  # share of a step below which computing is too little of it
 SLOW = 1.5  # times the fastest rank's time to compute
 
@@ -58,7 +59,9 @@ def step(comm: Communicator) -> list[Finding]:
     digits = Images(images[:, None], labels)
     dataset = Dataset(digits, digits, "digits", synthetic.CLASSES)
     trainer = silent_trainer(options_for(minibatch), dataset, comm)
-    ranks = comm.allgather(time_steps(trainer, STEPS))
+    first = comm.bcast(time_steps(trainer, 1, warm_up=1)["step_seconds"])
+    steps = min(STEPS, max(3, int(SECONDS / first)))
+    ranks = comm.allgather(time_steps(trainer, steps, warm_up=steps // 2))
     seconds = ranks[0]["step_seconds"]
     computing = sum(rank["compute_share"] for rank in ranks) / comm.size
     text = f"{seconds * 1e3:.2f} ms at minibatch {minibatch}, {minibatch / seconds:,.0f} images"

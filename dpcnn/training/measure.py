@@ -21,8 +21,6 @@ from dpcnn.training.signals import StopRequests
 from dpcnn.training.state import Progress
 from dpcnn.training.trainer import Trainer
 
-WARM_UP = 10  # steps that are not counted
-
 
 def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact") -> Options:
     """Return the options that are measured, in micro-batches of 16 if there are as many images."""
@@ -42,16 +40,16 @@ def silent_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Tr
     return Trainer(config, state, dataset, comm, Log(), Recovery(), stops)
 
 
-def time_steps(trainer: Trainer, steps: int) -> dict[str, float]:
-    """Make some steps, after a few that do not count; return the seconds of one. Collective.
+def time_steps(trainer: Trainer, steps: int, warm_up: int = 10) -> dict[str, float]:
+    """Make some steps, after `warm_up` that do not count; return the seconds of one. Collective.
 
     step_seconds and compute_seconds, a rank's own work, are medians; the shares are of all steps.
     """
     trainer.attach()
     minibatches = _without_end(trainer)
     seconds, computing = [], []
-    for number in range(WARM_UP + steps):
-        if number == WARM_UP:
+    for number in range(warm_up + steps):
+        if number == warm_up:
             trainer.state.progress = Progress()
         started = time.perf_counter()
         trainer.step(next(minibatches))
@@ -59,8 +57,8 @@ def time_steps(trainer: Trainer, steps: int) -> dict[str, float]:
         computing.append(trainer.clock.lap["compute"])
     progress = trainer.state.progress
     return {
-        "step_seconds": statistics.median(seconds[WARM_UP:]),
-        "compute_seconds": statistics.median(computing[WARM_UP:]),
+        "step_seconds": statistics.median(seconds[warm_up:]),
+        "compute_seconds": statistics.median(computing[warm_up:]),
         "compute_share": progress.compute_seconds / progress.seconds,
         "waiting_share": progress.waiting_seconds / progress.seconds,
     }
