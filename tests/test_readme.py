@@ -45,7 +45,8 @@ def environment() -> dict[str, str]:
     """What a user's shell has: no environment of this test run, no MPI."""
     path = [part for part in os.environ["PATH"].split(":") if not Path(part, "mpirun").exists()]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DPCNN_")}
-    return kept | {"PATH": ":".join(path)}
+    # pip need not compile what a test imports once: that takes half of the time of an installation.
+    return kept | {"PATH": ":".join(path), "PIP_NO_COMPILE": "1"}
 
 
 def test_every_command_works_in_a_fresh_copy(copy):
