@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
@@ -119,10 +119,30 @@ def _check_same(own: Config, config: Config) -> None:
     pairs = itertools.zip_longest(own, config, fillvalue="nothing")
     for number, (layer, expected) in enumerate(pairs, 1):
         if layer != expected:
+            inner, other = _innermost([layer], [expected])
             raise CheckpointError(
-                f"layer {number} of the network: found {layer!s:.300}, expected {expected!s:.300}"
+                f"layer {number} of the network: found {inner!s:.300}, expected {other!s:.300}"
                 " as in the checkpoint"
             ).on_all_ranks()
+
+
+def _innermost(layer: Any, expected: Any) -> tuple[Any, Any]:
+    """Return two configs that differ; of layers made of layers, the first of these that differ."""
+    pairs: Iterable[tuple[Any, Any]] = []
+    if isinstance(layer, list):
+        pairs = zip(layer, expected, strict=False)
+    elif layer["layer"] == expected["layer"]:
+        pairs = ((layer[key], expected[key]) for key in layer if key in expected)
+    for inner, other in pairs:
+        if inner != other and _has_layers(inner) and _has_layers(other):
+            return _innermost(inner, other)
+    return layer, expected
+
+
+def _has_layers(value: Any) -> bool:
+    return isinstance(value, dict) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    )
 
 
 def _plan(options: Options, layers: list[Layer]) -> Plan:

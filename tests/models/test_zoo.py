@@ -128,8 +128,11 @@ def test_a_checkpoint_of_another_network_than_the_named_one_is_refused() -> None
     config = to_config(plan_of("resnet8", MNIST).layers)
     again = plan_network(of_mnist(), config, import_network("resnet8"))
     assert to_config(again.layers) == config
-    for other in ("resnet20", "tutorial"):
-        with pytest.raises(CheckpointError, match=r"layer \d+ of the network: found .*, expected"):
+    found = r"found {'layer': 'Convolution', 'filters': 16, .*, expected {'layer': 'Convolution',"
+    with pytest.raises(CheckpointError, match=f"layer 6 of the network: {found} 'filters': 32"):
+        plan_network(of_mnist(), config, import_network("resnet20"))
+    for other, where in (("tutorial", 1), ("mlp", 1), ("mobilenet", 1), ("wideresnet16x4", 4)):
+        with pytest.raises(CheckpointError, match=f"layer {where} of the network: found .* expect"):
             plan_network(of_mnist(), config, import_network(other))
 
 
