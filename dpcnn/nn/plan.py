@@ -83,6 +83,17 @@ class Plan:
             for name, layer in self.leaves.items()
         ]
 
+    def outline(self) -> list[Row]:
+        """Return a row for each layer in the row itself, with all that it is made of."""
+        rows = []
+        for name, layer in self.root.children().items():
+            parts = [leaf for _, leaf in descendants(layer) if not leaf.children()] or [layer]
+            kind = f"{type(layer).__name__} of {len(parts)} layers"
+            what = kind if layer.children() else repr(layer)
+            parameters = sum(_values(part.parameter_shapes) for part in parts)
+            rows.append(Row(name, what, layer.output_shape, parameters))
+        return rows
+
     def _slots(self, kind: str, start: int) -> Iterator[Slot]:
         """Yield a slot for each of the parameters or the state, from place `start` on."""
         for layer in self.leaves.values():

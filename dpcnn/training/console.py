@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
 ERASE = "\x1b[K"  # from the cursor to the end of the line
+COLUMNS = 80  # that the layer table keeps to
 PLAIN_SECONDS = 10.0  # a plain line at least this often
 
 
@@ -69,9 +70,11 @@ class PlainConsole(Console):
             self.line(f"{name:<{width}}  {fact}")
         rows = [("layer", "what", "output", "parameters"), *table]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        room = min(widths[1], COLUMNS - widths[0] - widths[2] - widths[3] - 6)
         self.line()
         for name, what, output, parameters in rows:
-            left = f"{name:<{widths[0]}}  {what:<{widths[1]}}  {output:<{widths[2]}}"
+            what = what if len(what) <= room else f"{what[: room - 3].rstrip(' ,')}..."
+            left = f"{name:<{widths[0]}}  {what:<{room}}  {output:<{widths[2]}}"
             self.line(f"{left}  {parameters:>{widths[3]}}")
         self.line()
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from string import ascii_lowercase
+
 from dpcnn.data.dataset import Dataset
 from dpcnn.data.normalize import Normalization
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Row
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.training.optimization import summary
 from dpcnn.training.trainer import Trainer
+
+MOST_ROWS = 24  # of the layer table: as many lines as a small terminal has
 
 
 def header(
@@ -81,8 +87,26 @@ def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:
 
 
 def layer_table(network: Network) -> list[tuple[str, str, str, str]]:
-    """Return a row of words for each layer: name, what it is, output shape, parameters."""
+    """Return a row of words for each layer: name, what it is, output shape, parameters.
+
+    A layer made of layers has one row. Of many rows those without parameters are left out, and
+    neighbours that are alike become one.
+    """
+    rows = network.plan.outline()
+    if len(rows) > MOST_ROWS:
+        alike = groupby((row for row in rows if row.parameters), key=lambda row: row[1:])
+        rows = [_together(list(group)) for _, group in alike]
     return [
         (row.name, row.layer, "x".join(map(str, row.output_shape)), f"{row.parameters:,}")
-        for row in network.plan.table()
+        for row in rows
     ]
+
+
+def _together(rows: list[Row]) -> Row:
+    """Return the row that stands for neighbours which are alike but for their names."""
+    first, count = rows[0], len(rows)
+    if count == 1:
+        return first
+    number = rows[-1].name.lstrip(ascii_lowercase)
+    name, what = f"{first.name}-{number}", f"{count} x {first.layer}"
+    return Row(name, what, first.output_shape, count * first.parameters)
