@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
+SHORTEST_BAR = 2  # columns
 ERASE = "\x1b[K"  # from the cursor to the end of the line
 COLUMNS = 80  # that the layer table keeps to
 PLAIN_SECONDS = 10.0  # a plain line at least this often
@@ -98,7 +99,10 @@ class PlainConsole(Console):
 
 
 class BarConsole(PlainConsole):
-    """A tqdm bar on standard error; lines are written above it."""
+    """A tqdm bar on standard error; lines are written above it.
+
+    On a narrow terminal it leaves the learning rate out.
+    """
 
     bar: tqdm[Any] | None = None
 
@@ -117,6 +121,9 @@ class BarConsole(PlainConsole):
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         super().start_epoch(epoch, epochs, steps, done)
         terminal = shutil.get_terminal_size()
+        width = terminal.columns - 1 - len(ECHO)
+        around = f"epoch {epoch}/{epochs} 100%|| {steps}/{steps},  00:00 left"
+        self.room = width - len(around) - SHORTEST_BAR  # for loss, learning rate and speed
         self.bar = tqdm(
             total=steps,
             initial=done,
@@ -125,7 +132,7 @@ class BarConsole(PlainConsole):
             file=sys.stderr,
             leave=False,
             # tqdm would ask standard error alone, a pipe under mpirun, and believe a size of 0.
-            ncols=terminal.columns - 1 - len(ECHO),
+            ncols=width,
             nrows=terminal.lines,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
@@ -135,8 +142,10 @@ class BarConsole(PlainConsole):
         self.done += 1
         self.images += images
         rate = self.images / max(time.monotonic() - self.started, 1e-9)
-        text = f"loss {loss:.4f}, lr {lr:.3g}, {rate:,.0f} images/s,"
-        self.bar.set_postfix_str(text, refresh=False)
+        loss_text, rate_text = f"loss {loss:.4f},", f"{rate:,.0f} images/s,"
+        text = f"{loss_text} lr {lr:.3g}, {rate_text}"
+        fits = len(text) <= self.room
+        self.bar.set_postfix_str(text if fits else f"{loss_text} {rate_text}", refresh=False)
         self.bar.update()
 
     def end_epoch(self) -> None:

@@ -108,6 +108,16 @@ def test_the_bar_tells_epoch_step_loss_speed_and_time_left_on_standard_error(
     assert out.endswith("Epoch 2\n")
 
 
+def test_a_narrow_bar_leaves_the_learning_rate_out(
+    clock: Clock, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    train(BarConsole(), clock, 188, 1)
+    drawn = [text for text in capsys.readouterr().err.split("\r") if "/188" in text]
+    assert all(len(text) < 70 for text in drawn)
+    assert any(re.search(r"/188, loss 0\.\d+, 64 images/s, 00:\d+ left", text) for text in drawn)
+
+
 def test_the_bar_is_gone_after_the_epoch(clock: Clock, capsys: Captured) -> None:
     train(BarConsole(), clock, 4, 5)
     last = capsys.readouterr().err.replace(ERASE, "").split("\r")[-2:]
