@@ -77,7 +77,8 @@ def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys):
 
 
 def test_another_network_is_refused(trained):
-    own = [Convolution(4, (7, 7), 1, 1, "filters"), ReLU(), Flatten(), Dense(10)]
+    first = Convolution(4, (7, 7), 1, 1, initializer="tutorial", algorithm="mec")
+    own = [first, ReLU(), Flatten(), Dense(10)]
     load(trained, own)
     with pytest.raises(
         CheckpointError, match=r"layer 4 of the network: found .*11.*, expected .*10.* as in"
@@ -94,7 +95,7 @@ MISFITS = [
     ([Dense(10)], "takes flat input"),
     ([Flatten(), Dense(11)], r"output is \(11,\)"),
     ([MaxPooling(29), Flatten(), Dense(10)], "29x29 does not fit into 28x28"),
-    ([Convolution(3, 5, 2), Flatten(), Dense(10)], r"\(28 - 5 \+ 2\*0\)/2 \+ 1 = 12.5"),
+    ([Convolution(3, 29), Flatten(), Dense(10)], r"\(28 - 29 \+ 2\*0\)/1 \+ 1 = 0"),
     (
         [Flatten(), *(Dense(65536) for _ in range(900)), Dense(10)],
         r"checkpoint's convolution1/W: found shape .*, expected no array",
