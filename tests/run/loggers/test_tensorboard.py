@@ -65,6 +65,7 @@ def test_what_is_no_number_has_no_curve(tmp_path: Path) -> None:
 def test_tensorboard_reads_what_was_recorded_also_after_a_resume(small, tmp_path):
     pytest.importorskip(READER)
     options = ("--dataroot", small, "--run_dir", "run", "--keep_checkpoints", 9)
+    options += ("--validation", 30)  # which leaves 16 steps an epoch
     assert run(2, *options, "--epochs", 3, "--tensorboard", cwd=tmp_path).returncode == 0
     assert curves(tmp_path / "run") == expected(tmp_path / "run")
     # From the first epoch on again: what was written of the others is not shown twice.
