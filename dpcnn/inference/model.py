@@ -15,7 +15,7 @@ from dpcnn.data.dataset import Images, as_images
 from dpcnn.data.normalize import NONE, Normalization, from_config
 from dpcnn.errors import CheckpointError
 from dpcnn.inference import evaluation
-from dpcnn.models.build import check_memory, check_parameters, plan_network
+from dpcnn.models.build import check_arrays, check_memory, plan_network
 from dpcnn.models.user import Make
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network, sha256
@@ -104,7 +104,7 @@ def restore(checkpoint: Checkpoint, network: Sequence[Layer] | Make | None = Non
     """Return the model of a checkpoint; network as for `load`. Raises CheckpointError."""
     options = resumed(Options(), frozenset(), checkpoint.options)
     plan = plan_network(options, checkpoint.network, network)
-    check_parameters(checkpoint.model, checkpoint.average, checkpoint.optimizer, plan)
+    check_arrays(options, plan, checkpoint.model, checkpoint.average, checkpoint.optimizer)
     check_memory(options, plan, 1, ranks=1)
     normalization = recorded_normalization(checkpoint, options)
     restored = Network(plan)

@@ -15,6 +15,7 @@ from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.models.user import Make, check_layers, users_code
 from dpcnn.models.zoo import TUTORIAL, zoo_layers
 from dpcnn.nn import Layer
+from dpcnn.nn.checks import check_array
 from dpcnn.nn.config import Config, check_config, from_config, own_layers, to_config
 from dpcnn.nn.layer import Array, Shape
 from dpcnn.nn.plan import Plan
@@ -73,28 +74,32 @@ def check_memory(options: Options, plan: Plan, images: int, ranks: int, vectors:
 def check_microbatch(options: Options, plan: Plan) -> None:
     """Raise OptionError that names a layer which a run's micro-batches are too small for."""
     images = min(options.minibatch_size, options.microbatch_size or options.minibatch_size)
+    name = "minibatch_size" if images == options.minibatch_size else "microbatch_size"
     try:
         plan.check_microbatch(images)
     except OptionError as error:
-        raise OptionError(f"--microbatch_size {images}: {error}") from error
+        raise OptionError(f"--{name} {images}: {error}") from error
 
 
-def check_parameters(
+def check_arrays(
+    options: Options,
+    plan: Plan,
     model: Mapping[str, Mapping[str, Array]],
     average: Mapping[str, Mapping[str, Array]],
     slots: Mapping[str, Array],
-    plan: Plan,
 ) -> None:
-    """Raise CheckpointError unless a checkpoint's arrays have the shapes that the plan has.
+    """Raise CheckpointError unless a checkpoint's arrays are what a run's options and plan ask for.
 
-    model: layer name -> parameter name -> array; average: the same, or empty; slots: the
-    optimizer's, name -> vector.
+    They have the plan's shapes, and finite values, from 0 where no others are possible. model:
+    layer name -> parameter name -> array; average: the same, with --ema; slots: the optimizer's,
+    name -> vector.
     """
-    shapes = {key: array.shape for key, array in _flat(model).items()}
-    shapes |= {f"average/{key}": array.shape for key, array in _flat(average).items()}
+    arrays = _flat(model) | {f"average/{key}": array for key, array in _flat(average).items()}
+    shapes = {key: array.shape for key, array in arrays.items()}
     shapes |= {f"optimizer/{slot}": vector.shape for slot, vector in slots.items()}
+    averaged = options.ema is not None
     expected = {f"{slot.layer.name}/{slot.key}": slot.shape for slot in plan.slots}
-    expected |= {f"average/{key}": shape for key, shape in expected.items() if average}
+    expected |= {f"average/{key}": shape for key, shape in expected.items() if averaged}
     expected |= {f"optimizer/{slot}": (plan.parameter_count,) for slot in slots}
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):
@@ -102,6 +107,21 @@ def check_parameters(
                 f"the checkpoint's {key}: found {_words(shapes.get(key))}, expected"
                 f" {_words(expected.get(key))}"
             ).on_all_ranks()
+    never_negative = {
+        f"{slot.layer.name}/{slot.key}"
+        for slot in plan.slots
+        if slot.key in slot.layer.never_negative
+    }
+    for key, array in arrays.items():
+        check_values(key, array, key.removeprefix("average/") in never_negative)
+
+
+def check_values(name: str, array: Array, never_negative: bool) -> None:
+    """Raise CheckpointError if a checkpoint's array of that name has a value that cannot be."""
+    try:
+        check_array(f"the checkpoint's {name}", array, never_negative)
+    except OptionError as error:
+        raise CheckpointError(str(error)).on_all_ranks() from error
 
 
 def _plan_own(options: Options, config: Config | None, own: Sequence[Layer]) -> Plan:

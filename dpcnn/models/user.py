@@ -45,7 +45,8 @@ def user_network(
     others = sorted(named & {*NETWORK, *(["model"] if network is not None else [])})
     if others and (network is not None or model != TUTORIAL):
         names = ", ".join(f"--{name}" for name in others)
-        raise OptionError(f"found {names} beside a network of your own, expected one or the other")
+        chosen = f"--model {model}" if network is None else "a network of your own"
+        raise OptionError(f"found {names} beside {chosen}, expected one or the other")
     if model is not None:
         return import_network(model)
     layers = check_layers(network)

@@ -1,9 +1,12 @@
-"""Checks of layers' arguments: a config may come from any file."""
+"""Checks of layers' arguments, and of their values: both may come from any file."""
 
 from __future__ import annotations
 
 import operator
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
 
@@ -47,5 +50,16 @@ def check_bool(name: str, value: Any) -> bool:
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Return value if it is one of the choices; else raise OptionError."""
     if not isinstance(value, str) or value not in choices:
-        raise OptionError(f"{name} is {value!r}, expected {' or '.join(choices)}")
+        *others, last = choices
+        raise OptionError(f"{name} is {value!r:.200}, expected {', '.join(others)} or {last}")
     return str(value)
+
+
+def check_array(name: str, array: NDArray[Any], never_negative: bool = False) -> None:
+    """Raise OptionError if an array has a value that is not finite, or negative where none is."""
+    sound = np.isfinite(array)
+    if never_negative:
+        sound &= array >= 0
+    if not sound.all():
+        expected = "finite values" + " from 0" * never_negative
+        raise OptionError(f"{name}: found {array[~sound][0]}, expected {expected}")

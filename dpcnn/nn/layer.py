@@ -47,12 +47,14 @@ class Layer:
     `state_shapes` (name -> shape) is what a layer keeps but does not train: for `mean`, the network
     sets `mean`, and `batch_mean`, into which a training forward writes that of its micro-batch.
     After each step the state moves towards the step's mean of those, by `state_momentum`.
+    `never_negative` has the names in it that no sound checkpoint has a negative value of.
 
     `name` is the layer's path in the network, such as residual3/convolution1, and `number` its
     place there; both are set by the plan.
     """
 
     state_momentum = 0.1
+    never_negative: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.parameter_shapes: dict[str, Shape] = {}

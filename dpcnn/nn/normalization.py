@@ -59,6 +59,7 @@ class BatchNorm(Layer):
     variance: Array
     batch_mean: Array
     batch_variance: Array
+    never_negative = ("variance",)
 
     def __init__(
         self, momentum: float = 0.1, eps: float = 1e-5, scale: bool = True, shift: bool = True

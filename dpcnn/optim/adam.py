@@ -19,6 +19,7 @@ class Adam(Optimizer):
     """
 
     coupled = True  # the weight decay goes through the gradient
+    never_negative = ("mean_square",)
 
     def __init__(
         self,

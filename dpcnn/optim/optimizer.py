@@ -26,7 +26,10 @@ class Optimizer:
 
     slots: name -> vector (P,), the state that a checkpoint keeps. decay: the weight decay of each
     parameter (P,). Each value is computed from those at its place alone, so blocks change no bit.
+    never_negative: the slots that no sound checkpoint has a negative value in.
     """
+
+    never_negative: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -17,6 +17,8 @@ class RMSprop(Optimizer):
     (b) if there is any.
     """
 
+    never_negative = ("mean_square",)
+
     def __init__(
         self,
         size: int,

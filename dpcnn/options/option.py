@@ -82,7 +82,7 @@ class Option:
 
     def error(self, value: object) -> OptionError:
         """Return the error that says what the option takes instead of this value."""
-        return OptionError(f"--{self.name} is {value!r}, expected {self.expected}")
+        return OptionError(f"--{self.name} is {value!r:.500}, expected {self.expected}")
 
     @property
     def expected(self) -> str:

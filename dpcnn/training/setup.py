@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dpcnn.data.dataset import Dataset
 from dpcnn.errors import OptionError
-from dpcnn.models.build import check_memory, check_microbatch, check_parameters, plan_network
+from dpcnn.models.build import check_arrays, check_memory, check_microbatch, plan_network
 from dpcnn.models.user import Make, user_network
 from dpcnn.nn.config import to_config
 from dpcnn.nn.layer import Layer
@@ -123,7 +123,7 @@ def make_plan(
     """
     plan = plan_network(options, None if checkpoint is None else checkpoint.network, layers)
     if checkpoint is not None:
-        check_parameters(checkpoint.model, checkpoint.average, checkpoint.optimizer, plan)
+        check_arrays(options, plan, checkpoint.model, checkpoint.average, checkpoint.optimizer)
     check_microbatch(options, plan)
     check_memory(options, plan, images, ranks, vectors(options))
     return plan

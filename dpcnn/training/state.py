@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dpcnn.errors import CheckpointError
 from dpcnn.inference.evaluation import COUNTS
+from dpcnn.models.build import check_values
 from dpcnn.nn.layer import Array
 from dpcnn.nn.network import Network
 from dpcnn.optim.averaging import Average
@@ -112,16 +113,14 @@ class State:
         self.metrics = list(checkpoint.metrics)
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """Raise CheckpointError unless the checkpoint has what this run's options keep."""
-        pairs: dict[str, tuple[Collection[str], Collection[str]]] = {
-            "optimizer": (checkpoint.optimizer, self.optimizer.slots),
-            "average": (checkpoint.average, self._averaged_values()),
-        }
-        for name, (found, expected) in pairs.items():
-            if set(found) != set(expected):
-                raise CheckpointError(
-                    f"the checkpoint's {name}: found {_words(found)}, expected {_words(expected)}"
-                )
+        """Raise CheckpointError unless the checkpoint has what this run's optimizer keeps."""
+        found, expected = checkpoint.optimizer, self.optimizer.slots
+        if found.keys() != expected.keys():
+            raise CheckpointError(
+                f"the checkpoint's optimizer: found {_words(found)}, expected {_words(expected)}"
+            )
+        for slot, vector in found.items():
+            check_values(f"optimizer/{slot}", vector, slot in self.optimizer.never_negative)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

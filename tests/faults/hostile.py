@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -163,6 +164,26 @@ def create(file: h5py.File, name: str, old: Any, layout: Any) -> h5py.Dataset:
     space = h5py.h5s.create_simple(old.shape)
     found = h5py.h5d.create(file.id, name.encode(), kind, space, layout)
     return h5py.Dataset(found)
+
+
+def set_text(name: str, text: str) -> Callable[[h5py.File], None]:
+    """Return an edit that puts another text in the place of one."""
+
+    def edit(file: h5py.File) -> None:
+        file.attrs[name] = np.bytes_(text)
+
+    return edit
+
+
+def change(name: str, **values: Any) -> Callable[[h5py.File], None]:
+    """Return an edit that changes values in a text; `...` leaves one out."""
+
+    def edit(file: h5py.File) -> None:
+        found = json.loads(file.attrs[name]) | values
+        kept = {key: value for key, value in found.items() if value is not Ellipsis}
+        set_text(name, json.dumps(kept))(file)
+
+    return edit
 
 
 def forge(content: bytes, edit: Callable[[h5py.File], None]) -> bytes:

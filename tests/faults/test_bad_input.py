@@ -122,7 +122,7 @@ OPTIONS: dict[str, tuple[str, Parts]] = {
     ),
     "model: and the tutorial's options": (
         f"{TUTORIAL} --stride 2 --n_filter 3",
-        ("found --n_filter, --stride beside a network of your own, expected one or the other",),
+        (f"found --n_filter, --stride beside {TUTORIAL}, expected one or the other",),
     ),
     "resume: other model": (
         f"--resume run {TUTORIAL}",

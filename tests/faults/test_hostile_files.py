@@ -27,7 +27,7 @@ from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import MAGIC
 from dpcnn.training.api import main
 from tests.faults import hostile
-from tests.faults.hostile import EDITS, Edit, canary, forge
+from tests.faults.hostile import EDITS, Edit, canary, change, forge, set_text
 from tests.launching import ROOT
 
 MEMORY = 1 << 30
@@ -221,26 +221,6 @@ def odd_name(file: h5py.File) -> None:
 
 def odd_slot(file: h5py.File) -> None:
     file["optimizer/velocity"] = np.zeros(3, np.float32)
-
-
-def set_text(name: str, text: str) -> Callable[[h5py.File], None]:
-    """Return an edit that puts another text in the place of one."""
-
-    def edit(file: h5py.File) -> None:
-        file.attrs[name] = np.bytes_(text)
-
-    return edit
-
-
-def change(name: str, **values: Any) -> Callable[[h5py.File], None]:
-    """Return an edit that changes values in a text; `...` leaves one out."""
-
-    def edit(file: h5py.File) -> None:
-        found = json.loads(file.attrs[name]) | values
-        kept = {key: value for key, value in found.items() if value is not Ellipsis}
-        set_text(name, json.dumps(kept))(file)
-
-    return edit
 
 
 WIDE = to_config(tutorial((1, 28, 28), 10, 65536, (7, 7), 1, 4096))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpcnn.errors import CheckpointError, OptionError
-from dpcnn.models.build import check_memory, check_parameters, plan_network
+from dpcnn.models.build import check_arrays, check_memory, plan_network
 from dpcnn.nn import Convolution, Dense, Flatten, Layer
 from dpcnn.nn.config import Config, to_config
 from dpcnn.nn.network import Network
@@ -142,6 +142,9 @@ def test_the_tutorials_network_too_large_is_refused_with_its_options() -> None:
 Layers = dict[str, dict[str, Any]]
 
 
+AVERAGED = of_mnist(ema=0.9)
+
+
 def sound() -> tuple[Layers, Layers, dict[str, Any], Plan]:
     """Return the arrays, their averages and an optimizer's slot of a network, and its plan."""
     plan = plan_network(of_mnist(n_filter=2))
@@ -152,8 +155,8 @@ def sound() -> tuple[Layers, Layers, dict[str, Any], Plan]:
 
 def test_the_arrays_of_the_same_network_are_taken() -> None:
     model, average, slots, plan = sound()
-    check_parameters(model, average, slots, plan)
-    check_parameters(model, {}, slots, plan)
+    check_arrays(AVERAGED, plan, model, average, slots)
+    check_arrays(of_mnist(), plan, model, {}, slots)
 
 
 def test_vectors_of_optimizers_and_averages_count_as_memory() -> None:
@@ -180,9 +183,14 @@ def test_arrays_of_other_names_or_shapes_are_refused_by_name() -> None:
     ]
     for other, message in models:
         with pytest.raises(CheckpointError) as refused:
-            check_parameters(other, average, slots, plan)
+            check_arrays(AVERAGED, plan, other, average, slots)
         assert str(refused.value).startswith(f"the checkpoint's {message}")
     with pytest.raises(CheckpointError, match=r"optimizer/velocity: found shape \(3,\)"):
-        check_parameters(model, average, {"velocity": wrong}, plan)
+        check_arrays(AVERAGED, plan, model, average, {"velocity": wrong})
+    partial = average | {"dense1": {"b": average["dense1"]["b"]}}
+    with pytest.raises(CheckpointError, match=r"average/convolution1/W: found no array"):
+        check_arrays(AVERAGED, plan, model, {}, slots)
+    with pytest.raises(CheckpointError, match=r"average/convolution1/W: found shape .* no array"):
+        check_arrays(of_mnist(), plan, model, average, slots)
     with pytest.raises(CheckpointError, match=r"average/dense1/W: found no array"):
-        check_parameters(model, average | {"dense1": {"b": average["dense1"]["b"]}}, slots, plan)
+        check_arrays(AVERAGED, plan, model, partial, slots)

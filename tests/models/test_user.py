@@ -191,11 +191,11 @@ def test_a_model_that_the_user_did_not_name_is_not_imported(module: Any) -> None
 
 
 def test_options_of_the_tutorials_network_beside_the_users_are_refused() -> None:
-    for named, layers in (({"model", "stride"}, None), ({"n_filter"}, [Dense(10)])):
-        with pytest.raises(OptionError, match="beside a network of your own, expected one or the"):
-            user_network(Options(model="a:b"), frozenset(named), layers)
-    with pytest.raises(OptionError, match="found --stride beside a network of your own"):
-        user_network(Options(model="resnet8"), frozenset({"model", "stride"}), None)
+    for model in ("a:b", "resnet8"):
+        with pytest.raises(OptionError, match=f"found --stride beside --model {model}, expected "):
+            user_network(Options(model=model), frozenset({"model", "stride"}), None)
+    with pytest.raises(OptionError, match="found --n_filter beside a network of your own, expect"):
+        user_network(Options(), frozenset({"n_filter"}), [Dense(10)])
     tutorial = user_network(Options(model="tutorial"), frozenset({"model", "n_filter"}), None)
     assert tutorial is not None
     assert len(tutorial(of_mnist(n_filter=2))) == 4

@@ -136,5 +136,5 @@ def test_zeros_are_zeros() -> None:
 @pytest.mark.parametrize("name", ["he", "", None, ["zeros"]])
 def test_an_unknown_name_is_refused(name: Any) -> None:
     for make in (lambda: Convolution(2, 3, initializer=name), lambda: Dense(2, initializer=name)):
-        with pytest.raises(OptionError, match=r"initializer is .*, expected he_normal or he_uni"):
+        with pytest.raises(OptionError, match=r"initializer is .*, expected he_normal, he_uni"):
             make()

@@ -148,11 +148,6 @@ def test_what_is_evaluated_are_the_averages_and_what_is_hashed_the_trained_weigh
     ("kind", "other", "message"),
     [
         ("adamw", "rmsprop", "the checkpoint's optimizer: found mean_square, expected mean, mean_"),
-        (
-            "nesterov",
-            "lars",
-            "the checkpoint's average: found none, expected batchnorm1, batchnorm2",
-        ),
     ],
 )
 def test_a_checkpoint_without_what_the_options_keep_is_refused(
