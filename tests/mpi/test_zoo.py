@@ -1,4 +1,4 @@
-"""Networks of the zoo on ranks: the same bits, whatever their number, and all commands know them."""
+"""Networks of the zoo on ranks: the same bits on any number, and every command knows them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def test_a_residual_network_has_the_same_bits_on_any_number_of_ranks(colours):
     assert "residual3" in alone.stdout
     stopped = run(3, *OPTIONS, "--run_dir", "ranks", "--max_steps", 1, cwd=colours)
     assert stopped.returncode == 0, stopped.stderr
-    resumed = run(
-        2, "--resume", "ranks", "--max_steps", "none", "--model", "resnet8", cwd=colours
-    )
+    resumed = run(2, "--resume", "ranks", "--max_steps", "none", "--model", "resnet8", cwd=colours)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.sha == alone.sha
     verified = run(2, "alone", "--all", cwd=colours, module="dpcnn.verify")
