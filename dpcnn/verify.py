@@ -69,7 +69,8 @@ def _verify(job: Job, options: argparse.Namespace) -> int:
         if line["epoch"] >= first_epoch:
             _compare(trainer, line, RunDirectory(options.run))
             out.line(f"Epoch {line['epoch']}, the same bits: {line['weights_sha256']}")
-    out.line(f"{state.progress.step - begun:,} steps verified")
+    count = state.progress.step - begun
+    out.line(f"{count:,} step{'s' * (count != 1)} verified")
     return 0
 
 

@@ -24,6 +24,7 @@ def header(
     """Return what is about to be trained, in words by name; threads: of a rank's BLAS."""
     hosts = ", ".join(f"{comm.hosts.count(host)} on {host}" for host in dict.fromkeys(comm.hosts))
     dataset, progress = trainer.dataset, trainer.state.progress
+    steps = trainer.loader.steps
     shape = " x ".join(map(str, dataset.train.shape))
     facts = {
         "dataset": dataset.source,
@@ -34,7 +35,7 @@ def header(
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
         "MPI": comm.library,
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
-        f" {options.microbatch_size}; {trainer.loader.steps:,} steps an epoch",
+        f" {options.microbatch_size}; {steps:,} step{'s' * (steps != 1)} an epoch",
         **_smaller_microbatch(options, comm.size),
         "reduction": options.reduce,
         **summary(options),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from dpcnn.options import OPTIONS, Options, is_part
 
 Metrics = Sequence[dict[str, Any]]  # an object for each epoch that is finished
 LearningRate = Callable[[int, Metrics], float]  # step, from 0, and the metrics before it
+
+LOSS = ("label_smoothing", "class_weights")  # the options that change it
 
 
 def make_optimizer(options: Options, plan: Plan) -> Optimizer:
@@ -78,17 +80,26 @@ def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
 
 
 def summary(options: Options) -> dict[str, str]:
-    """Return, by name, what optimizes a run, where that is not plain descent at one rate."""
+    """Return, by name, what optimizes which loss, where that is not plain descent at one rate."""
     facts = {}
+    changed = _changed(options, LOSS)
+    if changed:
+        facts["loss"] = ", ".join(["cross entropy", *changed])
     for group, choice in (("optimizer", options.optimizer), ("schedule", options.schedule)):
-        changed = [
-            f"{name} {option.text(getattr(options, name))}"
-            for name, option in OPTIONS.items()
-            if option.group == group != name and getattr(options, name) != option.default
-        ]
+        names = [name for name in OPTIONS if OPTIONS[name].group == group != name]
+        changed = _changed(options, names)
         if changed or choice != OPTIONS[group].default:
             facts[group] = ", ".join([choice, *changed])
     return facts
+
+
+def _changed(options: Options, names: Iterable[str]) -> list[str]:
+    """Return those options of these names that are not as by default, with their values."""
+    return [
+        f"{name} {OPTIONS[name].text(getattr(options, name))}"
+        for name in names
+        if getattr(options, name) != OPTIONS[name].default
+    ]
 
 
 def _weight_decay(options: Options) -> float:

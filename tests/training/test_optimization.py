@@ -249,3 +249,5 @@ def test_the_header_says_what_optimizes_only_where_it_is_not_plain_descent() -> 
     assert summary(of_mnist(ema=0.9)) == {"optimizer": "sgd, ema 0.9"}
     found = summary(of_mnist(optimizer="adamw", decay_all=True, schedule="cosine", warmup="2ep"))
     assert found == {"optimizer": "adamw, decay_all true", "schedule": "cosine, warmup 2ep"}
+    found = summary(of_mnist(label_smoothing=0.1, class_weights="balanced"))
+    assert found == {"loss": "cross entropy, label_smoothing 0.1, class_weights balanced"}
