@@ -20,6 +20,8 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
 # What shortens a command that would take minutes or the network.
 SHORTER = {
     "launch/local -n 4": "--dataroot digits --epochs 1",
+    "launch/local -n 2 --model resnet8 --dataroot digits --epochs 2 --schedule onecycle"
+    " --momentum 0.9 --lr 0.1": "--max_steps 5",
     "launch/test": "-q tests/optim",
     "launch/test -m long": "-q --collect-only tests/faults/test_restarts.py",
     ". .venv/bin/activate && python -m dpcnn.bench": "--rounds 1 --steps 3",

@@ -48,7 +48,7 @@ def test_one_and_two_ranks_are_measured_with_both_reductions(small, tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_pytorch_is_measured_too(small, tmp_path):
-    options = (*QUICK, "--ranks", 2, "--dataroot", small, "--against", "torch")
+    options = (*QUICK, "--rounds", 1, "--ranks", 2, "--dataroot", small, "--against", "torch")
     result = bench(*options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for name in ("torch, 1 thread", "torch, 2 threads", "torch DDP, 2 ranks"):
