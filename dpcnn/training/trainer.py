@@ -195,6 +195,8 @@ class Trainer:
             scores = self.scores(comm)
         else:
             scores = comm.on_root(lambda: self.scores(Communicator()))
+            if comm.rank:
+                clock.mark("waiting")
         clock.mark("evaluation", comm.waited)
         results = comm.bcast(Results(scores, sum(clock.lap.values())))
         clock.mark("waiting")
