@@ -186,7 +186,8 @@ def test_an_option_without_its_value_is_named() -> None:
 def test_any_other_checkpoint_every_is_refused(text: str) -> None:
     message = message_of(f"--checkpoint_every={text}")
     assert "--checkpoint_every is" in message
-    assert text in message
+    assert text[:400] in message
+    assert len(message) < 700
 
 
 def test_help_is_grouped_and_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
