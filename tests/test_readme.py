@@ -18,7 +18,15 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
 
 # What shortens a command that would take minutes or the network.
+REAL_NETWORK = (
+    " --minibatch_size 128 --microbatch_size 32 --momentum 0.9 --nesterov --weight_decay 5e-4"
+    " --schedule onecycle --normalize standard --evaluate_on all"
+)
 SHORTER = {
+    "launch/local -n 2 --model resnet8 --epochs 5 --lr 0.2"
+    f" --augment shift:2,rotate:8,scale:0.08{REAL_NETWORK}": "--dataroot digits --max_steps 3",
+    "launch/local -n 2 --model resnet8 --dataroot fashion-mnist.hdf5 --epochs 11 --lr 0.3"
+    f" --augment flip,shift:2{REAL_NETWORK}": "--dataroot digits --max_steps 3",
     "launch/local -n 4": "--dataroot digits --epochs 1",
     "launch/local -n 2 --model resnet8 --dataroot digits --epochs 2 --schedule onecycle"
     " --momentum 0.9 --lr 0.1": "--max_steps 5",

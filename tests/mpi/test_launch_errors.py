@@ -39,7 +39,7 @@ def broken(small, tmp_path):
 
 BAD_DATA = {
     "missing key": ("y_test", lambda y: None, "y_test"),
-    "label out of range": ("y_test", lambda y: y + 5, "holds label 14, expected 0..9"),
+    "label out of range": ("y_test", lambda y: y * 0 + 14, "holds label 14, expected 0..9"),
     "float labels": ("y_train", lambda y: y * 1.5, "expected integers"),
     "lengths": ("y_train", lambda y: y[:-1], "999 labels"),
     "shape": ("x_test", lambda x: x[:, :, 1:], "has shape (200, 1, 27, 28)"),
