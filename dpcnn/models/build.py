@@ -17,6 +17,7 @@ from dpcnn.models.zoo import TUTORIAL, zoo_layers
 from dpcnn.nn import Layer
 from dpcnn.nn.checks import check_array
 from dpcnn.nn.config import Config, check_config, from_config, own_layers, to_config
+from dpcnn.nn.convolution.algorithm import size_error
 from dpcnn.nn.layer import Array, Shape
 from dpcnn.nn.plan import Plan
 from dpcnn.options import NETWORK, Options
@@ -205,12 +206,8 @@ def _check_whole_outputs(options: Options) -> None:
         ("height", height, options.h_filter),
         ("width", width, options.w_filter),
     ):
-        span = size - filter_size + 2 * options.padding
-        if span % options.stride:
-            raise OptionError(
-                f"output {name} ({size} - {filter_size} + 2*{options.padding})/{options.stride}"
-                f" + 1 = {span / options.stride + 1:g}, expected a positive integer"
-            )
+        if (size - filter_size + 2 * options.padding) % options.stride:
+            raise size_error(name, size, filter_size, options.padding, options.stride)
 
 
 def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:

@@ -159,6 +159,11 @@ def descendants(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
         yield from descendants(child, child_path)
 
 
+def leaves(layer: Layer) -> dict[str, Layer]:
+    """Return path -> layer for the layers in this one that are not made of others, in order."""
+    return {path: inner for path, inner in descendants(layer) if not inner.children()}
+
+
 def image_maps(layer: Layer, input_shape: Shape) -> tuple[int, int, int]:
     """Return the input shape if it is (C, H, W); else raise OptionError."""
     if len(input_shape) != 3:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dpcnn.errors import LayerError, OptionError
 from dpcnn.nn.composite import Sequential, build
-from dpcnn.nn.layer import Layer, Shape, descendants
+from dpcnn.nn.layer import Layer, Shape, descendants, leaves
 
 
 class Row(NamedTuple):
@@ -47,9 +47,7 @@ class Plan:
         self.root.needs_dx = False  # nobody reads the gradient of the images
         for name, layer in descendants(self.root):
             layer.name = name
-        self.leaves = {
-            name: layer for name, layer in descendants(self.root) if not layer.children()
-        }
+        self.leaves = leaves(self.root)
         for number, layer in enumerate(self.leaves.values()):
             layer.number = number
         self.output_shape = build(self.root, input_shape)
@@ -87,7 +85,7 @@ class Plan:
         """Return a row for each layer in the row itself, with all that it is made of."""
         rows = []
         for name, layer in self.root.children().items():
-            parts = [leaf for _, leaf in descendants(layer) if not leaf.children()] or [layer]
+            parts = [*leaves(layer).values()] or [layer]
             kind = f"{type(layer).__name__} of {len(parts)} layers"
             what = kind if layer.children() else repr(layer)
             parameters = sum(_values(part.parameter_shapes) for part in parts)

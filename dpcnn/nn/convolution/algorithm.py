@@ -51,14 +51,11 @@ class Axis(NamedTuple):
         extent = dilation * (filter_size - 1) + 1
         if isinstance(padding, int):
             before = after = padding
-        else:
+            if size + 2 * padding < extent:
+                raise size_error(name, size, extent, padding, stride)
+        else:  # there is always an output
             before, after = _same_padding(size, extent, stride)
         span = size - extent + before + after
-        if span < 0:
-            raise OptionError(
-                f"output {name} ({size} - {extent} + 2*{padding})/{stride} + 1 ="
-                f" {span / stride + 1:g}, expected a positive integer"
-            )
         return cls(size, filter_size, stride, before, after, dilation, span // stride + 1)
 
     @property
@@ -97,6 +94,15 @@ class Axis(NamedTuple):
         end = max(first, end)  # the position may lie outside for all outputs
         start = first * self.stride + offset
         return slice(first, end), slice(start, start + (end - first) * self.stride, self.stride)
+
+
+def size_error(name: str, size: int, filter_size: int, padding: int, stride: int) -> OptionError:
+    """Return the error of an output size that is not a positive integer, with its formula."""
+    output = (size - filter_size + 2 * padding) / stride + 1
+    return OptionError(
+        f"output {name} ({size} - {filter_size} + 2*{padding})/{stride} + 1 = {output:g},"
+        " expected a positive integer"
+    )
 
 
 def _same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
