@@ -16,13 +16,17 @@ LEARNING_RATE = 0.01
 def train_in_float64(
     initial: Parameters, images: np.ndarray, labels: np.ndarray, minibatches: list[Any]
 ) -> Parameters:
-    """Return the parameters after one step of gradient descent for each minibatch of indices."""
+    """Return the parameters after one step of gradient descent for each minibatch of indices.
+
+    The largest is a full one; a smaller one makes a step that is smaller in proportion.
+    """
+    full = max(map(len, minibatches))
     w = {k: {n: a.astype(np.float64) for n, a in p.items()} for k, p in initial.items()}
     for chosen in minibatches:
         x = images[chosen].astype(np.float64) / 255
         for layer, gradients in gradients_of(w, x, labels[chosen]).items():
             for name, gradient in gradients.items():
-                w[layer][name] -= LEARNING_RATE * gradient
+                w[layer][name] -= LEARNING_RATE * len(chosen) / full * gradient
     return w
 
 

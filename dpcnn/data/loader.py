@@ -20,6 +20,7 @@ from dpcnn.data.augment import NOTHING, Augmentation, Augmenter, Mixture, genera
 from dpcnn.data.dataset import Images, as_batch
 from dpcnn.data.sampler import Indices, Order, StreamOrder
 from dpcnn.data.streaming import read_ahead
+from dpcnn.errors import OptionError
 
 Array = NDArray[Any]
 
@@ -52,6 +53,10 @@ class Loader:
 
     Images in memory are loaded one micro-batch at a time. Streamed images are read ahead in a
     thread (streaming.py), in an order of their own (sampler.StreamOrder).
+
+    fewest: the smallest micro-batch that the network can be trained on. last_minibatch: `drop`
+    leaves out an epoch's last minibatch where it is not full. visited: how many images an epoch
+    visits. Raises OptionError if there is not even one minibatch.
     """
 
     def __init__(
@@ -62,12 +67,22 @@ class Loader:
         seed: int = 0,
         shuffle: str = "epoch",
         augmentation: Augmentation = NOTHING,
+        fewest: int = 1,
+        last_minibatch: str = "scaled",
     ) -> None:
         self.images = images
         self.minibatch_size, self.microbatch_size = minibatch_size, microbatch_size
         self.seed, self.shuffle = seed, shuffle
         self._augmenter = None if augmentation == NOTHING else Augmenter(augmentation)
-        self.steps = sampler.steps_in_epoch(len(images), minibatch_size)
+        self.fewest = fewest
+        smallest = minibatch_size if last_minibatch == "drop" else fewest
+        self.visited = sampler.images_in_epoch(len(images), minibatch_size, smallest)
+        if self.visited == 0:
+            raise OptionError(
+                f"{len(images)} images to train on, expected at least {smallest}:"
+                f" {'a smaller --minibatch_size' if smallest > fewest else 'more images'}"
+            )
+        self.steps = sampler.steps_in_epoch(self.visited, minibatch_size)
         self._pool = ThreadPoolExecutor(1, "reader")  # has no thread until it is given work
 
     def order(self, epoch: int) -> Order:
@@ -99,10 +114,13 @@ class Loader:
 
     def _shards(self, first: int, rank: int, size: int) -> Iterator[tuple[range, list[range]]]:
         """Yield each step's positions in the order, and those of the rank's micro-batches."""
-        positions = range(len(self.images))
+        positions = range(self.visited)
         for step in range(first, self.steps):
             minibatch = sampler.minibatch(positions, step, self.minibatch_size)
-            yield minibatch, sampler.shard(minibatch, self.microbatch_size, rank, size)
+            yield (
+                minibatch,
+                sampler.shard(minibatch, self.microbatch_size, rank, size, self.fewest),
+            )
 
     def _read(self, order: Order, positions: Iterator[range]) -> Iterator[tuple[Indices, Array]]:
         """Return an iterator over the indices and images (n, C, H, W) at these positions."""

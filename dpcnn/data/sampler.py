@@ -2,8 +2,9 @@
 
 An epoch's order is a permutation of the training images that depends on (seed, epoch) alone. Step
 s takes the next `minibatch_size` images of it, cut into micro-batches of `microbatch_size`; each
-rank takes a contiguous run of those, its shard. Nothing is dropped or padded: the last step and
-the last micro-batch may be smaller.
+rank takes a contiguous run of those, its shard. The last step and the last micro-batch may be
+smaller, down to the fewest images that the network can be trained on: a rest of fewer goes with
+the micro-batch before it, or is dropped where the step has no other.
 
 Images streamed from a disk have an order of their own kind, a StreamOrder.
 """
@@ -124,6 +125,15 @@ def stream_order(
 Order = Indices | StreamOrder
 
 
+def images_in_epoch(images: int, minibatch_size: int, fewest: int = 1) -> int:
+    """Return how many of the images an epoch visits, once each.
+
+    fewest: a last minibatch of fewer images than that is dropped.
+    """
+    rest = images % minibatch_size
+    return images - rest if rest < fewest else images
+
+
 def steps_in_epoch(images: int, minibatch_size: int) -> int:
     """Return how many steps visit every image once."""
     return math.ceil(images / minibatch_size)
@@ -142,12 +152,23 @@ def shard_bounds(count: int, rank: int = 0, size: int = 1) -> tuple[int, int]:
     return count * rank // size, count * (rank + 1) // size
 
 
-def shard(images: Run, microbatch_size: int, rank: int = 0, size: int = 1) -> list[Run]:
-    """Return the rank's micro-batches of these images; there may be none."""
-    first, last = shard_bounds(math.ceil(len(images) / microbatch_size), rank, size)
+def shard(
+    images: Run, microbatch_size: int, rank: int = 0, size: int = 1, fewest: int = 1
+) -> list[Run]:
+    """Return the rank's micro-batches of these images; there may be none.
+
+    fewest: a last one of fewer images than that becomes part of the one before it.
+    """
+    count = math.ceil(len(images) / microbatch_size)
+    if count > 1 and len(images) - (count - 1) * microbatch_size < fewest:
+        count -= 1
+    first, last = shard_bounds(count, rank, size)
+    ends = [number * microbatch_size for number in range(first + 1, last + 1)]
+    if ends and last == count:
+        ends[-1] = len(images)
     return [
-        images[number * microbatch_size : (number + 1) * microbatch_size]
-        for number in range(first, last)
+        images[number * microbatch_size : end]
+        for number, end in zip(range(first, last), ends, strict=True)
     ]
 
 

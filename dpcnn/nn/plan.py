@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -73,6 +74,18 @@ class Plan:
                 layer.check_microbatch(images)
             except OptionError as error:
                 raise LayerError(f"{name}, {layer!r}: {error}") from error
+
+    def fewest_images(self, most: int) -> int:
+        """Return the smallest micro-batch, of at most `most` images, that each layer can train on.
+
+        Raises LayerError if there is none.
+        """
+        for images in range(1, most):
+            with contextlib.suppress(LayerError):
+                self.check_microbatch(images)
+                return images
+        self.check_microbatch(most)
+        return most
 
     def table(self) -> list[Row]:
         """Return a row for each layer: its name, what it is, output shape, parameter count."""

@@ -111,6 +111,11 @@ class Options:
         None, "training", "images computed at a time; the bits depend on it. auto: 16, or fewer"
         " where 16 would leave ranks without work",
         low=1, high=65536, none_word="auto")
+    last_minibatch: str = option(
+        "scaled", "training", "what is left of an epoch after its full minibatches. scaled: a step"
+        " in which each image counts as much as in the others; mean: a step of full size, as in"
+        " PyTorch and Keras; drop: no step",
+        choices=("scaled", "mean", "drop"))
     shuffle: str = option(
         "epoch", "training", "epoch: a new order every epoch; once: one shuffled order for all"
         " epochs; none: the order of the file",

@@ -40,6 +40,7 @@ class Config:
     max_steps: float  # infinite for no limit
     seed: int
     shuffle: str
+    last_minibatch: str
     augment: str | None
     reduce: str
     evaluate_on: str
@@ -62,6 +63,7 @@ class Config:
             max_steps=math.inf if options.max_steps is None else options.max_steps,
             seed=options.seed,
             shuffle=options.shuffle,
+            last_minibatch=options.last_minibatch,
             augment=options.augment,
             reduce=options.reduce,
             evaluate_on=options.evaluate_on,

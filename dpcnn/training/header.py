@@ -36,6 +36,7 @@ def header(
         "MPI": comm.library,
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
         f" {options.microbatch_size}; {steps:,} step{'s' * (steps != 1)} an epoch",
+        **_last_minibatch(trainer),
         **_smaller_microbatch(options, comm.size),
         "reduction": options.reduce,
         **summary(options),
@@ -72,6 +73,23 @@ def _normalization(normalization: Normalization) -> dict[str, str]:
     pairs = zip(normalization.mean, normalization.std, strict=True)
     channels = ", ".join(f"{mean:.4f} ± {std:.4f}" for mean, std in pairs)
     return {"normalization": f"{normalization.kind} {channels}".rstrip()}
+
+
+def _last_minibatch(trainer: Trainer) -> dict[str, str]:
+    """Return lines if the rest of an epoch is no step in which each image counts as usual, or if
+    the rest of a minibatch is too small to be a micro-batch."""
+    loader = trainer.loader
+    rest = loader.visited % loader.minibatch_size
+    left = len(loader.images) - loader.visited
+    lines = {}
+    if left:
+        lines["last minibatch"] = f"dropped: {left} image{'s' * (left > 1)} an epoch not used"
+    elif rest and trainer.config.last_minibatch == "mean":
+        lines["last minibatch"] = f"{rest} image{'s' * (rest > 1)}, in a step of full size"
+    sizes = (size for size in (loader.minibatch_size, rest) if size > loader.microbatch_size)
+    if any(0 < size % loader.microbatch_size < loader.fewest for size in sizes):
+        lines["micro-batches"] = f"a rest of less than {loader.fewest} images goes with the last"
+    return lines
 
 
 def _smaller_microbatch(options: Options, size: int) -> dict[str, str]:

@@ -147,7 +147,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Take over the state of a checkpoint; raises CheckpointError if it is of another run."""
     dataset = trainer.state.identity.dataset
     check_dataset(checkpoint, dataset["fingerprint"], dataset["source"])
-    images, size = len(trainer.dataset.train), trainer.config.minibatch_size
+    images, size = trainer.loader.visited, trainer.config.minibatch_size
     trainer.state.check(checkpoint)
     check_progress(checkpoint.progress, trainer.loader.steps, images, size)
     trainer.state.restore(checkpoint)

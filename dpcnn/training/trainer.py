@@ -49,8 +49,13 @@ class Trainer:
         self.log, self.recovery, self.stops = log, recovery, stops
         self.network, self.optimizer = state.network, state.optimizer
         sizes = config.minibatch_size, config.microbatch_size
-        augmentation = words.parse(config.augment, dataset.train.shape)
-        self.loader = Loader(dataset.train, *sizes, config.seed, config.shuffle, augmentation)
+        self.loader = Loader(
+            *(dataset.train, *sizes, config.seed, config.shuffle),
+            augmentation=words.parse(config.augment, dataset.train.shape),
+            fewest=self.network.plan.fewest_images(min(sizes)),
+            last_minibatch=config.last_minibatch,
+        )
+        self.full = min(config.minibatch_size, len(dataset.train))
         self.loss = config.loss(dataset.train.labels, *self.network.plan.output_shape)
         self.learning_rate = config.schedule(self.loader.steps)
         self.lr = 0.0  # of the last step
@@ -127,7 +132,7 @@ class Trainer:
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)
         clock.mark("communication", self.comm.waited)
-        self.update(minibatch.size / self.config.minibatch_size)
+        self.update(minibatch.size / self.full)
         clock.mark("compute")
         clock.steps += 1
         progress.advance(sums, clock.lap)
@@ -139,7 +144,8 @@ class Trainer:
         number, x, labels, mixture = microbatch
         key = (self.config.seed, self.state.progress.step, number)
         logits = self.network.forward(x, training=True, key=key)
-        loss = self.loss(logits, labels, minibatch_size, mixture)
+        counted = minibatch_size if self.config.last_minibatch == "mean" else self.full
+        loss = self.loss(logits, labels, counted, mixture)
         self.network.backward(loss.dlogits, labels.size / minibatch_size)
         return loss
 

@@ -15,6 +15,7 @@ from dpcnn.data.sampler import (
     StreamOrder,
     auto_microbatch_size,
     epoch_order,
+    images_in_epoch,
     minibatch,
     shard,
     shard_bounds,
@@ -93,6 +94,31 @@ def test_positions_are_sharded_as_the_images_at_them(
             ]
             by_images = shard(images, microbatch, rank, size)
             assert [*map(np.ndarray.tolist, at_positions)] == [*map(np.ndarray.tolist, by_images)]
+
+
+@sweep
+@given(st.integers(0, 130), st.integers(1, 20), sizes, st.integers(1, 3))
+def test_a_rest_of_too_few_images_goes_with_the_micro_batch_before_it(
+    count: int, microbatch: int, size: int, fewest: int
+) -> None:
+    images = epoch_order(count, seed=0, epoch=1)
+    runs = [shard(images, microbatch, rank, size, fewest) for rank in range(size)]
+    lengths = [len(micro) for run in runs for micro in run]
+    together = np.concatenate([images[:0], *(micro for run in runs for micro in run)])
+    np.testing.assert_array_equal(together, images)
+    assert all(length == microbatch for length in lengths[:-1])
+    if len(lengths) > 1:
+        assert min(fewest, microbatch) <= lengths[-1] < microbatch + fewest
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "fewest", "visited"),
+    [(130, 64, 1, 130), (130, 64, 2, 130), (129, 64, 2, 128), (130, 64, 64, 128), (1, 64, 2, 0)],
+)
+def test_a_last_minibatch_of_too_few_images_is_dropped(
+    images: int, size: int, fewest: int, visited: int
+) -> None:
+    assert images_in_epoch(images, size, fewest) == visited
 
 
 @sweep

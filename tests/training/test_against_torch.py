@@ -84,7 +84,7 @@ def dataset() -> Dataset:
 def options_of(**chosen: Any) -> Options:
     shape = dict(zip(("num_channel", "img_height", "img_width"), SHAPE, strict=True))
     sizes = {"minibatch_size": MINIBATCH, "microbatch_size": MICROBATCH}
-    length = {"epochs": 8, "max_steps": STEPS}
+    length = {"epochs": 8, "max_steps": STEPS, "last_minibatch": "mean"}
     return of_mnist(dataroot="noise", **shape, **sizes, **length, **chosen)
 
 

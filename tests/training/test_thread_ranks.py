@@ -94,7 +94,7 @@ def test_any_number_of_ranks_gives_the_bits_of_one(
 def test_batch_statistics_and_masks_are_the_same_on_any_number_of_ranks(
     ranks: int, sizes: tuple[int, int]
 ) -> None:
-    """The last steps have 2 and 1 images: the latter a single value a channel."""
+    """The last step of an epoch has 2 images, or is left out, for 1 has no variance."""
     outcomes = on_ranks(ranks, lambda comm: train(comm, *sizes, "rank0", with_state), 0)
     assert outcomes == [expected(*sizes, with_state)] * ranks
 
