@@ -3,11 +3,12 @@
 from dpcnn.options.contradictions import check_together, is_part
 from dpcnn.options.option import Option, Value
 from dpcnn.options.resume import resumed
-from dpcnn.options.table import ALIASES, NETWORK, OPTIONS, Options
+from dpcnn.options.table import ALIASES, NETWORK, OF_DATASET, OPTIONS, Options
 
 __all__ = [
     "ALIASES",
     "NETWORK",
+    "OF_DATASET",
     "OPTIONS",
     "Option",
     "Options",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from dpcnn.nn.network import Network
 from dpcnn.options import OPTIONS
 from dpcnn.report import figures, html, images
 from dpcnn.report.curves import time_unit
@@ -18,6 +19,7 @@ from dpcnn.report.results import Results, Trained
 from dpcnn.report.run import Run, labels, number
 
 CLASSES = 100  # rows of the table of classes
+CHAIN = 12  # layers at most that are listed in a row
 
 
 def of_run(run: Run, trained: Trained) -> str:
@@ -88,13 +90,21 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
         counts = f"{len(training):,} for training, {validated}{len(test):,} for testing"
         rows["images"] = f"{counts}, {extent(training.shape)}"
     if trained.model:
-        rows["network"] = " → ".join(map(repr, trained.model.network.layers))
+        rows["network"] = _network(options["--model"], trained.model.network)
         rows["parameters"] = f"{trained.model.network.parameters.size:,}"
     microbatch = options["--microbatch_size"]
     rows["optimizer"] = _optimizer(run)
     rows["minibatch"] = f"{options['--minibatch_size']} images, in micro-batches of {microbatch}"
     rows["reduction"] = options["--reduce"]
     return rows | _machines(run)
+
+
+def _network(model: str, network: Network) -> str:
+    """Return a network's layers in a row, or what it was named and how many they are."""
+    leaves = len(network.plan.leaves)
+    if leaves > CHAIN:
+        return f"{model}, {leaves} layers"
+    return " → ".join(map(repr, network.layers))
 
 
 def _optimizer(run: Run) -> str:

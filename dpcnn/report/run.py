@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.errors import OptionError
-from dpcnn.options import OPTIONS
+from dpcnn.options import OF_DATASET, OPTIONS
 from dpcnn.report.files import Files, Object, as_line
 from dpcnn.report.history import Session, sessions
 from dpcnn.run import events, lock, outcome
@@ -82,9 +82,13 @@ class Run:
 
     @property
     def changed_options(self) -> Object:
-        """The options that differ from their defaults."""
+        """The options that differ from their defaults, without those that the dataset tells."""
         defaults = {name: option.default for name, option in OPTIONS.items()}
-        return {name: v for name, v in self.options.items() if v != defaults.get(name)}
+        return {
+            name: value
+            for name, value in self.options.items()
+            if name not in OF_DATASET and value != defaults.get(name)
+        }
 
     @property
     def status(self) -> Status:

@@ -14,7 +14,10 @@ from markupsafe import Markup
 from dpcnn.data.augment import Augmentation
 from dpcnn.data.dataset import Images
 from dpcnn.data.sources import find
-from dpcnn.report import curves, images, style
+from dpcnn.models.zoo import ZOO
+from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
+from dpcnn.report import curves, images, pages, style
 from dpcnn.report.files import NEWEST
 from dpcnn.report.history import sessions
 from dpcnn.report.html import TEMPLATES
@@ -78,6 +81,13 @@ def test_labels_keep_their_order_and_distance():
     assert curves._spread([]) == []
 
 
+def test_a_deep_network_is_told_by_its_name_and_a_shallow_one_by_its_layers():
+    shape = (1, 28, 28)
+    deep, shallow = (Network(Plan(ZOO[name].make(shape, 10), shape)) for name in ("resnet8", "mlp"))
+    assert pages._network("resnet8", deep) == "resnet8, 27 layers"
+    assert re.match(r"Flatten\(\) → Dense\(.*\) → .*Dense\(10\)$", pages._network("mlp", shallow))
+
+
 def test_a_run_is_read_as_it_was_written(whole):
     run = read(whole)
     last = metrics(whole)[-1]
@@ -87,6 +97,8 @@ def test_a_run_is_read_as_it_was_written(whole):
     assert run.series("test_loss")[-1] == last["test_loss"]
     assert {"epochs", "n_filter"} < set(run.changed_options)
     assert "lr" not in run.changed_options
+    assert run.options["num_class"] == 10, "told by the dataset"
+    assert "num_class" not in run.changed_options
     timings = rank_timings(run)
     assert [*timings] == [0, 1]
     assert all(timing.seconds.shape == (len(PARTS), 3) for timing in timings.values())
