@@ -80,6 +80,15 @@ def test_every_command_works_in_a_fresh_copy(copy):
     assert own[0] == own[1]
 
 
+def test_python_finds_the_package_from_the_directory_that_holds_the_clone(copy):
+    """There, Python takes a clone named dpcnn for a namespace package if nothing else is found."""
+    shell = environment()
+    shell.pop("PYTHONPATH", None)
+    for command in (["launch/local", "--help"], [copy / ".venv/bin/python", "-m", "dpcnn.train"]):
+        cwd = copy.parent if "-m" in command else copy
+        subprocess.run([*command, "--help"], cwd=cwd, env=shell, capture_output=True, check=True)
+
+
 def test_the_lines_to_read_are_as_many_as_it_says():
     [(about, command)] = re.findall(r"about (\d+) lines\s+\(`(cat\s[^`]*)`\)", README)
     command = " ".join(command.split())

@@ -254,15 +254,17 @@ class Options:
         return dataclasses.asdict(self)
 
 
-def _value_type(name: str) -> type:
+def _value_type(annotation: Any) -> type:
     """Return the type that a field of Options is annotated with, without None."""
-    annotation = typing.get_type_hints(Options)[name]
     [value_type] = {*typing.get_args(annotation)} - {NoneType} or {annotation}
     return typing.cast(type, value_type)
 
 
+_ANNOTATIONS = typing.get_type_hints(Options)
 OPTIONS: dict[str, Option] = {
-    field.name: field.metadata["option"](name=field.name, value_type=_value_type(field.name))
+    field.name: field.metadata["option"](
+        name=field.name, value_type=_value_type(_ANNOTATIONS[field.name])
+    )
     for field in dataclasses.fields(Options)
 }
 ALIASES = {alias: name for name in OPTIONS for alias in OPTIONS[name].aliases}

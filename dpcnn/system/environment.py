@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,8 @@ def collect(version: str, hosts: list[str], mpi: str, threads: int) -> dict[str,
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # here, as only rank 0 asks
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -11,9 +11,10 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
 SHORTEST_BAR = 2  # columns
@@ -114,11 +115,15 @@ class BarConsole(PlainConsole):
 
     def _write(self, text: str, file: TextIO) -> None:
         """Write a line above the bar."""
+        from tqdm import tqdm  # here, as most ranks show no bar
+
         with tqdm.external_write_mode(file):
             print(ERASE, end="", file=sys.stderr, flush=True)
             print(text, file=file, flush=True)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        from tqdm import tqdm
+
         super().start_epoch(epoch, epochs, steps, done)
         terminal = shutil.get_terminal_size()
         width = terminal.columns - 1 - len(ECHO)

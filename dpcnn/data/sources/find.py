@@ -12,7 +12,7 @@ from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.formats import hdf5
 from dpcnn.data.shapes import ANY, NamedShape
-from dpcnn.data.sources import mnist, synthetic
+from dpcnn.data.sources import synthetic
 from dpcnn.errors import DataError
 
 DIGITS = "digits"
@@ -29,6 +29,8 @@ def locate(dataroot: str) -> str | None:
     nearby = (path for path in NEARBY if dataroot == AUTO and path.is_file())
     if (path := next(nearby, None)) is not None:
         return str(path)
+    from dpcnn.data.sources import mnist  # here, as every start pays for the modules of the network
+
     try:
         cached = mnist.cached()
     except DataError:  # no cache directory: `fetch` reports that
@@ -44,6 +46,8 @@ def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[s
     """
     if (root := locate(dataroot)) is not None:
         return root
+    from dpcnn.data.sources import mnist
+
     try:
         return str(mnist.fetch(mirror, progress))
     except DataError as error:
