@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dpcnn.run import validation
-from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.files import UnsafeFileError, open_inside
 from dpcnn.system.text import one_line
 
 LIMIT = 64 << 20  # bytes of a file that is read
@@ -36,7 +37,7 @@ class Files:
             if not isinstance(value, dict):
                 raise ValueError("not a JSON object")
         except (OSError, ValueError, RecursionError) as error:
-            self.missing.append(f"{name}: {_reason(error)}; {content} cannot be shown.")
+            self.missing.append(f"{_trouble(name, error)}; {content} cannot be shown.")
             return {}
         return value
 
@@ -45,7 +46,7 @@ class Files:
         try:
             lines = self._bytes(name).splitlines()
         except (OSError, ValueError) as error:
-            self.missing.append(f"{name}: {_reason(error)}.")
+            self.missing.append(f"{_trouble(name, error)}.")
             return []
         objects = {place: _object(line) for place, line in enumerate(lines, 1) if line.strip()}
         sound = [value for value in objects.values() if value is not None and usable(value)]
@@ -67,15 +68,17 @@ class Files:
             try:
                 texts[name] = self._bytes(name).decode(errors="replace")[-TAIL:]
             except (OSError, ValueError) as error:
-                self.missing.append(f"{name}: {_reason(error)}.")
+                self.missing.append(f"{_trouble(name, error)}.")
         return texts
 
     def _bytes(self, name: str) -> bytes:
         """Return the contents of a regular file; raises UnsafeFileError or OSError."""
-        size = file_size(self.directory / name)
-        if size > LIMIT:
-            raise UnsafeFileError(f"{size:,} bytes, expected at most {LIMIT:,}")
-        return (self.directory / name).read_bytes()
+        with open_inside(self.directory, name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LIMIT:
+                raise UnsafeFileError(f"{size:,} bytes, expected at most {LIMIT:,}")
+            content: bytes = file.read()
+        return content
 
 
 def as_line(value: Any) -> str:
@@ -114,5 +117,9 @@ def _is_shallow(value: Any, levels: int) -> bool:
     return levels > 0 and all(_is_shallow(element, levels - 1) for element in inner)
 
 
-def _reason(error: Exception) -> str:
-    return one_line(getattr(error, "strerror", None) or error)
+def _trouble(name: str, error: Exception) -> str:
+    """Return what is wrong with a file, which is named first."""
+    strerror = getattr(error, "strerror", None) or ""
+    if strerror.startswith(name):
+        return one_line(strerror)
+    return f"{name}: {one_line(strerror.lower() or error)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from dpcnn.errors import OptionError
 from dpcnn.report import figures, pages, results, style
 from dpcnn.report.run import Run, read
-from dpcnn.system.files import write_atomically
+from dpcnn.system.files import refuse_links, write_atomically
 
 
 def write(paths: Sequence[Path], out: Path | None, form: str, dataroot: str | None) -> Path:
@@ -29,6 +29,8 @@ def write(paths: Sequence[Path], out: Path | None, form: str, dataroot: str | No
             contents = {target / f"{name}.png": style.png(drawn[name]) for name in drawn}
     try:
         if form == "png":
+            if out is None:
+                refuse_links(paths[0], default)
             target.mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
             write_atomically(path, content)

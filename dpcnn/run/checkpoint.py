@@ -17,6 +17,7 @@ import copy
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from dpcnn.errors import CheckpointError
 from dpcnn.run import validation
 from dpcnn.system import safe_hdf5
-from dpcnn.system.files import UnsafeFileError, file_size, write_atomically
+from dpcnn.system.files import open_inside, write_atomically
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -79,12 +80,13 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, _content(checkpoint))
 
 
-def read(path: Path, limit: int = LIMIT) -> Checkpoint:
+def read(path: Path, limit: int = LIMIT, directory: Path | None = None) -> Checkpoint:
     """Return the checkpoint of a file of at most `limit` bytes.
 
+    directory: the one that a file lies in which nobody has named, where no link is followed.
     Raises CheckpointError, one line that says what is wrong with it.
     """
-    block, image = _read(path, limit)
+    block, image = _read(path, limit, directory)
     if block != _user_block(image):
         raise CheckpointError(
             f"{path}: damaged or cut off (its SHA-256 differs from the recorded one)"
@@ -96,21 +98,23 @@ def read(path: Path, limit: int = LIMIT) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of format {FORMAT} ({reason})") from error
 
 
-def _read(path: Path, limit: int) -> tuple[bytes, bytes]:
+def _read(path: Path, limit: int, directory: Path | None) -> tuple[bytes, bytes]:
     """Return the user block of a file and the image behind it."""
+    place = path.resolve() if directory is None else path
+    parent = place.parent if directory is None else directory
     try:
-        size = file_size(path)
-        if size > limit:
-            raise CheckpointError(f"{path}: {size:,} bytes, expected at most {limit:,}")
-        with path.open("rb") as file:
+        with open_inside(parent, str(place.relative_to(parent))) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise CheckpointError(f"{path}: {size:,} bytes, expected at most {limit:,}")
             block = file.read(USER_BLOCK)
             if not block.startswith(MAGIC):
                 raise CheckpointError(
                     f"{path}: not a dpcnn checkpoint (it does not begin like one)"
                 )
             return block, file.read(size)
-    except (UnsafeFileError, OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
+    except (OSError, MemoryError) as error:
+        reason = (getattr(error, "strerror", None) or one_line(error)).lower()
         raise CheckpointError(f"{path}: {reason}, expected a checkpoint") from error
 
 

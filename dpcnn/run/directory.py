@@ -22,16 +22,20 @@ from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
-from dpcnn.run import loggers, outcome
+from dpcnn.run import events, loggers, outcome
 from dpcnn.run.best import best_epoch
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.lock import Lock
 from dpcnn.run.loggers.logger import Metrics
-from dpcnn.system.files import write_atomically
+from dpcnn.system.files import make_folder, open_inside, refuse_links, write_atomically
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
 ENVIRONMENT = "environment.json"
+FOLDER = "checkpoints"
+ERRORS = "errors"
+# What is added to, and never replaced: a link here would have a file elsewhere changed.
+KEPT = (events.NAME, ERRORS, loggers.tensorboard.FOLDER)
 _STEP = re.compile(r"step-(\d{8,})\.h5")
 
 
@@ -51,7 +55,7 @@ class RunDirectory:
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints lie."""
-        return self.path / "checkpoints"
+        return self.path / FOLDER
 
     @classmethod
     def new(cls) -> RunDirectory:
@@ -102,7 +106,8 @@ class RunDirectory:
         On a host with a disk of its own the run directory begins here. Raises TakenOverError if
         another job has written here since `join`, and OSError.
         """
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, FOLDER)
+        refuse_links(self.path, *KEPT)
         self._lock.take_over()
         self._settle(metrics)
 
@@ -124,7 +129,8 @@ class RunDirectory:
                 self.path = base.with_name(f"{base.name}-{number}")
         self.unnamed = False
         self._lock = Lock(self.path)
-        self.checkpoints.mkdir(exist_ok=True)
+        make_folder(self.path, FOLDER)
+        refuse_links(self.path, *KEPT)
 
     def _settle(self, metrics: Sequence[Metrics]) -> None:
         """Begin to write here: remove what a killed process left half written."""
@@ -157,10 +163,10 @@ class RunDirectory:
 
     def write_error(self, rank: int, text: str) -> None:
         """Keep a rank's traceback in errors/rank-N.txt, if the disk takes it."""
-        directory = self.path / "errors"
         with contextlib.suppress(OSError):
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / f"rank-{rank}.txt").write_text(text)
+            make_folder(self.path, ERRORS)
+            with open_inside(self.path, f"{ERRORS}/rank-{rank}.txt", "w") as file:
+                file.write(text)
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.path / name, text.encode())
@@ -179,7 +185,7 @@ class RunDirectory:
         for step in self.checkpoint_steps():
             path = self.checkpoint_path(step)
             try:
-                yield path, checkpoints.read(path)
+                yield path, checkpoints.read(path, directory=self.path)
             except CheckpointError as error:
                 yield path, error
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dpcnn.system.files import open_inside
+
 NAME = "events.jsonl"
 
 
@@ -19,7 +21,7 @@ def append(directory: Path, event: str, **details: Any) -> None:
     """Add an event that happens now to the file in a run directory; raises OSError."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = json.dumps({"time": now, "event": event} | details) + "\n"
-    with (directory / NAME).open("ab+") as file:
+    with open_inside(directory, NAME, "ab+") as file:
         if file.tell():  # a full disk may have cut the last line
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else "\n" + line

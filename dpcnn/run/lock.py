@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 from dpcnn.errors import DpcnnError, OptionError
+from dpcnn.system.files import descriptor_inside, open_inside
 
 NAME = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -71,8 +72,7 @@ class Lock:
             self._descriptor = None
 
     def _lock(self, operation: int) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(self.directory / NAME, flags, 0o666)
+        self._descriptor = descriptor_inside(self.directory, NAME, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._descriptor, operation)
         except OSError as error:
@@ -83,7 +83,8 @@ class Lock:
     def _owner(self) -> tuple[str, str]:
         """Return the process that had the lock last, in words, and the mark of its job."""
         try:
-            text = (self.directory / NAME).read_bytes()[:200].decode(errors="replace")
+            with open_inside(self.directory, NAME) as file:
+                text = file.read(200).decode(errors="replace")
         except FileNotFoundError:
             text = ""
         process, _, job = text.partition("\n")

@@ -69,7 +69,7 @@ BROKEN: dict[Callable[[Path], None], tuple[str, ...]] = {
     lambda run: (run / "options.json").write_text("[" * 100_000): ("options.json: ",),
     lambda run: (run / "options.json").write_text(DEEP): ("options.json: nested too deep",),
     lambda run: (run / "events.jsonl").unlink(): ("events.jsonl: no such file", "computing"),
-    fifo: ("environment.json: not a regular file", "Accuracy over epochs"),
+    fifo: ("environment.json is not a regular file", "Accuracy over epochs"),
     moved_dataset: ("gone.hdf5", "name the dataset with --dataroot", "Accuracy over epochs"),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpcnn.run.loggers.logger import Metrics
-from dpcnn.system.files import write_atomically
+from dpcnn.system.files import open_inside, write_atomically
 
 NAME = "metrics.csv"
 
@@ -34,7 +34,7 @@ class Csv:
 
     def append(self, directory: Path, line: Metrics) -> None:
         """Add an epoch; raises OSError."""
-        with (directory / NAME).open("a", newline="") as file:
+        with open_inside(directory, NAME, "a") as file:
             file.write(text([line], header=file.tell() == 0))
 
     def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:

@@ -7,10 +7,11 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from dpcnn.errors import OptionError
 from dpcnn.run.loggers.logger import Metrics
+from dpcnn.system.files import make_folder, open_inside
 
 FOLDER = "tensorboard"
 CURVES = {
@@ -49,25 +50,24 @@ class TensorBoard:
     """
 
     def __init__(self) -> None:
-        self._file: Path | None = None
+        self._file: str | None = None  # its name in the run directory
 
     def append(self, directory: Path, line: Metrics) -> None:
         """Add an epoch; raises OSError."""
         if self._file is None:
             self.rewrite(directory, [line])
             return
-        with self._file.open("ab") as file:
+        with open_inside(directory, self._file, "ab") as file:
             _write(file, [_epoch(line, time.time())])
 
     def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:
         """Begin a file with these epochs, at about the times when they ended; raises OSError."""
-        folder = directory / FOLDER
-        folder.mkdir(exist_ok=True)
+        make_folder(directory, FOLDER)
         process = f"{socket.gethostname()}.{os.getpid()}"
-        path = folder / f"events.out.tfevents.{time.time():.6f}.{process}"
-        with path.open("wb") as file:
+        name = f"{FOLDER}/events.out.tfevents.{time.time():.6f}.{process}"
+        with open_inside(directory, name, "wb") as file:
             _write(file, _session(lines))
-        self._file = path
+        self._file = name
 
 
 def _session(lines: Sequence[Metrics]) -> Iterator[Any]:
@@ -102,7 +102,7 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _write(file: BinaryIO, events: Iterable[Any]) -> None:
+def _write(file: IO[bytes], events: Iterable[Any]) -> None:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     writer = RecordWriter(file)
