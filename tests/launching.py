@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 240  # seconds; a job that hangs fails here
+ENDING = 30  # seconds for the output of a job that was killed
 
 # Fields of metrics.jsonl that say how long, not what.
 TIMES = {
@@ -90,10 +93,36 @@ def end(process: subprocess.Popen[str]) -> Result:
     try:
         stdout, stderr = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        stdout, stderr = process.communicate()
+        kill_session(process.pid)
+        stdout, stderr = process.communicate(timeout=ENDING)
         pytest.fail(f"still running after {TIMEOUT} s: {process.args}\n{stdout}\n{stderr}")
     return Result(process.returncode, stdout, stderr)
+
+
+def kill_session(session: int) -> None:
+    """Kill all that a job has started: mpirun and its daemons have process groups of their own."""
+    for _ in range(100):
+        left = [pid for pid in processes() if session_of(pid) == session]
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def processes() -> list[int]:
+    """Return the ids of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def session_of(pid: int) -> int | None:
+    """Return the session of a process, None if it has ended."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state == "Z" else int(session)
 
 
 def launcher(ranks: int | None, mpi: str = "mpich") -> list[str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.communicator import Communicator, RankLostError
-from dpcnn.parallel.connect import connect
+from dpcnn.parallel.connect import MEETING, connect
 from dpcnn.parallel.launcher import OPEN_MPI, Launch, detect
 from dpcnn.parallel.membership import EndedError, leave
 from dpcnn.run import outcome
@@ -60,12 +60,14 @@ def run(
     work: Callable[[Job, T], int],
     threads: Callable[[T], tuple[int | None, bool]] = lambda options: (None, True),
     unmet: Callable[[Job, T, LaunchError], int] | None = None,
+    timeout: Callable[[T], float] = lambda options: MEETING,
 ) -> int:
     """Parse the options, connect the ranks and work; return the exit code of this rank.
 
     `threads` says of the options how many BLAS threads were asked for, if any, and whether the
     exact reduction needs one. `unmet` is what rank 0 does by itself if the ranks were started in a
-    way that keeps them from meeting; without it that is an error.
+    way that keeps them from meeting; without it that is an error. `timeout` says for how many
+    seconds a rank is waited for, from the first moment on.
 
     A DpcnnError of all ranks is one line of rank 0. One that a rank has alone, or any other
     exception, ends the other ranks too.
@@ -76,7 +78,7 @@ def run(
             options = parse()
         count = blas.threads(*threads(options), launch.local_size)
         try:
-            job = Job(connect(launch), count)
+            job = Job(connect(launch, timeout(options)), count)
         except LaunchError as error:
             if unmet is None:
                 raise
@@ -98,6 +100,7 @@ def call(
     parse: Callable[[], T],
     work: Callable[[Job, T], R],
     threads: Callable[[T], tuple[int | None, bool]],
+    timeout: Callable[[T], float],
 ) -> R:
     """Parse and work as a part of a program that goes on; return what the work returns.
 
@@ -109,6 +112,7 @@ def call(
     comm = connect(launch)
     comm.end_with_exceptions()
     options = comm.bcast(comm.on_all(parse))
+    comm.timeout = timeout(options)
     job = Job(comm, blas.threads(*threads(options), launch.local_size))
     with blas.limited(job.threads):
         try:

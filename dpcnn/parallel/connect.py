@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from dpcnn.errors import LaunchError
+from dpcnn.parallel.alarm import deadline
 from dpcnn.parallel.communicator import Communicator, RankLostError, StartError
 from dpcnn.parallel.launcher import SLURM, Launch
 
+MEETING = 300.0  # seconds for all ranks to start Python and MPI, from a slow disk too
+# Seconds between two ranks' words on that: the first one's end is mostly that of all.
+APART = 1.0
 
-def connect(launch: Launch) -> Communicator:
+
+def connect(launch: Launch, limit: float = MEETING) -> Communicator:
     """Return the world: one process without MPI unless a launcher started several; collective.
 
-    Raises LaunchError if mpi4py is missing or sees another number of ranks than were started, and
-    StartError if a rank dies before all have met.
+    limit: how many seconds the ranks may take to meet; this process ends if they do not. It is the
+    world's timeout too. Raises LaunchError if mpi4py is missing or sees another number of ranks
+    than were started, and StartError if a rank dies before all have met.
     """
     if launch.size == 1 and launch.replaces is None:
         return Communicator()
@@ -24,7 +32,9 @@ def connect(launch: Launch) -> Communicator:
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library}, for which"
             f" each of them is a world of one: {cure}"
         )
-    world = _world(launch)
+    with _alarm(launch, limit):
+        world = _world(launch)
+    world.timeout = limit
     if launch.replaces is None and world.size != launch.size:
         raise LaunchError(
             f"{launch.launcher} started {launch.size} ranks, but mpi4py uses {library} and sees a"
@@ -46,6 +56,20 @@ def _library(launch: Launch) -> str:
             f" ({error}): install it in this environment (pip install mpi4py)"
         ) from error
     return library_name()
+
+
+def _alarm(launch: Launch, limit: float) -> contextlib.AbstractContextManager[None]:
+    """End this process if the ranks do not meet: MPI waits for ever for one that died before.
+
+    The lowest rank speaks for all: mpirun ends the others then, unless they are to outlive it.
+    """
+    if launch.replaces is not None:
+        return contextlib.nullcontext()  # it has an alarm of its own
+    message = (
+        f"waited {limit:g} s for all {launch.size} ranks to start: one of them has died, or hangs"
+    )
+    silent = launch.elastic and launch.rank > 0
+    return deadline(limit + APART * min(launch.rank, 3), "" if silent else message)
 
 
 def _world(launch: Launch) -> Communicator:

@@ -128,9 +128,7 @@ class ElasticCommunicator(MPICommunicator):
             raise SpawnError(f"nothing heard of it for {limit:g} s") from None
         except MPI.Exception as error:
             raise SpawnError(error.Get_error_string()) from None
-        comm = self.of(bridge)
-        comm.timeout = limit
-        return comm
+        return self.of(bridge, timeout=limit)
 
     def grow(self, bridge: Communicator | None, replacements: Sequence[Member]) -> None:
         """Become the communicator of these ranks and the replacements; collective.

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dpcnn.errors import DpcnnError
+from dpcnn.parallel.alarm import after, deadline
 from dpcnn.parallel.communicator import (
     Communicator,
     Member,
@@ -184,7 +182,7 @@ def _kill_near(comm: Communicator, members: Sequence[Member]) -> None:
 def _agree(comm: Communicator, code: int | None) -> list[int | None]:
     """Shrink comm to the living and return their codes; again, if more die meanwhile."""
     while True:
-        laggards = _after(comm.timeout, lambda: _kill_laggards(comm))
+        laggards = after(comm.timeout, lambda: _kill_laggards(comm))
         with contextlib.suppress(RankLostError), laggards, _deadline(2 * comm.timeout):
             comm.shrink()
             return comm.allgather(code)
@@ -223,22 +221,4 @@ def _kill_laggards(comm: Communicator) -> None:
 
 def _deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
     """End this process if the body, which waits inside the MPI library, takes longer."""
-
-    def give_up() -> None:
-        line = f"dpcnn: error: waited {seconds:g} s (see --timeout) for the other ranks to recover"
-        print(line, file=sys.stderr, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    return _after(seconds, give_up)
-
-
-@contextlib.contextmanager
-def _after(seconds: float, action: Callable[[], None]) -> Iterator[None]:
-    """Run the action in a thread if the body takes longer."""
-    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), action)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    return deadline(seconds, f"waited {seconds:g} s (see --timeout) for the other ranks to recover")

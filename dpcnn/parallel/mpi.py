@@ -15,7 +15,10 @@ only the scalars are sent (tests/benchmarks/bench_allreduce.py compares both wit
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
+import math
 import os
 import pickle
 import sys
@@ -32,7 +35,7 @@ from numpy.typing import DTypeLike, NDArray
 # MPI starts in world(), after a look at which library it is: MPICH ends the process when it is
 # started by another MPI's mpirun.
 mpi4py.rc.initialize = False
-mpi4py.rc.finalize = True
+mpi4py.rc.finalize = False
 
 with warnings.catch_warnings():
     # On every rank it warns of an mpirun of another MPI, which connect.py says in one line.
@@ -40,6 +43,7 @@ with warnings.catch_warnings():
     from mpi4py import MPI as MPI
 
 from dpcnn.errors import DpcnnError  # noqa: E402
+from dpcnn.parallel.alarm import deadline  # noqa: E402
 from dpcnn.parallel.communicator import Communicator, Member  # noqa: E402
 from dpcnn.parallel.shared_memory import SharedVectors, add_up  # noqa: E402
 
@@ -50,6 +54,7 @@ Array = NDArray[Any]
 POLLS = 4000
 PAUSE = 100e-6  # seconds
 GRACE = 5.0  # seconds that ranks overdue are waited for further
+ENDING = 60.0  # seconds at most from the first rank's end to the last one's
 # Tags of messages: who has come, a part of a vector, its sum, a pickled object.
 COME, PART, SUM, OBJECT = 1, 2, 3, 4
 
@@ -61,10 +66,25 @@ def library_name() -> str:
 
 
 def start_mpi(threads: int, finalize: bool) -> None:
-    """Start MPI, unless it is started, for so many threads; `finalize` it when Python ends."""
-    mpi4py.rc.finalize = finalize
-    if not MPI.Is_initialized():
-        MPI.Init_thread(threads)
+    """Start MPI, unless it is started, for so many threads; `finalize` it when Python ends.
+
+    Other threads, such as an alarm, run while this waits for the other ranks, and while that does:
+    mpi4py's own calls would keep them from it.
+    """
+    if MPI.Is_initialized():
+        return
+    library = ctypes.CDLL(MPI.__file__)
+    library.MPI_Init_thread(None, None, threads, ctypes.byref(ctypes.c_int()))
+    for comm in (MPI.COMM_WORLD, MPI.COMM_SELF):
+        comm.Set_errhandler(MPI.ERRORS_RETURN)  # as mpi4py's own call does: it raises them
+    if finalize:
+        atexit.register(_finalize, library)
+
+
+def _finalize(library: ctypes.CDLL) -> None:
+    if not MPI.Is_finalized():
+        with deadline(ENDING, f"waited {ENDING:g} s for the other ranks to end"):
+            library.MPI_Finalize()
 
 
 class _EndsAll:
@@ -98,12 +118,13 @@ class MPICommunicator(Communicator):
         return cls.of(MPI.COMM_WORLD)
 
     @classmethod
-    def of(cls, comm: MPI.Intracomm, number: int | None = None) -> Self:
+    def of(cls, comm: MPI.Intracomm, number: int | None = None, timeout: float = math.inf) -> Self:
         """Return the communicator of these ranks, which introduce themselves; collective.
 
         `number` is the one this rank goes by if that is not its place here.
         """
         made = cls(comm)
+        made.timeout = timeout
         number = made.rank if number is None else number
         made.members = made.allgather(Member(number, MPI.Get_processor_name(), os.getpid()))
         return made
@@ -119,7 +140,9 @@ class MPICommunicator(Communicator):
 
     def split_by_node(self) -> Communicator:
         """Return the communicator of the ranks that share this node's memory; collective."""
-        return self.of(MPI.Intracomm(self._comm.Split_type(MPI.COMM_TYPE_SHARED)))
+        with deadline(self.timeout + GRACE, f"waited {self.timeout:g} s for all ranks"):
+            node = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        return self.of(MPI.Intracomm(node), timeout=self.timeout)
 
     def vector(self, length: int, dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
         """Return zeros (length,) to pass to Allreduce as values; collective."""

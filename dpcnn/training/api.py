@@ -15,10 +15,12 @@ from dpcnn.nn.layer import Layer
 from dpcnn.training.replay import replacement
 from dpcnn.training.setup import Session, set_up
 
+SETTING_UP = 60.0  # seconds that ranks may be apart at the start, however soon one hangs later
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
-    return run(lambda: parse_arguments(arguments), _train, _threads)
+    return run(lambda: parse_arguments(arguments), _train, _threads, timeout=_timeout)
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,20 @@ def train(network: Sequence[Layer] | None = None, **options: Any) -> Run:
     MaxPooling(2x2, stride 2x2)
     """
     return call(
-        lambda: parse_keywords(options), lambda job, parsed: _call(job, parsed, network), _threads
+        lambda: parse_keywords(options),
+        lambda job, parsed: _call(job, parsed, network),
+        _threads,
+        _timeout,
     )
 
 
 def _threads(parsed: Parsed) -> tuple[int | None, bool]:
     return parsed.options.threads, parsed.options.reduce == "exact"
+
+
+def _timeout(parsed: Parsed) -> float:
+    """Return how long to wait for a rank until training begins, when --timeout itself holds."""
+    return max(parsed.options.timeout, SETTING_UP)
 
 
 def _set_up(job: Job, parsed: Parsed, network: Sequence[Layer] | None = None) -> Session:

@@ -26,14 +26,16 @@ from typing import Any
 
 import ssh
 import traces
+from patience import Patience, View
 
 COMMAND = "DPCNN_COMMAND"
 HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PERIOD = 1.0  # seconds between two looks for ranks on this host
+PERIOD_AT_FIRST = 0.25  # the same until the run has begun
 PERIOD_ELSEWHERE = 5.0  # the same if this host has none
-GONE = 3  # looks without a rank after which mpirun is no longer waited for
+ENDING = 10.0  # seconds for the system to end what was killed
 LONGEST_PAUSE = 2.0  # seconds before a restart
 
 
@@ -84,24 +86,30 @@ class Supervisor:
         )
         self._wait(self.mpirun)
         own = traces.end(self.told)
-        self.mpirun.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.mpirun.wait(ENDING)
         self.records = [own, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
-        """Wait for mpirun, or until its ranks are gone: Open MPI's (5.0.11) may hang after that.
-
-        Ranks that are left when the run has ended count as gone: they never took part.
-        """
-        begun, gone, period = False, 0, PERIOD
-        while mpirun.poll() is None and gone < GONE:
+        """Wait for mpirun, or until its run is over or can no longer begin."""
+        patience, period = Patience(bool(self.hosts)), PERIOD_AT_FIRST
+        while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 mpirun.wait(timeout=period)
-            near = bool(traces.look(self.told)["ranks"])
-            ended = "exit_code" in traces.record(self.told)
-            period = PERIOD if near or ended or not self.hosts else PERIOD_ELSEWHERE
-            ranks = not ended and (near or self._any_elsewhere())
-            begun = begun or ranks
-            gone = gone + 1 if begun and not ranks else 0
+            view = self._view()
+            if mpirun.poll() is not None or patience.is_over(view, period):
+                return
+            period = PERIOD if view.told else PERIOD_AT_FIRST
+            if self.hosts and not view.ranks and not view.ended:
+                period = PERIOD_ELSEWHERE
+
+    def _view(self) -> View:
+        """Return what is seen of the run."""
+        seen, record = traces.look(self.told), traces.record(self.told)
+        ended = "exit_code" in record
+        elsewhere = not seen["ranks"] and not ended and self._any_elsewhere()
+        ranks, stopped = frozenset(seen["ranks"]), frozenset(seen["stopped"])
+        return View(ranks, stopped, elsewhere, bool(record), ended, bool(self.stops))
 
     def _any_elsewhere(self) -> bool:
         """Tell whether a rank is left on another host, and ask that host first next time."""

@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 OUTCOME = "DPCNN_OUTCOME"
 # Launchers set one of these for every rank and for nothing else.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+ROUNDS, PAUSE = 100, 0.02  # how often killed processes are looked for, and how many seconds apart
 
 
 def begin(told: Path) -> dict[str, Any]:
@@ -32,8 +34,9 @@ def begin(told: Path) -> dict[str, Any]:
 
 
 def look(told: Path) -> dict[str, Any]:
-    """Return the process ids of the ranks."""
-    return {"ranks": [pid for pid, names in processes(told) if names & set(RANKS)]}
+    """Return the process ids of the ranks, and of those that a signal has stopped."""
+    ranks = [pid for pid, names in processes(told) if names & set(RANKS)]
+    return {"ranks": ranks, "stopped": [pid for pid in ranks if is_stopped(pid)]}
 
 
 def send(told: Path, number: str | int) -> dict[str, Any]:
@@ -45,9 +48,17 @@ def send(told: Path, number: str | int) -> dict[str, Any]:
 
 
 def kill(told: Path) -> dict[str, Any]:
-    """Kill all processes of the run, mpirun included; return what was recorded."""
-    for pid, _ in processes(told):
-        deliver(pid, signal.SIGKILL)
+    """Kill all processes of the run, mpirun included; return what was recorded.
+
+    Again, as long as there are some: one may have started another meanwhile.
+    """
+    for _ in range(ROUNDS):
+        found = [pid for pid, _ in processes(told)]
+        for pid in found:
+            deliver(pid, signal.SIGKILL)
+        if not found:
+            break
+        time.sleep(PAUSE)
     return record(told)
 
 
@@ -81,6 +92,15 @@ def processes(told: Path) -> Iterator[tuple[int, set[str]]]:
         if mark in variables:
             names = {each.partition(b"=")[0].decode(errors="replace") for each in variables}
             yield int(entry), names
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a signal has stopped a process, which may be gone."""
+    try:
+        text = Path("/proc", str(pid), "stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["T"]
 
 
 def deliver(pid: int, number: int) -> None:
