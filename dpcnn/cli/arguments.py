@@ -17,6 +17,7 @@ from dpcnn.system.files import read_bytes
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 METAVARS = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
+RECIPES = Path(__file__).parents[1] / "recipes"
 DESCRIPTION = """\
 Train a convolutional network in NumPy, data-parallel over MPI:
 
@@ -71,17 +72,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:
-    """Return the options of a command line, and of the TOML file that its --config names.
+    """Return the options of a command line, and of the TOML files that it names.
 
-    None stands for sys.argv. Raises OptionError; --help prints and exits, as argparse does.
+    The command line wins over --config, and that over --recipe. None stands for sys.argv.
+    Raises OptionError; --help prints and exits, as argparse does.
     """
     namespace, unknown = _parser().parse_known_args(arguments)
     if unknown:
-        suggestion = _suggestion(unknown[0].lstrip("-"), "config")
+        suggestion = _suggestion(unknown[0].lstrip("-"), "config", "recipe")
         raise OptionError(f"unknown option {unknown[0]}{suggestion}")
     texts = vars(namespace)
-    config = texts.pop("config", None)
-    values = {} if config is None else _read_toml(Path(config))
+    recipe, config = texts.pop("recipe", None), texts.pop("config", None)
+    values = {} if recipe is None else _read_recipe(recipe)
+    values |= {} if config is None else _read_toml(Path(config))
     values |= {name: OPTIONS[name].parse(text) for name, text in texts.items()}
     return _parsed(values)
 
@@ -89,9 +92,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:
 def parse_keywords(keywords: Mapping[str, Any]) -> Parsed:
     """Return the options of the keywords of a Python call; raises OptionError.
 
-    Paths may be path objects, and numbers NumPy's.
+    Paths may be path objects, and numbers NumPy's. `recipe` is as on the command line.
     """
-    return _parsed(_convert({name: _plain(value) for name, value in keywords.items()}))
+    given = {name: _plain(value) for name, value in keywords.items()}
+    recipe = given.pop("recipe", None)
+    values = {} if recipe is None else _read_recipe(recipe)
+    return _parsed(values | _convert(given))
 
 
 def _parsed(values: dict[str, Any]) -> Parsed:
@@ -137,6 +143,13 @@ def _parser() -> CommandLine:
         metavar="FILE",
         help="a TOML file with these options, such as lr = 0.05; the command line wins over it",
     )
+    recipes = "; ".join(f"{name}: {aim}" for name, aim in recipe_aims().items())
+    other.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="options of a run whose result is known, the others win over them. "
+        + recipes.replace("%", "%%"),
+    )
     other.add_argument("-h", "--help", action="help", help="show this text and exit")
     return parser
 
@@ -159,6 +172,20 @@ def _suggestion(name: str, *others: str) -> str:
     known = [*OPTIONS, *ALIASES, *others]
     close = difflib.get_close_matches(name.partition("=")[0], known, 1)
     return f": did you mean {close[0]}?" if close else " (see --help)"
+
+
+def recipe_aims() -> dict[str, str]:
+    """Return what each recipe is for, by name: the comment in the first line of its file."""
+    lines = {path.stem: path.read_text().splitlines()[0] for path in sorted(RECIPES.glob("*.toml"))}
+    return {name: line.removeprefix("# ").removesuffix(".") for name, line in lines.items()}
+
+
+def _read_recipe(name: object) -> dict[str, Value]:
+    """Return the options of a recipe; raises OptionError for another name."""
+    names = list(recipe_aims())
+    if name not in names:
+        raise OptionError(f"--recipe {name}: no such recipe, expected one of {', '.join(names)}")
+    return _read_toml(RECIPES / f"{name}.toml")
 
 
 def _read_toml(path: Path) -> dict[str, Value]:

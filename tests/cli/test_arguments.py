@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpcnn.cli.arguments import parse_arguments
+from dpcnn.cli.arguments import parse_arguments, parse_keywords, recipe_aims
 from dpcnn.errors import OptionError
 from dpcnn.options import ALIASES, OPTIONS, Options
 
@@ -195,7 +195,8 @@ def test_help_is_grouped_and_lists_every_option(capsys: pytest.CaptureFixture[st
         parse_arguments(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"--{name} " in text for name in [*OPTIONS, *ALIASES, "config", "help"])
+    assert all(f"--{name} " in text for name in [*OPTIONS, *ALIASES, "config", "recipe", "help"])
+    assert all(f"{name}: {aim}" in " ".join(text.split()) for name, aim in recipe_aims().items())
     groups = list(dict.fromkeys(option.group for option in OPTIONS.values()))
     assert len(groups) > 1
     places = [text.index(f"\n{group}:") for group in groups]
@@ -235,6 +236,27 @@ def test_the_command_line_wins_over_the_toml_file(toml: Any) -> None:
     path = toml("lr = 0.5\nepochs = 3")
     for arguments in (["--lr", "0.25", "--config", path], ["--config", path, "--lr", "0.25"]):
         assert options_of(*arguments) == Options(lr=0.25, epochs=3)
+
+
+@pytest.mark.parametrize("recipe", recipe_aims())
+def test_a_recipe_is_a_set_of_options_that_go_together(recipe: str) -> None:
+    options, named = parse_arguments(["--recipe", recipe])
+    assert all(getattr(options, name) != OPTIONS[name].default for name in named)
+    assert parse_keywords({"recipe": recipe}) == (options, named)
+
+
+def test_a_toml_file_wins_over_a_recipe_and_the_command_line_over_both(toml: Any) -> None:
+    path = toml("lr = 0.5\nepochs = 3")
+    options = options_of("--epochs", "2", "--config", path, "--recipe", "mnist")
+    assert (options.epochs, options.lr, options.model) == (2, 0.5, "resnet8")
+    assert parse_keywords({"lr": 0.5, "recipe": "mnist"}).options.lr == 0.5
+
+
+@pytest.mark.parametrize("name", ["mnst", "../mnist", ""])
+def test_another_recipe_is_refused_with_those_that_are_there(name: str) -> None:
+    message = message_of("--recipe", name)
+    assert f"--recipe {name}: no such recipe" in message
+    assert all(known in message for known in recipe_aims())
 
 
 @pytest.mark.parametrize(
