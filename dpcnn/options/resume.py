@@ -12,26 +12,32 @@ from dpcnn.options.table import OF_DATASET, OPTIONS, Options
 LENGTH = frozenset({"epochs", "max_steps"})
 
 
-def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -> Options:
+def resumed(
+    options: Options,
+    named: frozenset[str],
+    recorded: dict[str, Any],
+    source: str = "the checkpoint",
+) -> Options:
     """Return the options of a resumed run: the recorded ones, with the changes that are allowed.
 
-    named: the options that the user named. recorded: all options, as the checkpoint has them.
+    named: the options that the user named. recorded: all options, as `source` has them. Where to
+    download from is only for the user to name: a checkpoint from elsewhere might name any server.
     Raises OptionError that names every contradiction, and CheckpointError if the recorded options
     are those of another version or out of range.
     """
     if recorded.keys() != OPTIONS.keys():
         names = ", ".join(sorted(recorded.keys() ^ OPTIONS.keys()))
-        raise CheckpointError(f"the checkpoint is from another version of dpcnn (options {names})")
+        raise CheckpointError(f"{source} is from another version of dpcnn (options {names})")
     unknown = ", ".join(f"--{name}" for name in OF_DATASET if recorded[name] is None)
     if unknown:
-        raise CheckpointError(f"the checkpoint's options: no {unknown}, expected those of its data")
+        raise CheckpointError(f"{source}'s options: no {unknown}, expected those of its data")
     values = options.as_dict()
     changes = {name: values[name] for name in named if OPTIONS[name].may_change}
     try:
-        changed = Options(**recorded | changes)
+        changed = Options(**recorded | {"mirror": None} | changes)
         check_together(changed)
     except OptionError as error:
-        raise CheckpointError(f"the checkpoint's options: {error}") from None
+        raise CheckpointError(f"{source}'s options: {error}") from None
     fixed = LENGTH if depends_on_length(changed) else frozenset()
     contradictions = [
         f"--{name} is {OPTIONS[name].text(values[name])},"
@@ -42,7 +48,7 @@ def resumed(options: Options, named: frozenset[str], recorded: dict[str, Any]) -
         and OPTIONS[name].text(values[name]) != "auto"  # which means: as recorded
     ]
     if contradictions:
-        raise OptionError(f"{'; '.join(contradictions)}, as in the checkpoint that is resumed")
+        raise OptionError(f"{'; '.join(contradictions)}, as in {source} that is resumed")
     return changed
 
 

@@ -210,8 +210,8 @@ class Options:
         metavar="PATH", takes=("a path",), none_word="auto", may_change=True)
     resume: str | None = option(
         None, "run directory", "the checkpoint or run directory to resume; auto: the newest sound"
-        " checkpoint in --run_dir or, without --run_dir, in the newest run in runs/; if there is"
-        " none, start afresh",
+        " checkpoint in --run_dir or, without --run_dir, in the newest run in runs/ that nobody"
+        " writes to; if there is no run, start afresh",
         metavar="PATH", takes=("a path", "auto"), none_word="none", may_change=True)
     checkpoint_every: str = option(
         "1ep", "run directory", "how often to save: every so many epochs (1ep) or steps (500st);"

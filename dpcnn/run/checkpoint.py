@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from dpcnn.errors import CheckpointError
 from dpcnn.run import validation
 from dpcnn.system import safe_hdf5
-from dpcnn.system.files import open_inside, write_atomically
+from dpcnn.system.files import UnsafeFileError, file_size, open_inside, write_atomically
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -103,6 +103,8 @@ def _read(path: Path, limit: int, directory: Path | None) -> tuple[bytes, bytes]
     place = path.resolve() if directory is None else path
     parent = place.parent if directory is None else directory
     try:
+        if directory is None:
+            file_size(path)
         with open_inside(parent, str(place.relative_to(parent))) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
@@ -113,8 +115,8 @@ def _read(path: Path, limit: int, directory: Path | None) -> tuple[bytes, bytes]
                     f"{path}: not a dpcnn checkpoint (it does not begin like one)"
                 )
             return block, file.read(size)
-    except (OSError, MemoryError) as error:
-        reason = (getattr(error, "strerror", None) or one_line(error)).lower()
+    except (UnsafeFileError, OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise CheckpointError(f"{path}: {reason}, expected a checkpoint") from error
 
 

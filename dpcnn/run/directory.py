@@ -22,15 +22,17 @@ from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
-from dpcnn.run import events, loggers, outcome
+from dpcnn.run import events, loggers, outcome, validation
 from dpcnn.run.best import best_epoch
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.lock import Lock
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.system.files import make_folder, open_inside, refuse_links, write_atomically
+from dpcnn.system.text import one_line
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
+LONGEST_OPTIONS = 1 << 20  # bytes that are read of them
 ENVIRONMENT = "environment.json"
 FOLDER = "checkpoints"
 ERRORS = "errors"
@@ -63,10 +65,31 @@ class RunDirectory:
         return cls(RUNS / time.strftime("%Y%m%d-%H%M%S"), unnamed=True)
 
     @classmethod
-    def newest(cls) -> RunDirectory | None:
-        """Return the run in runs/ that was started or saved last, or None."""
+    def newest_first(cls) -> list[RunDirectory]:
+        """Return the runs in runs/, the one first that was started or saved last."""
         runs = [path.parent for path in RUNS.glob(f"*/{OPTIONS}")]
-        return cls(max(runs, key=_last_change)) if runs else None
+        return [cls(run) for run in sorted(runs, key=_last_change, reverse=True)]
+
+    def user(self) -> str | None:
+        """Return the process that writes here, in words; None if there is none."""
+        return self._lock.holder()
+
+    def recorded_options(self) -> dict[str, Any] | None:
+        """Return the options that a run began with here, None if no run has.
+
+        Raises CheckpointError if they cannot be read.
+        """
+        path = self.path / OPTIONS
+        if not os.path.lexists(path):
+            return None
+        try:
+            with open_inside(self.path, OPTIONS) as file:
+                options = validation.parse(file.read(LONGEST_OPTIONS))
+            validation.check_options(options)
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or one_line(error)
+            raise CheckpointError(f"{path}: {reason}, expected the options of the run") from error
+        return options  # type: ignore[no-any-return]  # checked
 
     def has_run(self) -> bool:
         """Tell whether a run has been kept here."""

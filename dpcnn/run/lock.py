@@ -65,6 +65,22 @@ class Lock:
             )
         self._sign()
 
+    def holder(self) -> str | None:
+        """Return the process that has the lock, in words, None if none has. Takes nothing."""
+        try:
+            descriptor = descriptor_inside(self.directory, NAME, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return self._owner()[0]
+        except OSError:  # a file system without locks
+            return None
+        finally:
+            os.close(descriptor)
+        return None
+
     def release(self) -> None:
         """Let another process take the lock."""
         if self._descriptor is not None:

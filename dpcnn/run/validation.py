@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,17 +106,23 @@ def parse(text: bytes) -> Any:
     Raises ValueError for any other text, RecursionError for one that is nested too deep.
     """
     value = json.loads(bytes(text))
-    os.fsencode(json.dumps(value, ensure_ascii=False))
+    # As Python names files under any locale: lone surrogates stand for bytes that are no UTF-8.
+    json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     return value
 
 
 def check(progress: Any, options: Any, metrics: Any, dataset: Any, network: Any) -> None:
     """Raise ValueError that names the first value, if any, that is not of its form."""
     _check_object("progress", progress, PROGRESS, others=NUMBER)
-    _check_object("options", options, {}, others=PLAIN)
+    check_options(options)
     _check_objects("metrics", metrics, EPOCH, others=PLAIN)
     _check_object("dataset", dataset, DATASET, others=PLAIN)
     _check_objects("network", network, LAYER, others=DATA)
+
+
+def check_options(options: Any) -> None:
+    """Raise ValueError unless these can be the options of a run, by their form."""
+    _check_object("options", options, {}, others=PLAIN)
 
 
 def _check_objects(path: str, values: Any, forms: Mapping[str, Form], others: Form) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,20 +17,27 @@ from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.training.console import Console, on_terminal
 
+# Start scripts set it to 0 where nobody would see the warning that there is no MNIST.
+FALL_BACK = "DPCNN_FALL_BACK"
+
 
 def open_dataset(
-    options: Options, comm: Communicator, node: Communicator, console: Console
+    options: Options,
+    comm: Communicator,
+    node: Communicator,
+    console: Console,
+    may_fall_back: bool = False,
 ) -> Dataset:
     """Return the dataset, one copy of it for all ranks of a node; collective.
 
     Rank 0 finds or downloads it; the first rank of each node reads it and writes the arrays to a
     file that its neighbours map. With --stream it stays on the disk, where each rank has it open.
-    Raises DataError.
+    may_fall_back: whether the built-in digits may take the place of MNIST, unless the start script
+    forbids it. Raises DataError.
     """
+    fall_back = console.warn if may_fall_back and os.environ.get(FALL_BACK) != "0" else None
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
-    root = comm.on_root(
-        lambda: find.resolve(options.dataroot, options.mirror, progress, console.warn)
-    )
+    root = comm.on_root(lambda: find.resolve(options.dataroot, options.mirror, progress, fall_back))
     named = options.num_channel, options.img_height, options.img_width
 
     with find.scratch(options.stream) as folder:
@@ -48,11 +56,23 @@ def open_dataset(
         return _share(dataset, node, None if options.stream else folder / "dataset")
 
 
+def marked(dataset: Dataset, options: Options, named: frozenset[str]) -> Dataset:
+    """Return the dataset, its source marked where it is the built-in digits that nobody named."""
+    if dataset.source != find.DRAWN or ("dataroot" in named and options.dataroot == find.DIGITS):
+        return dataset
+    return replace(dataset, source=find.UNNAMED)
+
+
 def fitted(options: Options, dataset: Dataset) -> Options:
-    """Return the options with the image size and the number of classes that the dataset has."""
+    """Return the options with the image size and the number of classes that the dataset has.
+
+    Also with `digits` in place of `auto` where it came to that: the run is resumed on the same.
+    """
     channels, height, width = dataset.train.shape
+    drawn = dataset.source in (find.DRAWN, find.UNNAMED)
     return replace(
         options,
+        dataroot=find.DIGITS if drawn else options.dataroot,
         num_class=dataset.classes,
         num_channel=channels,
         img_height=height,

@@ -19,11 +19,19 @@ MOST_ROWS = 24  # of the layer table: as many lines as a small terminal has
 
 
 def header(
-    options: Options, trainer: Trainer, comm: Communicator, threads: int, directory: str
+    options: Options,
+    trainer: Trainer,
+    comm: Communicator,
+    threads: int,
+    directory: str,
+    resumed: str = "",
 ) -> dict[str, str]:
-    """Return what is about to be trained, in words by name; threads: of a rank's BLAS."""
+    """Return what is about to be trained, in words by name.
+
+    threads: of a rank's BLAS; resumed: where the run goes on, "" for a new one.
+    """
     hosts = ", ".join(f"{comm.hosts.count(host)} on {host}" for host in dict.fromkeys(comm.hosts))
-    dataset, progress = trainer.dataset, trainer.state.progress
+    dataset = trainer.dataset
     steps = trainer.loader.steps
     shape = " x ".join(map(str, dataset.train.shape))
     facts = {
@@ -44,8 +52,8 @@ def header(
         "parameters": f"{trainer.network.parameters.size:,}",
         "run directory": directory,
     }
-    if progress.step:
-        facts["resumed"] = f"after step {progress.step}, epoch {progress.epoch}"
+    if resumed:
+        facts["resumed"] = resumed
     return facts
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dpcnn.data.sources.find import UNNAMED
 from dpcnn.errors import DivergenceError, DpcnnError
 from dpcnn.nn.config import own_layers
 from dpcnn.options import Options
@@ -169,6 +170,7 @@ class RootLog(StandbyLog):
             f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
             f" Training Accuracy = {line['train_accuracy']:.4f},"
             f" Test Accuracy = {line['test_accuracy']:.4f}{_validation(line)}"
+            f"{', built-in digits' if _is_unnamed(state) else ''}"
         )
 
     def save(self, state: State) -> None:
@@ -199,6 +201,10 @@ class RootLog(StandbyLog):
             why = _why_early(state.metrics)
             self.note("early_stop", state, reason=why)
             self.console.line(f"Stopped early: {why}")
+        if _is_unnamed(state):
+            self.console.line(
+                "Trained on the built-in digits, not on MNIST: no dataset was named or found"
+            )
         self.console.line(f"Weights SHA-256: {state.network.weights_sha256()}")
         return code
 
@@ -223,6 +229,11 @@ class RootLog(StandbyLog):
         step = state.progress.step
         self.console.warn(f"lost {names}; {instead}{left} on from step {step:,}")
         self.note("death", state, ranks=[*map(asdict, lost)], replaced=[*map(asdict, came)])
+
+
+def _is_unnamed(state: State) -> bool:
+    """Tell whether the run is on built-in digits that nobody asked for."""
+    return bool(state.identity.dataset["source"] == UNNAMED)
 
 
 def _validation(line: Metrics) -> str:

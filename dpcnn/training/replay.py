@@ -42,6 +42,7 @@ def rebuild(
     dataset = open_dataset(options, comm, node, Console())
     digest = fingerprint(dataset, comm, node)
     comm.on_root(lambda: check_dataset(checkpoint, digest, dataset.source))
+    dataset = replace(dataset, source=checkpoint.dataset["source"])
     dataset = prepared(dataset, options, checkpoint, comm)
     return options, initial_state(options, plan, dataset, digest), dataset
 

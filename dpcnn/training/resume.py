@@ -7,22 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpcnn.data.sources.find import DIGITS, locate
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.models.zoo import ZOO
 from dpcnn.options import Options, check_together, resumed
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.run.directory import RunDirectory
+from dpcnn.run.directory import RUNS, RunDirectory
 
 Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Start:
-    """The run directory, the options in force, and the checkpoint to go on from, if any."""
+    """The run directory, the options in force, and the checkpoint to go on from, if any.
+
+    named: the options that the user named, or named when the run began. resumed: of which run this
+    is the continuation, and why of that, in words; "" for a new run.
+    """
 
     directory: RunDirectory
     options: Options
-    checkpoint: Checkpoint | None
+    named: frozenset[str]
+    checkpoint: Checkpoint | None = None
+    resumed: str = ""
 
 
 def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:
@@ -30,24 +38,108 @@ def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:
 
     On resuming, the other options are the checkpoint's. Raises OptionError or CheckpointError.
     """
-    if options.resume in (None, "auto"):
-        directory = _choose_directory(options)
-        checkpoint = directory.newest_checkpoint(warn) if options.resume == "auto" else None
-    else:
-        directory, checkpoint = _read_named(Path(options.resume), options, warn)
-    if checkpoint is None:
+    if options.resume is None:
         check_together(options)
-        return Start(directory, options, None)
-    return Start(directory, resumed(options, named, checkpoint.options), checkpoint)
+        return Start(_new_directory(options), options, named)
+    if options.resume == "auto":
+        return _resume_auto(options, named, warn)
+    directory, checkpoint = _read_named(Path(options.resume), options, warn)
+    return _from_checkpoint(directory, checkpoint, options, named)
 
 
-def _choose_directory(options: Options) -> RunDirectory:
-    """Return --run_dir, the newest run to resume, or a new one; never one that would be lost."""
+def _resume_auto(options: Options, named: frozenset[str], warn: Warn) -> Start:
+    """Return the start from the newest sound checkpoint, or from the options of a run without one.
+
+    Where there is no run it is the start of a new one. A run whose checkpoints cannot be read is
+    not begun anew: they would be written over.
+    """
     if options.run_dir is None:
-        newest = RunDirectory.newest() if options.resume == "auto" else None
-        return newest or RunDirectory.new()
+        found, why = _newest_run(options, named, warn), f"; the newest run in {RUNS}/"
+        directory = found or RunDirectory.new()
+    else:
+        directory, why = RunDirectory(Path(options.run_dir)), ""
+    checkpoint = directory.newest_checkpoint(warn)
+    if checkpoint is not None:
+        return _from_checkpoint(directory, checkpoint, options, named, why)
+    if directory.checkpoint_steps():
+        raise CheckpointError(
+            f"--resume auto: no checkpoint in {directory.path} can be read, expected a sound one:"
+            " name another directory with --run_dir to begin anew"
+        )
+    recorded = directory.recorded_options()
+    if recorded is None:
+        check_together(options)
+        return Start(directory, options, named)
+    options = resumed(options, named, recorded, "the run")
+    return Start(
+        directory,
+        options,
+        _with_model(options, named, directory),
+        resumed=f"from the beginning, with its options, as it has no checkpoint yet{why}",
+    )
+
+
+def _from_checkpoint(
+    directory: RunDirectory,
+    checkpoint: Checkpoint,
+    options: Options,
+    named: frozenset[str],
+    why: str = "",
+) -> Start:
+    """Return the start from a checkpoint, with its options."""
+    step, epoch = (checkpoint.progress[name] for name in ("step", "epoch"))
+    where = f"after step {step}, epoch {epoch}{why}"
+    options = resumed(options, named, checkpoint.options)
+    return Start(directory, options, named, checkpoint, where)
+
+
+def _with_model(options: Options, named: frozenset[str], directory: RunDirectory) -> frozenset[str]:
+    """Return the named options with the recorded model, if it is the zoo's.
+
+    Raises CheckpointError for a network of the user's own: only what the user names is imported.
+    """
+    if options.model is None or "model" in named:
+        return named
+    if options.model not in ZOO:
+        raise CheckpointError(
+            f"--resume auto: {directory.path} has no checkpoint, and its network is not dpcnn's:"
+            f" expected --model as it began, {options.model}"
+        )
+    return named | {"model"}
+
+
+def _newest_run(options: Options, named: frozenset[str], warn: Warn) -> RunDirectory | None:
+    """Return the newest run in runs/ that nobody writes to, of the data that the user named."""
+    for directory in RunDirectory.newest_first():
+        user = directory.user()
+        if user is not None:
+            warn(f"{directory.path} is not resumed: in use by another run ({user})")
+        elif "dataroot" in named and _is_of_other_data(directory, options.dataroot):
+            warn(f"{directory.path} is not resumed: it is of other data than {options.dataroot}")
+        else:
+            return directory
+    return None
+
+
+def _is_of_other_data(directory: RunDirectory, dataroot: str) -> bool:
+    """Tell whether a run is certainly not of this data; the fingerprint tells the rest later."""
+    try:
+        recorded = (directory.recorded_options() or {}).get("dataroot")
+    except CheckpointError:
+        return False
+    places = locate(dataroot), locate(str(recorded))
+    if DIGITS in places:
+        return places[0] != places[1]
+    sizes = {os.stat(place).st_size for place in places if place and os.path.isfile(place)}
+    return len(sizes) > 1
+
+
+def _new_directory(options: Options) -> RunDirectory:
+    """Return --run_dir or a new one; never one that would be lost."""
+    if options.run_dir is None:
+        return RunDirectory.new()
     directory = RunDirectory(Path(options.run_dir))
-    if options.resume is None and directory.has_run():
+    if directory.has_run():
         raise OptionError(
             f"--run_dir {directory.path}: holds a run already, expected a new directory:"
             " name another, or resume this run with --resume auto"

@@ -27,12 +27,19 @@ from dpcnn.run.loggers import tensorboard
 from dpcnn.system import environment
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console, console
-from dpcnn.training.datasets import check_dataset, fingerprint, fitted, open_dataset, prepared
+from dpcnn.training.datasets import (
+    check_dataset,
+    fingerprint,
+    fitted,
+    marked,
+    open_dataset,
+    prepared,
+)
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.optimization import make_average, make_optimizer, vectors
 from dpcnn.training.recovery import Recovery, Replacements
-from dpcnn.training.resume import find_start
+from dpcnn.training.resume import Start, find_start
 from dpcnn.training.signals import StopRequests
 from dpcnn.training.state import Identity, State, check_progress
 from dpcnn.training.trainer import Trainer
@@ -66,14 +73,15 @@ def set_up(
     or CheckpointError, on all ranks.
     """
     out = console(options.progress, comm.rank)
-    make = comm.on_all(lambda: user_network(options, named, network))
     start = comm.on_root(lambda: find_start(options, named, out.warn))
+    make = comm.on_all(lambda: user_network(start.options, start.named, network))
     checkpoint, directory = start.checkpoint, start.directory
     options = resolved(start.options, comm.size)
     node = comm.split_by_node()
     if options.tensorboard:
         comm.on_all(tensorboard.check)
-    dataset = open_dataset(options, comm, node, out)
+    dataset = open_dataset(options, comm, node, out, may_fall_back=not start.resumed)
+    dataset = marked(dataset, options, named)
     options = fitted(options, dataset)
     layers = _same_layers(options, make, comm)
     images = len(dataset.train)
@@ -89,7 +97,7 @@ def set_up(
     if checkpoint is not None:
         comm.on_all(lambda: restore(trainer, checkpoint))
     comm.timeout = options.timeout
-    _begin(trainer, options, directory, threads, out)
+    _begin(trainer, options, start, threads, out)
     return Session(trainer, options, directory)
 
 
@@ -153,9 +161,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     trainer.state.restore(checkpoint)
 
 
-def _begin(
-    trainer: Trainer, options: Options, directory: RunDirectory, threads: int, out: Console
-) -> None:
+def _begin(trainer: Trainer, options: Options, start: Start, threads: int, out: Console) -> None:
     """Make the run directory this run's, and print the header; collective.
 
     From now on signals ask the run to stop: once the header is out, no rank dies of one before the
@@ -163,15 +169,15 @@ def _begin(
     """
     with contextlib.ExitStack() as undo:
         undo.enter_context(trainer.stops)
-        undo.callback(directory.release)
-        _create_and_tell(trainer, options, directory, threads, out)
+        undo.callback(start.directory.release)
+        _create_and_tell(trainer, options, start, threads, out)
         undo.pop_all()
 
 
 def _create_and_tell(
-    trainer: Trainer, options: Options, directory: RunDirectory, threads: int, out: Console
+    trainer: Trainer, options: Options, start: Start, threads: int, out: Console
 ) -> None:
-    comm, state = trainer.comm, trainer.state
+    comm, state, directory = trainer.comm, trainer.state, start.directory
     facts = environment.collect(__version__, comm.hosts, comm.library, threads)
 
     def create() -> Path:
@@ -185,5 +191,6 @@ def _create_and_tell(
         out.warn(
             f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"
         )
-    out.header(header(options, trainer, comm, threads, str(path)), layer_table(trainer.network))
+    facts_to_tell = header(options, trainer, comm, threads, str(path), start.resumed)
+    out.header(facts_to_tell, layer_table(trainer.network))
     trainer.log.begin(state, comm.hosts)

@@ -252,15 +252,15 @@ def test_new_runs_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("_inside")
 def test_the_newest_run_is_the_one_started_or_saved_last() -> None:
-    assert RunDirectory.newest() is None
+    assert RunDirectory.newest_first() == []
     for name, started in (("a", 10), ("b", 20), ("c", 15)):
         run = RunDirectory(RUNS / name)
         run.create({}, {})
         os.utime(run.path / "options.json", (started, started))
     (RUNS / "no-run").mkdir()
-    assert RunDirectory.newest().path == RUNS / "b"
+    assert [run.path.name for run in RunDirectory.newest_first()] == ["b", "c", "a"]
     os.utime(RunDirectory(RUNS / "c").save(state(1), 3), (30, 30))
-    assert RunDirectory.newest().path == RUNS / "c"
+    assert RunDirectory.newest_first()[0].path == RUNS / "c"
 
 
 def test_the_text_of_an_error_is_kept_by_rank(run: RunDirectory) -> None:

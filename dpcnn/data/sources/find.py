@@ -19,6 +19,9 @@ DIGITS = "digits"
 MNIST = "mnist"
 AUTO = "auto"
 NEARBY = (Path("MNISTdata.hdf5"), Path("../MNISTdata.hdf5"))
+# The source of the built-in digits, as it is and where no dataset was named.
+DRAWN = "built-in digits, drawn by the program"
+UNNAMED = f"{DRAWN}, as no dataset was named"
 DIGITS_TRAIN, DIGITS_TEST = 12_000, 2_000
 
 
@@ -38,11 +41,14 @@ def locate(dataroot: str) -> str | None:
     return None if cached is None else str(cached)
 
 
-def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None]) -> str:
+def resolve(
+    dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None] | None
+) -> str:
     """Return `digits` or the path of a file, downloading MNIST if need be.
 
     Only one rank of a job may call this. mirror, progress: as for mnist.fetch. If there is no MNIST
-    to be had, `mnist` raises DataError; `auto` calls `warn` and takes the built-in digits.
+    to be had, `auto` calls `warn` and takes the built-in digits; `mnist` raises DataError, and so
+    does `auto` if `warn` is None.
     """
     if (root := locate(dataroot)) is not None:
         return root
@@ -51,7 +57,7 @@ def resolve(dataroot: str, mirror: str | None, progress: bool, warn: Callable[[s
     try:
         return str(mnist.fetch(mirror, progress))
     except DataError as error:
-        if dataroot == MNIST:
+        if dataroot == MNIST or warn is None:
             raise
         warn(f"no MNIST found: training on the BUILT-IN DIGITS, which are not MNIST ({error})")
         return DIGITS
@@ -87,9 +93,7 @@ def load(
         _digits(count, seed, folder and folder / name)
         for count, seed, name in ((DIGITS_TRAIN, 0, "x_train"), (DIGITS_TEST, 1, "x_test"))
     )
-    return Dataset(
-        train, test, "built-in digits, drawn by the program", num_class or synthetic.CLASSES
-    )
+    return Dataset(train, test, DRAWN, num_class or synthetic.CLASSES)
 
 
 def _digits(count: int, seed: int, path: Path | None) -> Images:
