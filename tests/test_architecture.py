@@ -190,6 +190,7 @@ def test_a_file_says_in_its_first_line_what_lives_there(file: str) -> None:
         assert first.endswith((".", ":"))
 
 
+@cache
 def classes() -> dict[str, ast.ClassDef]:
     nodes = (node for file in FILES for node in ast.walk(tree(file)))
     return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}

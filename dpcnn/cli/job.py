@@ -17,7 +17,7 @@ from dpcnn.parallel.connect import MEETING, connect
 from dpcnn.parallel.launcher import OPEN_MPI, Launch, detect
 from dpcnn.parallel.membership import EndedError, leave
 from dpcnn.run import outcome
-from dpcnn.system import blas
+from dpcnn.system import blas, streams
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,6 +72,7 @@ def run(
     A DpcnnError of all ranks is one line of rank 0. One that a rank has alone, or any other
     exception, ends the other ranks too.
     """
+    streams.secure()
     launch = detect()
     try:
         with _silence(launch.rank != 0):

@@ -12,6 +12,7 @@ from dpcnn.cli.arguments import Parsed, parse_arguments, parse_keywords
 from dpcnn.cli.job import Job, call, run
 from dpcnn.inference.model import Model
 from dpcnn.nn.layer import Layer
+from dpcnn.system import streams
 from dpcnn.training.replay import replacement
 from dpcnn.training.setup import Session, set_up
 
@@ -20,6 +21,7 @@ SETTING_UP = 60.0  # seconds that ranks may be apart at the start, however soon 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code, the same on every rank."""
+    streams.secure("training goes on")
     return run(lambda: parse_arguments(arguments), _train, _threads, timeout=_timeout)
 
 

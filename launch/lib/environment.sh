@@ -10,6 +10,11 @@
 project=$(CDPATH='' cd -- "$(dirname -- "$(realpath -- "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 script=${0##*/}
 
+# A file that is opened next would get the number of a closed stream, and the output.
+[[ -e /dev/fd/0 ]] || exec </dev/null
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
+
 # pip turns Ctrl-C into an ordinary failure; without this, launch/test would go on after it.
 trap 'exit 130' INT
 

@@ -1,0 +1,72 @@
+"""Standard streams that do not end a command: closed, full, or of an encoding lacking letters."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from dpcnn.errors import DpcnnError
+
+NAMES = {1: "standard output", 2: "standard error"}
+
+
+class Stream(io.FileIO):
+    """A standard stream, which leads nowhere once it cannot be written.
+
+    A closed pipe (`| head`) is the reader's wish and not an error. Any other failure, such as a
+    full disk, raises DpcnnError, unless `going_on` says what goes on without the stream.
+    """
+
+    def __init__(self, number: int, going_on: str) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.number, self.going_on = number, going_on
+
+    def write(self, data: Any) -> int:
+        """Write bytes; return how many are done with."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            lead_nowhere(self.number)
+            reason = f"{NAMES[self.number]} cannot be written any more ({error.strerror})"
+            if self.going_on:
+                with contextlib.suppress(OSError):
+                    os.write(3 - self.number, f"warning: {reason}: {self.going_on}\n".encode())
+            elif error.errno != errno.EPIPE:
+                raise DpcnnError(reason) from error
+            return len(data)
+
+
+def lead_nowhere(number: int) -> None:
+    """Let what is written to this file descriptor from now on, also by libraries, be lost."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def secure(going_on: str = "") -> None:
+    """Make Streams of this process's standard output and error. Only the first call does anything.
+
+    going_on: for a command whose output is not its result, such as "training goes on". Letters
+    that an encoding lacks are shown escaped. Streams that somebody has replaced are left alone.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: another file would get the number, and the output
+            lead_nowhere(number)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _text(1, going_on, sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(2, going_on, sys.stderr)
+
+
+def _text(number: int, going_on: str, before: TextIO | None) -> TextIO:
+    """Return a stream in the place of `before`, None if that was closed."""
+    encoding = before.encoding if before is not None else "utf-8"
+    buffer = io.BufferedWriter(Stream(number, going_on))
+    return io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=True)
