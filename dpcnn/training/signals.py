@@ -9,13 +9,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Schedulers announce the end with the one or the other (SIGXCPU: of the CPU time); a terminal that
+# is closed sends SIGHUP.
+STOPS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
 NAMES = tuple(stop.name for stop in STOPS)
 
 
 class StopRequests:
-    """Catches SIGTERM, SIGINT and SIGUSR1 while it is entered; a second SIGINT ends at once.
+    """Catches the signals of STOPS while it is entered; a second SIGINT ends at once.
 
+    SIGHUP stays ignored where it was: under nohup a run outlives its terminal.
     `at_once` is called then, with the exit code. Python lets only the main thread catch signals:
     in another one this catches none.
     """
@@ -28,7 +34,9 @@ class StopRequests:
     def listen(self) -> None:
         """Begin to catch signals, as entering does."""
         if not self._before and threading.current_thread() is threading.main_thread():
-            self._before = {stop: signal.signal(stop, self._catch) for stop in STOPS}
+            ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else {}
+            caught = (stop for stop in STOPS if stop not in ignored)
+            self._before = {stop: signal.signal(stop, self._catch) for stop in caught}
 
     def __enter__(self) -> StopRequests:
         self.listen()

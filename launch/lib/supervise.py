@@ -26,12 +26,17 @@ from typing import Any
 
 import ssh
 import traces
+from output import Output, say
 from patience import Patience, View
 
 COMMAND = "DPCNN_COMMAND"
 HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Schedulers announce the end with the one or the other; a terminal that is closed sends SIGHUP.
+STOPS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
 PERIOD = 1.0  # seconds between two looks for ranks on this host
 PERIOD_AT_FIRST = 0.25  # the same until the run has begun
 PERIOD_ELSEWHERE = 5.0  # the same if this host has none
@@ -53,7 +58,8 @@ class Supervisor:
     def run(self) -> int:
         """Start the run until it ends by itself or makes no progress; return the exit code."""
         for stop in STOPS:
-            signal.signal(stop, self._stop)
+            if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN:  # nohup
+                signal.signal(stop, self._stop)
         command, restarts, saved = self.command, 0, None
         while True:
             self._start(command, restarts)
@@ -67,7 +73,7 @@ class Supervisor:
             if restarts == self.max_restarts or (restarts and saved == before):
                 return self._give_up(reason, restarts, saved == before)
             restarts += 1
-            print(f"dpcnn: {reason}; restart {restarts} of {self.max_restarts}", file=sys.stderr)
+            say(f"dpcnn: {reason}; restart {restarts} of {self.max_restarts}")
             time.sleep(min(0.1 * restarts, LONGEST_PAUSE))
             command = self._resuming()
 
@@ -82,12 +88,16 @@ class Supervisor:
         self.mpirun = subprocess.Popen(
             command,
             env=os.environ | {traces.OUTCOME: str(self.told), RESTART: str(restarts)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             process_group=0,
         )
+        output = Output(self.mpirun)
         self._wait(self.mpirun)
         own = traces.end(self.told)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.mpirun.wait(ENDING)
+        output.finish()
         self.records = [own, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
@@ -128,7 +138,7 @@ class Supervisor:
         cure = (
             f"; resume it with: {os.environ.get(COMMAND, '...')} {shlex.join(cure)}" if cure else ""
         )
-        print(f"dpcnn: error: {reason}{why}{cure}", file=sys.stderr)
+        say(f"dpcnn: error: {reason}{why}{cure}")
         return 1
 
     def _stop(self, number: int, frame: object) -> None:

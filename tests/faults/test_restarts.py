@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ import pytest
 from dpcnn.run.directory import RunDirectory
 from tests.launching import Result, end, metrics, run, start, supervised
 
+# Standard output as a full disk, and as a pipe whose reader has gone.
+LOGS = {
+    "full": "exec >/dev/full",
+    "closed": "coproc true; exec >&${COPROC[1]}; wait $COPROC_PID",
+}
 STEPS = ("--epochs", 4, "--checkpoint_every", "5st")
 
 
@@ -135,8 +141,13 @@ def test_an_error_that_would_come_again_is_not_tried_again(mpi, small, tmp_path)
     assert (asked.returncode, "usage:" in asked.stdout) == (0, True)
 
 
-@pytest.mark.parametrize("mpi", ["mpich", "openmpi", "elastic"])
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize(
+    ("name", "mpi"),
+    [
+        *product(["SIGTERM", "SIGINT", "SIGUSR1"], ["mpich", "openmpi", "elastic"]),
+        *(("SIGHUP", "mpich"), ("SIGUSR2", "elastic"), ("SIGXCPU", "openmpi")),
+    ],
+)
 def test_a_signal_to_the_supervisor_saves_and_stops(name, mpi, small, tmp_path):
     number = getattr(signal, name)
     options = ("--dataroot", small, "--epochs", 4000, "--run_dir", "run")
@@ -152,3 +163,13 @@ def test_a_signal_to_the_supervisor_saves_and_stops(name, mpi, small, tmp_path):
     assert "restart" not in result.stderr
     [step] = re.findall(r"Stopped by \w+; step ([\d,]+) is saved", result.stdout)
     assert newest_step(tmp_path / "run") == int(step.replace(",", ""))
+
+
+@pytest.mark.parametrize(("mpi", "log"), [("mpich", "full"), ("elastic", "closed")])
+def test_a_log_that_cannot_be_written_costs_the_log_alone(mpi, log, small, tmp_path, undisturbed):
+    options = ("--dataroot", small, "--epochs", 4, "--run_dir", "run")
+    under = ("bash", "-c", f'{LOGS[log]}; exec "$@"', "bash", *supervised(0))
+    result = end(start(2, *options, cwd=tmp_path, mpi=mpi, under=under))
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr.count("warning: standard output cannot be written any more") == 1
+    assert metrics(tmp_path / "run") == metrics(undisturbed[0])
