@@ -105,10 +105,10 @@ class Loader:
         positions = chain.from_iterable(shard for _, shard in ahead)
         read = self._read(self.order(epoch), positions)
         for step, (minibatch, shard) in enumerate(shards, (epoch - 1) * self.steps + first):
-            numbers = (
-                (positions.start - minibatch.start) // self.microbatch_size for positions in shard
+            start, images = minibatch.start, self.microbatch_size
+            microbatches = (
+                self._load(step, (part.start - start) // images, *next(read)) for part in shard
             )
-            microbatches = (self._load(step, number, *next(read)) for number in numbers)
             yield Minibatch(len(minibatch), microbatches)
             deque(microbatches, maxlen=0)  # skip those that were not asked for
 

@@ -91,7 +91,9 @@ def warmed(schedule: Schedule, warm_up: int) -> Schedule:
     Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017; as
     torch.optim.lr_scheduler.LinearLR with start_factor 1 / warm_up, total_iters = warm_up - 1.
     """
-    return lambda step: schedule(step) * min(1.0, (step + 1) / max(warm_up, 1))
+    if warm_up == 0:
+        return schedule
+    return lambda step: schedule(step) * min(1.0, (step + 1) / warm_up)
 
 
 def _done(step: int, start: float, stop: float) -> float:

@@ -62,12 +62,13 @@ class Reduction:
     """
 
     dtype: type = np.float32
+    scalar_rounder = 0.0  # what a scalar is rounded by adding and subtracting
 
     def __init__(self, comm: Communicator, gradient: Array, names: tuple[str, ...]) -> None:
         self.comm = comm
         self.names = (*names, NORM)
         self._gradient = gradient
-        self._scalars = np.zeros(len(self.names))
+        self._scalars = dict.fromkeys(self.names, 0.0)
         self._parts = 0
 
     @classmethod
@@ -85,8 +86,9 @@ class Reduction:
 
     def add_scalars(self, **scalars: float) -> None:
         """Add to named scalars alone."""
+        rounder = self.scalar_rounder
         for name, value in scalars.items():
-            self._scalars[self.names.index(name)] += self._rounded(value)
+            self._scalars[name] += (value + rounder) - rounder
 
     def allreduce(self, gradient: Array) -> Sums:
         """Write the sum over all micro-batches of all ranks into gradient (P,); start anew.
@@ -96,10 +98,11 @@ class Reduction:
         """
         if self._parts == 0:
             self._gradient.fill(0)
+        scalars = np.array([*self._scalars.values()])
         with np.errstate(over="ignore", invalid="ignore"):  # _check says it in words
-            self.comm.Allreduce(self._gradient, self._scalars, out=gradient)
-        sums = dict(zip(self.names, self._scalars.tolist(), strict=True))
-        self._scalars.fill(0)
+            self.comm.Allreduce(self._gradient, scalars, out=gradient)
+        sums = dict(zip(self.names, scalars.tolist(), strict=True))
+        self._scalars = dict.fromkeys(self.names, 0.0)
         self._parts = 0
         self._check(sums)
         return sums
@@ -110,9 +113,6 @@ class Reduction:
             np.copyto(self._gradient, gradient)
         else:
             np.add(self._gradient, gradient, out=self._gradient)
-
-    def _rounded(self, value: float) -> float:
-        return value
 
     def _check(self, sums: Sums) -> None:
         if not all(map(math.isfinite, sums.values())):
@@ -125,10 +125,12 @@ class ExactReduction(Reduction):
     """The exact reduction: the same bits for every number and order of parts."""
 
     dtype = np.float64
+    scalar_rounder = SCALAR_ROUNDER
 
     def __init__(self, comm: Communicator, gradient: Array, names: tuple[str, ...]) -> None:
         super().__init__(comm, gradient, names)
         self._block = aligned_zeros(min(BLOCK, gradient.size), np.float64)
+        self._limits = dict.fromkeys(self.names, SCALAR_RANGE) | {NORM: RANGE}
 
     def _add_gradient(self, gradient: Array) -> None:
         """Round a part to the grid and add it; the first is rounded where it will stay."""
@@ -142,16 +144,12 @@ class ExactReduction(Reduction):
             if rounded is not total:
                 total += rounded
 
-    def _rounded(self, value: float) -> float:
-        return (value + SCALAR_ROUNDER) - SCALAR_ROUNDER
-
     def _check(self, sums: Sums) -> None:
         super()._check(sums)
-        limits = dict.fromkeys(self.names, SCALAR_RANGE) | {NORM: RANGE}
-        for name, value in sums.items():
-            if value > limits[name]:
+        for name, limit in self._limits.items():
+            if sums[name] > limit:
                 raise DivergenceError(
-                    f"the {name} reached {value:.3g}, past the {limits[name]:.3g}"
+                    f"the {name} reached {sums[name]:.3g}, past the {limit:.3g}"
                     " that the exact reduction can add: try a smaller --lr, or --reduce fast"
                 ).on_all_ranks()
 

@@ -32,13 +32,16 @@ class Clock:
         to them since the last time is charged to the phase "waiting" instead.
         """
         now = time.perf_counter()
-        waiting = 0.0
-        if waited is not None:
+        seconds, self._marked = now - self._marked, now
+        if waited is not None and waited != self._waited:
             waiting, self._waited = waited - self._waited, waited
-        for name, seconds in ((phase, now - self._marked - waiting), ("waiting", waiting)):
-            self.seconds[name] += seconds
-            self.lap[name] += seconds
-        self._marked = now
+            self._charge("waiting", waiting)
+            seconds -= waiting
+        self._charge(phase, seconds)
+
+    def _charge(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] += seconds
+        self.lap[phase] += seconds
 
     def start_lap(self) -> None:
         """Charge the time since the last mark to the phase "other", and start a lap."""

@@ -156,8 +156,7 @@ def _windows_of_x(
     inside = slice(rows.before, rows.before + rows.size)
     for block in _blocks(geometry, math.prod(shape)):
         lowered = workspace("lowered", (block.stop - block.start, *shape))
-        for column in range(columns.filter_size):
-            outputs, inputs = columns.inside(column)
+        for column, (outputs, inputs) in enumerate(columns.spans):
             lowered[:, inside, column, outputs] = x[block, :, inputs]
         yield block, _windows(lowered, rows.output_size, rows.stride, rows.extent)
 
@@ -173,8 +172,7 @@ def _lowered_dz(
     for block in _blocks(geometry, math.prod(shape)):
         dlowered = workspace("dlowered", (block.stop - block.start, *shape))
         inside = dlowered[:, before : before + ho]
-        for column in range(columns.filter_size):
-            outputs, inputs = columns.inside(column)
+        for column, (outputs, inputs) in enumerate(columns.spans):
             inside[:, :, :, column, inputs] = dz[block, :, :, outputs].swapaxes(1, 2)
         yield block, dlowered
 

@@ -29,11 +29,11 @@ which lowers (N, H, W, C); the gradients are computed here in the same way.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, view
 from dpcnn.nn.layer import Array, Shape
 
 SMALL = 1_000_000  # m*n*k of a GEMM; beyond, OpenBLAS packs its operands, transposed or not
@@ -135,6 +135,7 @@ MEC = Algorithm(
 )
 
 
+@cache  # like the other answers about a geometry here, which every call asks for
 def lowered_shape(geometry: Geometry, images: int) -> Shape:
     """Return (H+2P, C, Fw, Wo, N)."""
     columns = geometry.columns
@@ -148,16 +149,14 @@ def lower(x: Array, lowered: Array, geometry: Geometry) -> None:
     Only what is inside the image is written: lowered must come in as zeros, the padding.
     """
     rows = _without_padding(lowered, geometry.rows)
-    for column in range(geometry.columns.filter_size):
-        outputs, inputs = geometry.columns.inside(column)
+    for column, (outputs, inputs) in enumerate(geometry.columns.spans):
         rows[:, :, column, outputs] = x[:, :, inputs].transpose(1, 0, 2, 3)
 
 
 def fold(lowered: Array, x: Array, geometry: Geometry) -> None:
     """Add lowered (H+2P, C, Fw, Wo, N) into x (C, H, W, N): the adjoint of lower."""
     rows = _without_padding(lowered, geometry.rows)
-    for column in range(geometry.columns.filter_size):
-        outputs, inputs = geometry.columns.inside(column)
+    for column, (outputs, inputs) in enumerate(geometry.columns.spans):
         x[:, :, inputs] += rows[:, :, column, outputs].transpose(1, 0, 2, 3)
 
 
@@ -170,7 +169,7 @@ def row_windows(lowered: Array, rows: Axis) -> Array:
     row_stride, item = lowered.strides[0], lowered.itemsize
     line = outputs * images
     shape = (rows.output_size, rows.filter_size * channels * fw, line)
-    return as_strided(lowered, shape, (rows.stride * row_stride, line * item, item))
+    return view(lowered, shape, (rows.stride * row_stride, line * item, item))
 
 
 def transpose(lowered: Array, transposed: Array) -> None:
@@ -187,7 +186,7 @@ def transposed_windows(transposed: Array, rows: Axis) -> Array:
     line, _, channels, fw = transposed.shape
     line_stride, row_stride, _, item = transposed.strides
     shape = (rows.output_size, line, rows.filter_size * channels * fw)
-    return as_strided(transposed, shape, (rows.stride * row_stride, line_stride, item))
+    return view(transposed, shape, (rows.stride * row_stride, line_stride, item))
 
 
 def by_output_row(maps: Array) -> Array:
@@ -206,6 +205,7 @@ def _without_padding(lowered: Array, rows: Axis) -> Array:
     return lowered[rows.before : rows.before + rows.size]
 
 
+@cache
 def _copy_pays(geometry: Geometry, images: int) -> bool:
     """Tell whether the weight gradient takes a transposed copy: small GEMMs, of values used often.
 
@@ -215,18 +215,21 @@ def _copy_pays(geometry: Geometry, images: int) -> bool:
     return products <= SMALL and geometry.filters * geometry.rows.filter_size >= OFTEN
 
 
+@cache
 def _dx_is_convolved(geometry: Geometry) -> bool:
     """Tell whether to convolve dz: copying its maps costs less than adding to those of x."""
     additions = geometry.rows.filter_size * geometry.channels
     return geometry.has_adjoint and geometry.filters <= additions
 
 
+@cache
 def _transposed_shape(geometry: Geometry, images: int) -> Shape:
     """Return (Wo*N, H+2P, C, Fw)."""
     *row, outputs, _ = lowered_shape(geometry, images)
     return outputs * images, *row
 
 
+@cache
 def _dW_rows_shape(geometry: Geometry) -> Shape:
     """Return (Ho, K, Fh*C*Fw)."""
     filters, *field = geometry.filter_shape

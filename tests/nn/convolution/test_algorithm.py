@@ -6,12 +6,13 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.convolution.algorithm import Axis
+from dpcnn.nn.convolution.algorithm import Axis, view
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,8 @@ def test_the_outputs_that_see_the_image_and_what_they_see(**numbers: Any) -> Non
         axis = Axis.fit("height", **numbers)
     except OptionError:
         assume(False)
-    for position in range(axis.filter_size):
-        outputs, inputs = axis.inside(position)
+    assert len(axis.spans) == axis.filter_size
+    for position, (outputs, inputs) in enumerate(axis.spans):
         seen = [
             (output, output * axis.stride + position * axis.dilation - axis.before)
             for output in range(axis.output_size)
@@ -92,3 +93,13 @@ def test_the_outputs_that_see_the_image_and_what_they_see(**numbers: Any) -> Non
         expected = [(output, at) for output, at in seen if 0 <= at < axis.size]
         pairs = zip(range(axis.output_size)[outputs], range(axis.size)[inputs], strict=True)
         assert list(pairs) == expected
+
+
+def test_a_view_shares_the_memory_and_never_leaves_it() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    windows = view(array, (2, 8), (16, 4))
+    np.testing.assert_array_equal(windows, np.lib.stride_tricks.as_strided(array, (2, 8), (16, 4)))
+    array[1] = -1
+    assert (windows == -1).sum() == 8
+    with pytest.raises(ValueError, match=r"too small|incompatible"):
+        view(array, (3, 8), (16, 4))
