@@ -2,7 +2,8 @@
 
     OPENBLAS_NUM_THREADS=1 python -m pytest tests/benchmarks/bench_winograd.py
 
-16 images; maps x channels -> filters. `auto` takes Winograd's from 32 channels and filters on.
+16 images; maps x channels -> filters. `auto` takes Winograd's from 32 channels and filters on, or
+from 16 in rows of 24 outputs and more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dpcnn.nn.plan import Plan
 
 IMAGES = 16
 CASES = [
-    (32, 8, 16), (32, 16, 16), (32, 32, 32), (16, 32, 64), (16, 64, 64), (8, 64, 128),
+    (32, 8, 16), (32, 16, 16), (28, 16, 16), (14, 16, 16), (32, 32, 32), (16, 32, 32), (16, 32, 64), (16, 64, 64), (8, 64, 64), (8, 64, 128),
     (8, 128, 128), (4, 256, 256),
 ]  # fmt: skip
 

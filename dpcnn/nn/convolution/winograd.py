@@ -1,27 +1,26 @@
-"""Winograd's minimal filtering F(4, 3) along the width: half of the products of a 3x3 convolution.
+"""Winograd's minimal filtering F(4, 3) along the height: half of the products of a 3x3 convolution.
 
-Four neighbouring outputs of a row take 3 products each for every filter row. Seen as values of
-polynomials at six points, they take 6 together instead of 12: with tiles of 6 input columns d
-and the 3 values g of a filter row,
+Four outputs of a column take 3 products each for every filter column. Seen as values of polynomials
+at six points, they take 6 together instead of 12: with tiles of 6 input rows d and the 3 values g
+of a filter column,
 
     y = A^T [(G g) * (B^T d)]       4 outputs of a tile; * is by element
 
-so that the convolution becomes six small ones, one for each point, of a third of the width:
+so that the convolution becomes six small ones, one for each point, by filters of a single row:
 
-    V   (6, H+2P, C, T+1, N)        B^T d of all tiles; T tiles cover a row of outputs
-    U   (6, K, 3*C)                 G g, once for all images
-    M   (6, rows, K, T*N)           U @ row windows of V, as in MEC (mec.py)
+    V       (T, 6, C, W+2P, N)      B^T d; T tiles cover the rows of the output
+    U       (6, K, C*3)             G g, once for all images
+    M       (6, K, Wo*N)            U @ V of a tile, lowered as in MEC (mec.py)
     z                               A^T M
 
-Tiles overlap by two columns. What makes their transforms cheap in (C, H, W, N) is to split the
-columns by their number modulo 4 first: the six columns of all tiles are then six slices that are
-contiguous over tiles, channels and rows. Each slot has one tile more than there is, so that the
-columns 4 and 5 of a tile are the columns 0 and 1 of the next; what is computed there is not used.
-The gradients are the same with the matrices transposed: dU = sum of (A dz) @ V^T, and dx is the
-convolution of dz with the flipped filters.
+In (C, H, W, N) the rows of a tile lie one behind the other. The transforms are therefore GEMMs on
+the images themselves, by matrices of 6x6 and 4x6, and write V and z in place: one call a tile,
+where additions would take a dozen passes over arrays that leave the cache in between. A tile at the
+edge leaves out the columns of B^T whose rows are padding, and the rows of A^T that have no output.
 
-All of it works on a few rows at a time, which stay in the cache. In float32 the result differs from
-the reference by about 2e-6 of its largest value.
+The gradients are the same with the matrices transposed: dU = sum of (A dz) @ V^T, and dx is the
+convolution of dz with the flipped filters. In float32 the result differs from the reference by
+about 2e-6 of its largest value.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Winograd,
 "Arithmetic complexity of computations", 1980. The matrices are those for the points 0, 1, -1, 2,
@@ -39,10 +38,21 @@ from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
 from dpcnn.nn.layer import Array, Shape
 
 FILTER = 3  # rows and columns
-TILE = 4  # outputs of a tile
+TILE = 4  # output rows of a tile
 POINTS = TILE + FILTER - 1
-FEWEST = 32  # channels or filters
-BLOCK = 100_000  # values of M at a time: with what it is made from they stay in the cache
+MANY = 32  # channels and filters that outweigh the transforms at any width
+FEWEST = 16  # channels and filters that do so where rows are wide
+WIDE = 24  # output columns
+B_T = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
 G = np.array(
     [
         [1 / 4, 0, 0],
@@ -53,6 +63,7 @@ G = np.array(
         [0, 0, 1],
     ]
 )
+A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
 def suits(geometry: Geometry) -> bool:
@@ -65,64 +76,55 @@ def suits(geometry: Geometry) -> bool:
 
 
 def pays(geometry: Geometry) -> bool:
-    """Tell whether it is faster than MEC: if products outweigh the transforms, in whole tiles.
-
-    tests/benchmarks/bench_winograd.py measures it.
-    """
+    """Tell whether it is faster than MEC: if products outweigh the transforms, in whole tiles."""
     few = min(geometry.channels // geometry.groups, geometry.filters // geometry.groups)
-    return few >= FEWEST and geometry.columns.output_size >= TILE
+    enough = few >= MANY or (few >= FEWEST and geometry.columns.output_size >= WIDE)
+    return enough and geometry.rows.output_size >= TILE
 
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
     """Write z; keeps V of x."""
-    U = _filters(W, workspace)
-    _convolve(x, U, z, geometry.rows, geometry.columns, workspace, "V")
+    _convolve(geometry, W, x, z, workspace)
 
 
 def input_gradient(
     geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
 ) -> None:
     """Write dx, the convolution of dz with the filters flipped, and channels for filters."""
-    flipped = W[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-    U = _filters(flipped, lambda name, shape: workspace(f"flipped {name}", shape))
-    adjoint = geometry.adjoint
-    _convolve(dz, U, dx, adjoint.rows, adjoint.columns, workspace, "dV")
+
+    def own(name: str, shape: Shape) -> Array:
+        return workspace(f"{name} of dz", shape)
+
+    _convolve(geometry.adjoint, W[:, :, ::-1, ::-1].swapaxes(0, 1), dz, dx, own)
 
 
 def weight_gradient(
     geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
 ) -> None:
     """Write dW = G^T dU, where dU sums (A dz) @ V^T over all tiles, after the forward of x."""
-    filters, height, width, images = dz.shape
-    channels, tiles = len(x), _tiles(width)
-    V = workspace("V", _V_shape(geometry.rows, geometry.columns, channels, images))
-    dM = workspace("dM", (POINTS, filters, height * tiles * images))
-    _transform_gradient(dz, dM, workspace)
-    # One point at a time, the channels first: rows r to r + height of a channel are then one run.
-    by_channel = workspace("V by channel", (channels, V.shape[1], tiles, images))
+    filters, channels = dW.shape[:2]
+    windows = _windows(geometry, workspace("V", _V_shape(geometry, x.shape[-1])))
+    dz_rows = _rows(dz)
+    dM = workspace("dM", (POINTS, filters, dz_rows.shape[-1]))
     dU = workspace("dU", (POINTS, FILTER, filters, channels))
-    line = tiles * images
-    for point in range(POINTS):
-        np.copyto(by_channel, V[point, :, :, :tiles].transpose(1, 0, 2, 3))
-        lines = by_channel.reshape(channels, -1)
-        for r in range(FILTER):
-            window = lines[:, r * line : (r + height) * line]
-            np.matmul(dM[point], window.T, out=dU[point, r])
+    dU_tile = workspace("dU of a tile", dU.shape)
+    A = A_T.T.astype(dW.dtype)
+    for tile, window in enumerate(windows):
+        outputs = dz_rows[:, tile * TILE : (tile + 1) * TILE]
+        np.matmul(A[:, : outputs.shape[1]], outputs, out=dM.transpose(1, 0, 2))
+        np.matmul(dM[:, None], window.transpose(0, 2, 3, 1), out=dU_tile if tile else dU)
+        if tile:
+            np.add(dU, dU_tile, out=dU)
     gradient = workspace("gradient", (FILTER, FILTER, filters, channels))
-    transposed = G.T.astype(dW.dtype)
-    np.matmul(transposed, dU.reshape(POINTS, -1), out=gradient.reshape(FILTER, -1))
-    for j, r in np.ndindex(FILTER, FILTER):
-        dW[:, :, r, j] = gradient[j, r]
+    np.matmul(G.T.astype(dW.dtype), dU.reshape(POINTS, -1), out=gradient.reshape(FILTER, -1))
+    dW[...] = gradient.transpose(2, 3, 0, 1)
 
 
 def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
-    """Count V of x and of dz, dM, V by channel, and what is there of a block of rows."""
-    rows, columns = geometry.rows, geometry.columns
-    V = math.prod(_V_shape(rows, columns, geometry.channels, images))
-    dV_shape = _V_shape(rows.adjoint, columns.adjoint, geometry.filters, images)
-    outputs = geometry.filters * rows.output_size * _tiles(columns.output_size) * images
-    dV = math.prod(dV_shape) if needs_dx else 0
-    return V + dV + POINTS * outputs + V // POINTS + 5 * BLOCK
+    """Count V of x and of dz, what there is of a tile, the filters and their gradient."""
+    geometries = (geometry, geometry.adjoint) if needs_dx else (geometry,)
+    values = sum(_convolution_size(part, images) for part in geometries)
+    return values + 4 * POINTS * FILTER * geometry.filters * geometry.channels
 
 
 WINOGRAD = Algorithm(
@@ -136,180 +138,71 @@ WINOGRAD = Algorithm(
 )
 
 
-def _convolve(
-    x: Array, U: Array, z: Array, rows: Axis, columns: Axis, workspace: Workspace, name: str
-) -> None:
-    """Write z (K, Ho, Wo, N) = A^T (U @ windows of V), where V = B^T x is kept under that name."""
-    channels, _, _, images = x.shape
-    filters, height, width, _ = z.shape
-    V = workspace(name, _V_shape(rows, columns, channels, images))
-    tiles = _tiles(width)
-    line = tiles * images
-    block = max(1, min(height, BLOCK // (POINTS * max(filters, channels) * line)))
-    split = workspace(f"split {name}", (TILE, block + FILTER - 1, *V.shape[2:]))
-    M = workspace(f"M {name}", (POINTS, block, filters, line))
-    point_stride, row_stride, channel_stride = V.strides[:3]
-    for first in range(0, height, block):
-        count = min(block, height - first)
-        start = first + FILTER - 1 if first else 0  # the window before has made the rows up to it
-        stop = first + count + FILTER - 1
-        _split(x, split[:, : stop - start], start, rows, columns)
-        _transform_input(split[:, : stop - start], V[:, start:stop], workspace)
-        windows = as_strided(
-            V[:, first:],
-            (POINTS, count, FILTER * channels, line),
-            (point_stride, row_stride, channel_stride, V.itemsize),
-        )
-        products = M[:, :count]
-        np.matmul(U[:, None], windows, out=products)
-        _transform_output(
-            products.reshape(POINTS, count, filters, tiles, images),
-            z[:, first : first + count],
-            workspace,
-        )
+def _convolve(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
+    """Write z (K, Ho, Wo, N) for x (C, H, W, N), a tile after the other; keeps V."""
+    images = x.shape[-1]
+    V = workspace("V", _V_shape(geometry, images))
+    windows = _windows(geometry, V)
+    lowered = workspace("lowered", windows.shape[1:])
+    M = workspace("M", (POINTS, len(z), windows.shape[-1]))
+    U = _filters(W, workspace)
+    columns = geometry.columns
+    inside = V[:, :, :, columns.before : columns.before + columns.size]
+    x_rows, z_rows = _rows(x), _rows(z)
+    input_matrix, output_matrix = B_T.astype(x.dtype), A_T.astype(z.dtype)
+    for tile, window in enumerate(windows):
+        first = tile * TILE - geometry.rows.before
+        _transform_input(input_matrix, x_rows, inside[tile], first)
+        np.copyto(lowered, window)
+        np.matmul(U, lowered.reshape(POINTS, -1, windows.shape[-1]), out=M)
+        outputs = z_rows[:, tile * TILE : (tile + 1) * TILE]
+        np.matmul(output_matrix[: outputs.shape[1]], M.transpose(1, 0, 2), out=outputs)
+
+
+def _transform_input(matrix: Array, x: Array, V: Array, first: int) -> None:
+    """Write V (6, C, W, N) = B^T d, of the six rows from `first` on of x (C, H, W*N)."""
+    start, stop = max(first, 0), min(first + POINTS, x.shape[1])
+    seen = matrix[:, start - first : stop - first]
+    np.matmul(seen, x[:, start:stop], out=V.reshape(*V.shape[:2], -1).transpose(1, 0, 2))
 
 
 def _filters(W: Array, workspace: Workspace) -> Array:
-    """Return U (6, K, 3*C) for W (K, C, 3, 3), computed anew if W has changed.
-
-    That is once a step: comparing W takes a small part of the time.
-    """
+    """Return U (6, K, C*3) = G g for W (K, C, 3, 3)."""
     filters, channels = W.shape[:2]
-    U = workspace("U", (POINTS, filters, FILTER * channels))
-    kept = workspace("W of U", W.shape)
-    if not np.array_equal(kept, W):
-        kept[...] = W
-        np.einsum(
-            "pj,kcrj->pkrc",
-            G.astype(W.dtype),
-            kept,
-            out=U.reshape(POINTS, filters, FILTER, channels),
-        )
+    by_row = workspace("W by row", (FILTER, filters, channels, FILTER))
+    np.copyto(by_row, W.transpose(2, 0, 1, 3))
+    U = workspace("U", (POINTS, filters, channels * FILTER))
+    np.matmul(G.astype(W.dtype), by_row.reshape(FILTER, -1), out=U.reshape(POINTS, -1))
     return U
 
 
-def _split(x: Array, split: Array, start: int, rows: Axis, columns: Axis) -> None:
-    """Copy padded rows of x (C, H, W, N), from `start` on, into split (4, rows, C, T+1, N).
-
-    split[j] has the padded columns j, j+4, j+8, ... What no column is copied to stays 0.
-    """
-    first = max(start, rows.before) - start
-    last = min(start + split.shape[1], rows.before + rows.size) - start
-    split[:, :first] = 0
-    split[:, max(last, 0) :] = 0
-    image_rows = x[:, start + first - rows.before : start + last - rows.before]
-    for j in range(TILE):
-        skipped = max(0, -((j - columns.before) // TILE))  # tiles whose column j is padding
-        pixels = image_rows[:, :, TILE * skipped + j - columns.before :: TILE]
-        count = min(pixels.shape[2], split.shape[3] - skipped)
-        np.copyto(
-            split[j, first:last, :, skipped : skipped + count],
-            pixels[:, :, :count].transpose(1, 0, 2, 3),
-        )
+def _windows(geometry: Geometry, V: Array) -> Array:
+    """View V (T, 6, C, W+2P, N) as (T, 6, C, 3, Wo*N): at each filter column what it sees."""
+    images = V.shape[-1]
+    line = geometry.columns.output_size * images
+    *outer, column, item = V.strides
+    return as_strided(V, (*V.shape[:3], FILTER, line), (*outer, column, item))
 
 
-def _transform_input(split: Array, V: Array, workspace: Workspace) -> None:
-    """Write V = B^T d for rows of V (6, rows, C, T+1, N), from their columns in `split`.
-
-    B^T = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0],
-           [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
-    """
-    images = split.shape[-1]
-    flat = [column.reshape(-1) for column in split]
-    size = flat[0].size - images
-    d0, d1, d2, d3 = (column[:size] for column in flat)
-    d4, d5 = (column[images:] for column in flat[:2])  # of the next tile
-    v = [point.reshape(-1)[:size] for point in V]
-    even, odd, scratch = (workspace(f"{part} of V", (size,)) for part in ("even", "odd", "scratch"))
-    np.subtract(d4, d2, out=even)
-    np.subtract(d3, d1, out=odd)
-    np.subtract(d0, d2, out=scratch)  # v0 = 4(d0 - d2) + d4 - d2
-    np.multiply(scratch, 4, out=scratch)
-    np.add(scratch, even, out=v[0])
-    np.subtract(d5, d3, out=v[5])  # v5 = d5 - d3 - 4(d3 - d1)
-    np.multiply(odd, 4, out=scratch)
-    np.subtract(v[5], scratch, out=v[5])
-    np.add(odd, odd, out=scratch)  # v3, v4 = d4 - d2 +- 2(d3 - d1)
-    np.add(even, scratch, out=v[3])
-    np.subtract(even, scratch, out=v[4])
-    np.multiply(d2, 3, out=scratch)  # v1, v2 = d4 - 4 d2 +- (d3 - 4 d1)
-    np.subtract(even, scratch, out=even)
-    np.multiply(d1, 3, out=scratch)
-    np.subtract(odd, scratch, out=odd)
-    np.add(even, odd, out=v[1])
-    np.subtract(even, odd, out=v[2])
+def _rows(maps: Array) -> Array:
+    """View maps (C, H, W, N) as (C, H, W*N)."""
+    channels, height, width, images = maps.shape
+    return maps.reshape(channels, height, width * images)
 
 
-def _transform_output(M: Array, z: Array, workspace: Workspace) -> None:
-    """Write z = A^T M for rows of z (K, rows, Wo, N), from M (6, rows, K, T, N); overwrites M.
-
-    A^T = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-    """
-    m0, m1, m2, m3, m4, m5 = M
-    even, odd = (workspace(f"{part} of M", m0.shape) for part in ("even", "odd"))
-    np.add(m1, m2, out=even)
-    np.subtract(m1, m2, out=odd)
-    np.add(m3, m4, out=m1)
-    np.subtract(m3, m4, out=m2)
-    np.add(m2, m2, out=m2)
-    np.add(m0, m1, out=m0)
-    _write(z, 0, m0, even)
-    _write(z, 1, odd, m2)
-    np.multiply(m1, 4, out=m1)
-    _write(z, 2, even, m1)
-    np.multiply(m2, 4, out=m2)
-    np.add(odd, m2, out=odd)
-    _write(z, 3, odd, m5)
+def _tiles(rows: Axis) -> int:
+    """Return how many tiles cover the rows of the output."""
+    return -(-rows.output_size // TILE)
 
 
-def _write(z: Array, j: int, one: Array, other: Array) -> None:
-    """Write the sum of two (rows, K, T, N) into the columns j, j+4, ... of z (K, rows, Wo, N)."""
-    columns = z[:, :, j::TILE].transpose(1, 0, 2, 3)
-    tiles = columns.shape[2]  # the last tile may have fewer columns
-    np.add(one[:, :, :tiles], other[:, :, :tiles], out=columns)
+def _V_shape(geometry: Geometry, images: int) -> Shape:
+    """Return (T, 6, C, W+2P, N)."""
+    columns = geometry.columns
+    return _tiles(geometry.rows), POINTS, geometry.channels, columns.padded_size, images
 
 
-def _transform_gradient(dz: Array, dM: Array, workspace: Workspace) -> None:
-    """Write dM (6, K, Ho*T*N) = A dz for dz (K, Ho, Wo, N), some filters at a time."""
-    filters, height, width, images = dz.shape
-    tiles = _tiles(width)
-    block = max(1, min(filters, BLOCK // (POINTS * height * tiles * images)))
-    split = workspace("split dz", (TILE, block, height, tiles, images))
-    scratch = workspace("scratch of dM", (block, height * tiles * images))
-    for first in range(0, filters, block):
-        part = dz[first : first + block]
-        count = len(part)
-        for j in range(TILE):
-            pixels = part[:, :, j::TILE]
-            np.copyto(split[j, :count, :, : pixels.shape[2]], pixels)
-        columns = split[:, :count].reshape(TILE, count, -1)
-        _combine_outputs(columns, dM[:, first : first + count], scratch[:count])
-
-
-def _combine_outputs(dz: Array, dM: Array, scratch: Array) -> None:
-    """Write dM (6, ...) = A dz for the four columns of all tiles, dz (4, ...)."""
-    y0, y1, y2, y3 = dz
-    m0, m1, m2, m3, m4, m5 = dM
-    np.copyto(m0, y0)
-    np.copyto(m5, y3)
-    np.add(y0, y2, out=m3)
-    np.add(y1, y3, out=m4)
-    np.add(m3, m4, out=m1)
-    np.subtract(m3, m4, out=m2)
-    np.multiply(y3, 4, out=m4)  # m3, m4 = y0 + 4 y2 +- 2 (y1 + 4 y3)
-    np.add(m4, y1, out=m4)
-    np.add(m4, m4, out=m4)
-    np.multiply(y2, 4, out=scratch)
-    np.add(scratch, y0, out=scratch)
-    np.add(scratch, m4, out=m3)
-    np.subtract(scratch, m4, out=m4)
-
-
-def _tiles(width: int) -> int:
-    """Return how many tiles cover a row of outputs."""
-    return -(-width // TILE)
-
-
-def _V_shape(rows: Axis, columns: Axis, channels: int, images: int) -> Shape:
-    """Return (6, H+2P, C, T+1, N)."""
-    return POINTS, rows.padded_size, channels, _tiles(columns.output_size) + 1, images
+def _convolution_size(geometry: Geometry, images: int) -> int:
+    """Count V, and the lowered V and the products of a tile."""
+    line = geometry.columns.output_size * images
+    of_a_tile = POINTS * (FILTER * geometry.channels + geometry.filters) * line
+    return math.prod(_V_shape(geometry, images)) + of_a_tile
