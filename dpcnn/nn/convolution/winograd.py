@@ -78,8 +78,9 @@ def suits(geometry: Geometry) -> bool:
 def pays(geometry: Geometry) -> bool:
     """Tell whether it is faster than MEC: if products outweigh the transforms, in whole tiles."""
     few = min(geometry.channels // geometry.groups, geometry.filters // geometry.groups)
-    enough = few >= MANY or (few >= FEWEST and geometry.columns.output_size >= WIDE)
-    return enough and geometry.rows.output_size >= TILE
+    _, height, width = geometry.output_shape
+    enough = few >= MANY or (few >= FEWEST and width >= WIDE)
+    return enough and min(height, width) >= TILE
 
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:

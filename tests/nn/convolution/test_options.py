@@ -143,6 +143,7 @@ def test_the_memory_needed_is_known_before_it_is_taken(
         ({"filters": 4, "filter_size": 3}, (4, 9, 9), "mec"),
         ({"filters": 32, "filter_size": 3, "padding": 1}, (32, 9, 9), "winograd"),
         ({"filters": 32, "filter_size": 3, "padding": 1}, (31, 9, 9), "mec"),
+        ({"filters": 32, "filter_size": 3, "padding": 1}, (16, 9, 24), "winograd"),
         ({"filters": 32, "filter_size": 3, "padding": 3}, (32, 9, 9), "mec"),
         ({"filters": 32, "filter_size": 3, "stride": 2}, (32, 11, 11), "mec"),
         ({"filters": 32, "filter_size": 3}, (32, 9, 5), "im2col"),
