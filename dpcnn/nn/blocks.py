@@ -1,12 +1,17 @@
-"""Blocks of arrays that stay in the L2 cache while several operations go over them."""
+"""How operations go over arrays: in blocks that stay in the cache, and over rows in one run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
-# Bytes of one array's block: with the one that is written beside it, about an L2 cache of 512 KB.
-# In smaller ones the calls cost more than is saved (tests/benchmarks/bench_normalization.py).
-BLOCK_BYTES = 2**18
+import numpy as np
+
+# Bytes of one array's block. The L3 cache keeps several of them; in blocks for the L2 cache, a
+# quarter as large, the calls cost more than is saved (tests/benchmarks/bench_normalization.py).
+BLOCK_BYTES = 2**20
+ROW = 1024  # values: longer rows are not joined; conversions take a fifth longer in half of it
 
 
 @cache
@@ -22,3 +27,18 @@ def blocks(count: int, item_bytes: int) -> tuple[slice, ...]:
 def block_length(count: int, item_bytes: int) -> int:
     """Return how many items the longest of these blocks has."""
     return max(1, min(count, BLOCK_BYTES // item_bytes))
+
+
+@contextmanager
+def long_rows() -> Iterator[None]:
+    """Within, NumPy multiplies each row of an array with a value of its own twice as fast.
+
+    It fills a buffer with such values, repeated, to join rows until an inner loop has the buffer's
+    length, 8192 values by default. A row of at least ROW values is long enough: with a buffer of
+    that many there is nothing to fill. Results are the same.
+    """
+    before = np.setbufsize(ROW)
+    try:
+        yield
+    finally:
+        np.setbufsize(before)

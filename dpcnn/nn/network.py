@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
+from dpcnn.nn.blocks import long_rows
 from dpcnn.nn.layer import Array, Context, descendants
 from dpcnn.nn.plan import Plan
 
@@ -54,6 +55,7 @@ class Network:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
         self.plan.root.initialize(rng)
 
+    @long_rows()
     def forward(
         self, x: Array, training: bool = False, key: tuple[int, int, int] = (0, 0, 0)
     ) -> Array:
@@ -67,6 +69,7 @@ class Network:
         context.seed, context.step, context.microbatch = key
         return self.plan.root.forward(x)
 
+    @long_rows()
     def backward(self, dlogits: Array, share: float = 1.0) -> None:
         """Write the gradient of the last forward's loss into `gradient`; dlogits (classes, N).
 

@@ -7,7 +7,8 @@ x-hat = (x - mean) / sqrt(variance + eps), and ends with y = x-hat * scale + shi
 E[x^2] - mean^2 would lose its digits where the mean is large.
 
 Work goes in blocks that stay in the cache (blocks.py), and in place wherever that is allowed: the
-input becomes x - mean or x-hat, which backward needs, and backward turns it and dy into dx.
+input becomes x - mean or x-hat, which backward needs, and backward turns it and dy into dx. Sums
+are products with ones, by BLAS: three to five times as fast as NumPy's.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class BatchNorm(Layer):
             x, out, mean, variance = (
                 array[part] for array in (maps, y, self.batch_mean, self.batch_variance)
             )
-            np.matmul(x, weights, out=mean)  # BLAS calls: three times as fast as sum
+            np.matmul(x, weights, out=mean)
             np.subtract(x, mean[:, None], out=x)
             np.vecdot(x, x, out=variance)
             inverse = 1 / np.sqrt(variance * (1 / count) + self.eps)
@@ -177,7 +178,9 @@ class BatchNorm(Layer):
             np.matmul(gradient, ones, out=dshift[part])
             np.vecdot(gradient, centred, out=dscale[part])
             dscale[part] *= inverse
-            if self.needs_dx and count > 1:
+            if not self.needs_dx:
+                continue
+            if count > 1:
                 np.multiply(centred, (dscale[part] * inverse / count)[:, None], out=centred)
                 np.add(centred, (dshift[part] / count)[:, None], out=centred)
                 np.subtract(gradient, centred, out=gradient)
@@ -297,7 +300,7 @@ class GroupNorm(Layer):
         """Write the sums over pixels, (channels, N), of rows (channels, rows, k*N)."""
         ones = self.buffer("ones", (1, self.pixels), fill=1)
         maps = rows.reshape(len(rows), self.pixels, -1)
-        np.matmul(ones, maps, out=out[:, None])  # BLAS calls: five times as fast as sum
+        np.matmul(ones, maps, out=out[:, None])
 
     def _means(self, sums: Array) -> Array:
         """Return the means over its group, (C, N), from each channel's sums over pixels (C, N)."""

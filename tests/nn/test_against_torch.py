@@ -113,7 +113,7 @@ def test_layer_norm(dtype: Any, tolerance: float, shape: Any) -> None:
 @dtypes
 def test_maps_of_many_blocks(layer: Any, make: Any, dtype: Any, tolerance: float) -> None:
     """The loops over blocks, whole ones and the rest, with the sums of many values."""
-    compare(layer, make(20), draw(20, 33, 32, 7, dtype=dtype), PARAMETERS, tolerance)
+    compare(layer, make(20), draw(20, 33, 32, 16, dtype=dtype), PARAMETERS, tolerance)
 
 
 @dtypes

@@ -51,7 +51,7 @@ def test_every_gradient_through_nested_composites() -> None:
 
     def loss(parameters: Array) -> float:
         network.parameters[...] = parameters
-        return float(np.sum(network.forward(x.copy()) * dy))
+        return float(np.sum(network.forward(x.copy(), training=True) * dy))
 
     parameters = network.parameters.copy()
     loss(parameters)
@@ -74,7 +74,7 @@ def test_the_input_gradient(composite) -> None:
     rng = np.random.default_rng(1)
     x = rng.standard_normal((2, 3, 3, 2))
     dy = rng.standard_normal(layer.forward(x.copy()).shape)
-    network.forward(x.copy())
+    network.forward(x.copy(), training=True)
     dx = layer.backward(dy.copy())
     check_gradient(lambda x: float(np.sum(dy * layer.forward(x.copy()))), x, dx.copy())
 

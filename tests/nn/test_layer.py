@@ -58,7 +58,7 @@ def peak_of_a_step(layers: list[Layer]) -> int:
     images, labels = draw(1, 28, 28, 16, dtype=np.float32), np.arange(16) % 10
 
     def step() -> None:
-        loss = softmax_cross_entropy(network.forward(images), labels, minibatch_size=64)
+        loss = softmax_cross_entropy(network.forward(images, training=True), labels, 64)
         network.backward(loss.dlogits)
 
     step()
@@ -84,7 +84,8 @@ def test_mixed_micro_batch_sizes_give_what_fresh_networks_give(algorithm: str) -
         return network
 
     def step(network: Network, seed: int, n: int) -> tuple[Array, Array]:
-        logits = network.forward(draw(2, 7, 7, n, dtype=np.float32, seed=seed)).copy()
+        x = draw(2, 7, 7, n, dtype=np.float32, seed=seed)
+        logits = network.forward(x, training=True).copy()
         network.backward(draw(5, n, dtype=np.float32, seed=seed))
         return logits, network.gradient.copy()
 

@@ -93,7 +93,8 @@ def test_the_gradient_through_two_convolutions() -> None:
         return softmax_cross_entropy(network.forward(x), labels, minibatch_size=3).loss / 3
 
     parameters = network.parameters.copy()
-    network.backward(softmax_cross_entropy(network.forward(x), labels, minibatch_size=3).dlogits)
+    logits = network.forward(x, training=True)
+    network.backward(softmax_cross_entropy(logits, labels, minibatch_size=3).dlogits)
     check_gradient(loss, parameters, network.gradient.copy())
 
 
@@ -101,11 +102,11 @@ def test_backward_overwrites_the_whole_gradient() -> None:
     network = two_convolutions()
     network.initialize(seed=0)
     x = np.random.default_rng(0).standard_normal((2, 5, 6, 3)).astype(np.float32)
-    network.forward(x)
+    network.forward(x, training=True)
     network.backward(np.ones((4, 3), np.float32))
     first = network.gradient.copy()
     network.gradient.fill(np.nan)
-    network.forward(x)
+    network.forward(x, training=True)
     network.backward(np.ones((4, 3), np.float32))
     np.testing.assert_array_equal(network.gradient, first)
 
@@ -141,7 +142,8 @@ def test_layers_are_bound_to_the_newest_network_and_leave_the_one_before() -> No
     second.initialize(seed=0)
     np.testing.assert_array_equal(second.parameters, expected)
     second.parameters.fill(0)
-    second.backward(np.ones_like(second.forward(np.ones((2, 5, 6, 3), np.float32))))
+    logits = second.forward(np.ones((2, 5, 6, 3), np.float32), training=True)
+    second.backward(np.ones_like(logits))
     np.testing.assert_array_equal(first.parameters, expected)
     assert not first.gradient.any()
     assert second.gradient.any()

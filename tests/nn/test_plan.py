@@ -104,7 +104,7 @@ def test_the_memory_needed_is_known_before_it_is_taken(
     needed = plan.bytes_needed(images)
     network = Network(plan)
     x = np.zeros((*shape, images), np.float32)
-    network.backward(np.zeros_like(network.forward(x)))
+    network.backward(np.zeros_like(network.forward(x, training=True)))
     buffers = [each for layer in network.layers for each in layer._buffers.values()]
     taken = sum(each.nbytes for each in (x, *buffers)) + 4 * network.parameters.nbytes
     assert 0.8 * taken < needed <= taken
