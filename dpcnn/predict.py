@@ -33,6 +33,11 @@ Array = NDArray[Any]
 RAMP = " .:-=+*#%@"
 COLUMNS = 80
 BEST = 3  # classes that --show tells
+PREPARED = {
+    "digit": "the digit is found, made light on dark, scaled and centred",
+    "resize": "scaled, and cropped to the middle",
+    "none": "taken as they are",
+}
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--prepare",
-        choices=("auto", "digit", "none"),
+        choices=("auto", "digit", "resize", "none"),
         default="auto",
         help="digit: find the digit in a picture and make it light on dark, scaled and centred like"
-        " MNIST's; none: only scale the picture; auto: digit for images of one channel",
+        " MNIST's; resize: only scale the picture; none: it has the size; auto: digit for a network"
+        " trained on MNIST or the built-in digits, otherwise resize",
     )
     parser.add_argument(
         "--array",
@@ -92,6 +98,8 @@ def _predict(job: Job, arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
     model = load(arguments.path, import_network(arguments.model) if arguments.model else None)
     print_out = _print_json if arguments.json else _print_drawing if arguments.show else _print_line
+    prepare = _preparation(model, arguments)
+    print(f"pictures are prepared by {prepare}: {PREPARED[prepare]}", file=sys.stderr)
     code = 0
     for file in arguments.files:
         try:
@@ -116,11 +124,15 @@ def _answer(
 
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
     shape, index = model.options.image_shape, 0
-    digit = {"auto": shape[0] == 1, "digit": True, "none": False}[arguments.prepare]
-    for images in read(path, shape, arguments.array, digit):
+    for images in read(path, shape, arguments.array, _preparation(model, arguments)):
         for image, probabilities in zip(images, model.probabilities(images), strict=True):
             yield Answer(path, index if is_array(path) else None, image, probabilities)
             index += 1
+
+
+def _preparation(model: Model, arguments: argparse.Namespace) -> str:
+    recorded = model.checkpoint.dataset["prepare"]
+    return str(recorded if arguments.prepare == "auto" else arguments.prepare)
 
 
 def _complain(error: DataError) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dpcnn.data.dataset import Dataset, Images
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import hdf5, registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import synthetic
 from dpcnn.inference.model import load
 from dpcnn.metrics.classification import confusion, mistakes, per_class
@@ -53,7 +54,7 @@ def test_any_number_of_ranks_gives_the_numbers_of_one(trained, alone, ranks):
 
 
 def test_the_tables_say_what_the_predictions_are(trained, small, alone):
-    test = hdf5.read(small, (1, 28, 28), 10).test
+    test = registry.read(small, Wanted((1, 28, 28), 10)).test
     predicted = load(trained).predict(test.images)
     assert alone["confusion"] == confusion(test.labels, predicted, 10).tolist()
     assert alone["mistakes"] == list(map(list, mistakes(test.labels, predicted)))
@@ -75,7 +76,7 @@ def test_people_see_tables_of_eighty_columns(trained, alone):
 def test_a_checkpoint_is_evaluated_on_chosen_images(trained, small):
     checkpoint = trained / "checkpoints/step-00000015.h5"
     report = as_json(evaluate(checkpoint, "--json", "--split", "train", "--train-limit", "50"))
-    train = hdf5.read(small, (1, 28, 28), 10).train.first(50)
+    train = registry.read(small, Wanted((1, 28, 28), 10)).train.first(50)
     assert (report["split"], report["images"], report["step"]) == ("train", 50, 15)
     assert report["accuracy"] == (load(checkpoint).predict(train.images) == train.labels).mean()
     whole = as_json(evaluate(trained, "--json", "--split", "train", "--train_limit", "all"))

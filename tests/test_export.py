@@ -8,7 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import synthetic
 from dpcnn.inference.model import load
 from tests import networks
@@ -72,7 +73,7 @@ def test_onnx_gives_the_classes_and_probabilities_of_a_thousand_images(tutorial)
 def test_onnx_gives_the_same_on_a_thousand_test_images_of_mnist(mnist, tmp_path):
     directory = trained(mnist, tmp_path, "--max_steps", 300, "--lr", 0.05)
     session = onnxruntime.InferenceSession(exported(directory, "a.onnx"))
-    images = hdf5.read(mnist, (1, 28, 28), 10).test.images[:1000]
+    images = registry.read(mnist, Wanted((1, 28, 28), 10)).test.images[:1000]
     check_parity(session, load(directory), np.asarray(images))
 
 

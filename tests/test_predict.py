@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.inference.model import load
 from tests.launching import ROOT, run
 
@@ -50,7 +51,7 @@ def small_run(small, tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(small):
     """Test images (N, 28, 28) uint8 in the form of the training."""
-    return hdf5.read(small, (1, 28, 28), 10).test.images[:, 0]
+    return registry.read(small, Wanted((1, 28, 28), 10)).test.images[:, 0]
 
 
 def predict(trained, *arguments, cwd=None, ranks=None):
@@ -129,11 +130,12 @@ def test_the_rest_go_on_where_a_file_is_broken(small_run, images, tmp_path):
     Image.new("L", (100, 100), 200).save(tmp_path / "h.png")
     os.mkfifo(tmp_path / "i.png")
     (tmp_path / "notes.txt").write_text("is no image")
-    result = predict(small_run, tmp_path, "missing.png", tmp_path / "z.jpg")
+    how = ("--prepare", "digit")
+    result = predict(small_run, tmp_path, "missing.png", tmp_path / "z.jpg", *how)
     names = [line.split("\t")[0] for line in result.stdout.splitlines()]
     assert names == [str(tmp_path / name) for name in ("a.png", "z.jpg", "z.jpg")]
     assert result.returncode == 1
-    told = result.stderr.splitlines()
+    _, *told = result.stderr.splitlines()
     assert [line.split(": ")[2].split("/")[-1] for line in told] == [
         *("b.png", "c.jpeg", "d.npy", "e.npy", "f.npy", "g.h5", "h.png", "i.png", "missing.png")
     ]
@@ -147,7 +149,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(small_run,
     assert result.returncode == 1
     assert result.stdout == ""
     assert "9,000 x 9,000 pixels" in result.stderr
-    assert result.stderr.count("\n") == 2
+    assert result.stderr.count("\n") == 3
 
 
 def test_an_image_is_drawn_with_its_three_best_classes(small_run, images, tmp_path):
@@ -160,6 +162,27 @@ def test_an_image_is_drawn_with_its_three_best_classes(small_run, images, tmp_pa
     assert head == f"seen.png: {words}"
     drawn = np.array([list(line.ljust(56)) for line in lines[:28]])[:, ::2]
     np.testing.assert_array_equal(drawn != " ", np.rint(images[3] / 255 * 9) > 0)
+
+
+def test_grey_pictures_that_are_no_digits_are_only_scaled(tmp_path):
+    """The run has recorded that it was not trained on MNIST or the built-in digits."""
+    rng = np.random.default_rng(0)
+    things = rng.integers(0, 256, (20, 28, 28)).astype(np.uint8)
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        for part in ("train", "test"):
+            file[f"x_{part}"], file[f"y_{part}"] = things, np.arange(20) % 2
+    network = ("--n_filter", 2, "--dataroot", "data.h5", "--max_steps", 1, "--run_dir", "run")
+    assert run(None, *network, cwd=tmp_path).returncode == 0
+    Image.fromarray(things[0]).save(tmp_path / "a.png")
+    result = predict(tmp_path / "run", "--json", "a.png")
+    assert result.stderr == "pictures are prepared by resize: scaled, and cropped to the middle\n"
+    expected = load(tmp_path / "run").probabilities(things[:1])[0]
+    np.testing.assert_allclose(json.loads(result.stdout)["probabilities"], expected, rtol=1e-5)
+    result = predict(tmp_path / "run", "--prepare", "digit", "a.png")
+    assert result.stderr.startswith("pictures are prepared by digit: ")
+    Image.fromarray(things[0]).resize((30, 28)).save(tmp_path / "b.png")
+    result = predict(tmp_path / "run", "--prepare", "none", "b.png")
+    assert "b.png: 30 x 28 pixels, expected 28 x 28 (--prepare resize" in result.stderr
 
 
 def test_a_network_of_colours_gets_pictures_in_colours(tmp_path):
@@ -215,7 +238,7 @@ def test_memory_does_not_grow_with_the_number_of_files(small_run, images, tmp_pa
         command = [sys.executable, "-c", MEMORY, str(small_run), str(folder)]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert result.stdout.count("\n") == count
-        code, peak = map(int, result.stderr.split())
+        code, peak = map(int, result.stderr.split()[-2:])
         assert code == 0
         read.append(peak)
     assert read[1] - read[0] < 2 * 1024, f"KiB at most: {read}"
@@ -230,7 +253,7 @@ def test_without_pillow_only_pictures_cannot_be_read(small_run, images, tmp_path
         result = run(None, small_run, name, cwd=tmp_path, module="dpcnn.predict", PYTHONPATH=path)
         assert result.returncode == code
     assert "pip install dpcnn[images]" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ import pytest
 import threadpoolctl
 
 import dpcnn
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError, OptionError
 from dpcnn.inference import model
 from dpcnn.nn import Dense, Flatten
@@ -95,7 +96,7 @@ def test_a_run_says_what_it_has_come_to(quick: dict[str, Any], small: Path) -> N
         f"Run(directory={Path('run')!r}, exit_code=0,"
         f" weights_sha256={lines[-1]['weights_sha256']!r})"
     )
-    test = hdf5.read(small, (1, 28, 28), 10).test
+    test = registry.read(small, Wanted((1, 28, 28), 10)).test
     assert (found.model.predict(test.images) == test.labels).mean() == found.accuracy
     expected = dpcnn.load("run").probabilities(test.images)
     np.testing.assert_array_equal(found.model.probabilities(test.images), expected)

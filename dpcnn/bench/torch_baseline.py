@@ -83,7 +83,7 @@ def _data(dataroot: str) -> tuple[Any, Any, Any]:
     """Return as tensors the training images (N, 1, 28, 28) and labels, and the test images."""
     import torch
 
-    dataset = find.load(dataroot, (1, 28, 28), 10)
+    dataset = find.load(dataroot)
     train_images = torch.from_numpy(dataset.train.images[:] / 255).float()
     test_images = torch.from_numpy(dataset.test.images[:] / 255).float()
     return train_images, torch.from_numpy(dataset.train.labels).long(), test_images

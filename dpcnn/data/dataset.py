@@ -111,7 +111,9 @@ class Dataset:
 
     classes: how many there are, as named, or the largest label of the whole training set + 1; a
     few images of it may have fewer.
-    validation: what is set apart of the training set (split.py), if anything.
+    validation: what is set apart of the training set (split.py), if anything. class_names: those of
+    classes 0, 1, ..., empty if they have none. notes: what reading the dataset has decided;
+    warnings: what of it may well be wrong.
     """
 
     train: Images
@@ -119,6 +121,9 @@ class Dataset:
     source: str
     classes: int
     validation: Images | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
         """Return a dataset of the first images of each set only; None: all of them."""
@@ -167,6 +172,8 @@ class Mapped:
     arrays: tuple[tuple[int, tuple[int, ...], str], ...]  # offset, shape, dtype of each
     source: str
     classes: int
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def open(self) -> Dataset:
         """Return the dataset, its arrays mapped: processes that do share the same pages."""
@@ -174,7 +181,10 @@ class Mapped:
             np.memmap(self.path, np.dtype(dtype), "r", offset, shape)
             for offset, shape, dtype in self.arrays
         )
-        return Dataset(Images(x_train, y_train), Images(x_test, y_test), self.source, self.classes)
+        train, test = Images(x_train, y_train), Images(x_test, y_test)
+        return Dataset(
+            train, test, self.source, self.classes, class_names=self.class_names, notes=self.notes
+        )
 
 
 def write_mapped(dataset: Dataset, path: Path) -> Mapped:
@@ -190,7 +200,8 @@ def write_mapped(dataset: Dataset, path: Path) -> Mapped:
             file.seek(-file.tell() % array.dtype.itemsize, 1)
             arrays.append((file.tell(), array.shape, array.dtype.str))
             np.ascontiguousarray(array).tofile(file)
-    return Mapped(str(path), tuple(arrays), dataset.source, dataset.classes)
+    facts = dataset.source, dataset.classes, dataset.class_names, dataset.notes
+    return Mapped(str(path), tuple(arrays), *facts)
 
 
 def as_images(array: Array, shape: tuple[int, int, int]) -> Array:

@@ -31,13 +31,33 @@ class Options:
 
     # fmt: off
     dataroot: str = option(
-        "auto", "data", "an HDF5 file, mnist (downloaded once) or digits (built in); auto: the"
-        " first there is of ./MNISTdata.hdf5, ../MNISTdata.hdf5, mnist and digits",
+        "auto", "data", "a file or a folder: HDF5, .npz, IDX, .npy; or mnist (downloaded once) or"
+        " digits (built in); auto: the first there is of ./MNISTdata.hdf5, ../MNISTdata.hdf5,"
+        " mnist and digits",
         metavar="PATH", takes=("a path", "mnist", "digits", "auto"), may_change=True)
     mirror: str | None = option(
         None, "data", "download MNIST from this address instead of the usual ones",
         metavar="URL", pattern=r"(?i)https?://[^\s\0]+", takes=("an http:// or https:// URL",),
         none_word="none", may_change=True)
+    keys: str | None = option(
+        None, "data", "the names of the arrays or columns that hold images and labels, where they"
+        " are none of the usual ones: x=NAME,y=NAME, or x_train=NAME,y_train=NAME,x_test=NAME,"
+        "y_test=NAME",
+        metavar="LIST", takes=("a list such as x=images,y=labels",), none_word="auto")
+    layout: str = option(
+        "auto", "data", "the order of the axes of an image: chw, channels first, or hwc, channels"
+        " last; auto: as the shape of the array tells",
+        choices=("auto", "chw", "hwc"))
+    size: str | None = option(
+        None, "data", "height and width that pictures in a folder are brought to: 32 or 32x48;"
+        " auto: their own, if all have the same",
+        metavar="N|NxN", pattern="[1-9][0-9]{0,3}(?:x[1-9][0-9]{0,3})?",
+        takes=("a number of pixels such as 32, or two such as 32x48",), none_word="auto")
+    grey: bool = option(False, "data", "take the colours from the pictures in a folder")
+    test_fraction: float | None = option(
+        None, "data", "the share of the images, such as 0.2, that becomes the test set where the"
+        " dataset has none, the classes as frequent in it as among all",
+        metavar="SHARE", low=1e-6, high=0.999, none_word="none")
     train_limit: int | None = option(
         None, "data", "use only the first N training images", low=1, high=BIG, none_word="all")
     test_limit: int | None = option(

@@ -84,10 +84,20 @@ TEXT = Form("a string", _is_text)
 PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
 DATA = Form("plain data with numbers of ordinary size", _is_data)
 MEMBERS = Form("a list of objects with rank and process", _is_members)
+PREPARE = Form("digit or resize", lambda value: value in ("digit", "resize"))
+TEXTS = Form(
+    "a list of strings", lambda value: isinstance(value, list) and all(map(_is_text, value))
+)
 NORMALIZATION = Form("an object with kind, mean and std", _is_normalization)
 
 PROGRESS = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS}
-DATASET = {"fingerprint": TEXT, "source": TEXT, "normalization": NORMALIZATION}
+DATASET = {
+    "fingerprint": TEXT,
+    "source": TEXT,
+    "normalization": NORMALIZATION,
+    "prepare": PREPARE,
+    "class_names": TEXTS,
+}
 EPOCH = {
     "epoch": COUNT,
     "step": COUNT,

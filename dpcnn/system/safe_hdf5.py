@@ -36,6 +36,7 @@ _FILTERS = {
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_FLETCHER32,
 }
+_KINDS = {"i": "integers", "f": "floats", "O": "text"}
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
 
@@ -49,19 +50,24 @@ def is_group(parent: h5py.Group, name: str) -> bool:
     return isinstance(_child(parent, name, h5py.HLObject, "a group or an array"), h5py.Group)
 
 
-def array(parent: h5py.Group, name: str, limit: int, compressed: bool = True) -> h5py.Dataset:
+def array(
+    parent: h5py.Group, name: str, limit: int, compressed: bool = True, kinds: str = "iuf"
+) -> h5py.Dataset:
     """Return the array of that name, without reading it.
 
     limit: bytes that the array, or one chunk of it, may take in memory. compressed: whether
-    filters are allowed, each of them at most once. Raises UnsafeFileError unless it holds plain
-    integers or floats, within these bounds and in this file.
+    filters are allowed, each of them at most once. kinds: of dtypes, as NumPy abbreviates them; O
+    is text, of any length. Raises UnsafeFileError unless it holds plain values of such a kind,
+    within these bounds and in this file.
     """
     dataset = _child(parent, name, h5py.Dataset, "an array")
     where = _where(parent, name)
     _check_storage(where, dataset.id.get_create_plist(), _FILTERS if compressed else set())
     dtype = dataset.dtype
-    if dtype.kind not in "iuf" or dtype.metadata:  # an enumeration has metadata
-        raise UnsafeFileError(f"{where} holds {one_line(dtype)}, expected integers or floats")
+    text = h5py.check_string_dtype(dtype) is not None
+    if dtype.kind not in kinds or (dtype.metadata and not text):  # an enumeration has metadata
+        expected = " or ".join(name for kind, name in _KINDS.items() if kind in kinds)
+        raise UnsafeFileError(f"{where} holds {one_line(dtype)}, expected {expected}")
     _check_size(where, dataset.shape or (), dtype.itemsize, limit)
     _check_size(f"a chunk of {where}", dataset.chunks or (), dtype.itemsize, min(limit, CHUNK))
     return dataset
@@ -87,7 +93,9 @@ def attribute(parent: h5py.Group, name: str, kind: str, limit: int) -> Any:
 def _child(parent: h5py.Group, name: str, kind: type, kind_name: str) -> Any:
     """Return what a hard link leads to. h5py's own get and `in` would follow other links too."""
     where = _where(parent, name)
-    if not name.isidentifier():  # HDF5 takes a/b for a path and follows any links on it
+    if (
+        "/" in name or name in ("", ".") or not name.isprintable()
+    ):  # HDF5 takes a/b for a path and follows any links on it
         raise UnsafeFileError(f"{name!r} in {parent.name}, expected a name")
     link = parent.id.links.get_info(name.encode()).type
     if link != h5py.h5l.TYPE_HARD:

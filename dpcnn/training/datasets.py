@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, check, write_mapped
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.normalize import Normalization, standard
 from dpcnn.data.sources import find
 from dpcnn.data.split import with_validation
@@ -21,35 +22,56 @@ from dpcnn.training.console import Console, on_terminal
 FALL_BACK = "DPCNN_FALL_BACK"
 
 
+def wanted(options: Options, class_names: tuple[str, ...] = ()) -> Wanted:
+    """Return what the options say of the dataset, to be read with these names of classes."""
+    height, _, width = (options.size or "").partition("x")
+    return Wanted(
+        shape=(options.num_channel, options.img_height, options.img_width),
+        num_class=options.num_class,
+        layout=options.layout,
+        keys=options.keys,
+        size=(int(height), int(width or height)) if height else None,
+        grey=options.grey,
+        test_fraction=options.test_fraction,
+        seed=options.seed,
+        class_names=class_names,
+    )
+
+
 def open_dataset(
     options: Options,
     comm: Communicator,
     node: Communicator,
     console: Console,
     may_fall_back: bool = False,
+    class_names: tuple[str, ...] = (),
 ) -> Dataset:
     """Return the dataset, one copy of it for all ranks of a node; collective.
 
     Rank 0 finds or downloads it; the first rank of each node reads it and writes the arrays to a
     file that its neighbours map. With --stream it stays on the disk, where each rank has it open.
     may_fall_back: whether the built-in digits may take the place of MNIST, unless the start script
-    forbids it. Raises DataError.
+    forbids it.
+    class_names: those of a trained network, whose numbers labels with names get. Raises DataError.
     """
     fall_back = console.warn if may_fall_back and os.environ.get(FALL_BACK) != "0" else None
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
     root = comm.on_root(lambda: find.resolve(options.dataroot, options.mirror, progress, fall_back))
-    named = options.num_channel, options.img_height, options.img_width
+    choice = wanted(options, class_names)
 
     with find.scratch(options.stream) as folder:
 
         def load() -> Dataset:
             stored = folder if options.stream else None
-            dataset = find.load(root, named, options.num_class, stored)
+            dataset = find.load(root, choice, stored)
             dataset = dataset.limited(options.train_limit, options.test_limit)
-            check(dataset, named, comm.size)
+            check(dataset, choice.shape, comm.size)
             return dataset
 
         dataset = comm.on_all(lambda: load() if node.rank == 0 else None)
+        if comm.rank == 0 and dataset is not None:
+            for warning in dataset.warnings:
+                console.warn(warning)
         if node.size == 1:
             assert dataset is not None, "the only rank of the node has read it"
             return dataset

@@ -36,6 +36,7 @@ def header(
     shape = " x ".join(map(str, dataset.train.shape))
     facts = {
         "dataset": dataset.source,
+        **({"read as": "; ".join(dataset.notes)} if dataset.notes else {}),
         "images": f"{_images(dataset)}, {shape}",
         **_streaming(trainer),
         **({"augmentation": options.augment} if options.augment else {}),

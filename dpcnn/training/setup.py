@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset
+from dpcnn.data.digits import preparation
 from dpcnn.errors import OptionError
 from dpcnn.models.build import check_arrays, check_memory, check_microbatch, plan_network
 from dpcnn.models.user import Make, user_network
@@ -145,6 +146,8 @@ def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: s
         "fingerprint": fingerprint,
         "source": dataset.source,
         "normalization": dataset.train.normalization.config(),
+        "prepare": preparation(dataset),
+        "class_names": list(dataset.class_names),
     }
     identity = Identity(options.as_dict(), recorded, to_config(plan.layers))
     average = make_average(options, network.values)

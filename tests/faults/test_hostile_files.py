@@ -19,7 +19,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.errors import DataError
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn.config import to_config
@@ -90,7 +91,7 @@ def test_a_hostile_dataset_is_not_streamed_from(edit: Edit, dataset: Path) -> No
         with h5py.File(dataset, "r+") as file:
             edit(file, "x_train", file_of_another)
         with pytest.raises(DataError) as caught:
-            hdf5.read(dataset, (1, 28, 28), 10, folder)
+            registry.read(dataset, Wanted((1, 28, 28), 10), folder)
     assert EDITS[edit] in str(caught.value)
     assert list(folder.iterdir()) == []
 

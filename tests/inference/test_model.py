@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.errors import CheckpointError, DataError, DpcnnError
 from dpcnn.inference.model import load, restore
 from dpcnn.nn import Convolution, Dense, Flatten, MaxPooling, ReLU
@@ -28,7 +29,7 @@ def trained(small, tmp_path_factory):
 
 
 def test_a_loaded_model_has_the_accuracy_that_was_recorded(trained, small):
-    test = hdf5.read(small, (1, 28, 28), 10).test
+    test = registry.read(small, Wanted((1, 28, 28), 10)).test
     *_, last = map(json.loads, (trained / "metrics.jsonl").read_text().splitlines())
     model = load(trained)
     assert (model.predict(test.images) == test.labels).mean() == last["test_accuracy"]
@@ -37,7 +38,7 @@ def test_a_loaded_model_has_the_accuracy_that_was_recorded(trained, small):
 
 
 def test_images_may_come_in_any_form_of_a_dataset(trained, small):
-    images = hdf5.read(small, (1, 28, 28), 10).test.images[:5]
+    images = registry.read(small, Wanted((1, 28, 28), 10)).test.images[:5]
     model = load(str(trained / "checkpoints/step-00000032.h5"))
     expected = model.probabilities(images)
     assert expected.shape == (5, 10)

@@ -16,6 +16,7 @@ DEFAULTS = {
     "dataroot": "auto", "mirror": None, "train_limit": None, "test_limit": None, "num_class": None,
     "num_channel": None, "img_height": None, "img_width": None, "normalize": "none",
     "augment": None, "model": None,
+    "keys": None, "layout": "auto", "size": None, "grey": False, "test_fraction": None,
     "n_filter": 32,
     "h_filter": 7, "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50,
     "minibatch_size": 64, "microbatch_size": None, "last_minibatch": "scaled",

@@ -44,6 +44,8 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             "fingerprint": "00ff",
             "source": "digits",
             "normalization": {"kind": "standard", "mean": [0.25], "std": [0.5]},
+            "prepare": "resize",
+            "class_names": [],
         },
         network=[{"layer": "Convolution", "filters": 3, "filter_size": [2, 2]}],
     )

@@ -12,7 +12,8 @@ import dpcnn
 from dpcnn import verify
 from dpcnn.data import words
 from dpcnn.data.dataset import Dataset, Images
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.loader import Loader
 from dpcnn.data.normalize import standard
 from dpcnn.data.sources import synthetic
@@ -111,7 +112,7 @@ def test_evaluation_is_never_augmented(small: Path, tmp_path: Path) -> None:
     assert verify.main([str(tmp_path / "run"), "--all"]) == 0
     evaluated = dpcnn.load(tmp_path / "run")
     assert run.model.options.augment == evaluated.options.augment == EVERYTHING
-    test = hdf5.read(small, (1, 28, 28), 10).test
+    test = registry.read(small, Wanted((1, 28, 28), 10)).test
     assert (evaluated.predict(test.images) == test.labels).mean() == run.accuracy
     with pytest.raises(OptionError, match="--augment is flip, expected flip,crop:4,shift:2"):
         dpcnn.train(layers, run_dir=tmp_path / "run", resume="auto", augment="flip", **options)

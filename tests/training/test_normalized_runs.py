@@ -11,7 +11,8 @@ import pytest
 
 import dpcnn
 from dpcnn import evaluate, verify
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.normalize import standard
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.inference.model import restore
@@ -41,7 +42,7 @@ def test_the_kinds_train_other_networks(runs: dict[str, Any]) -> None:
 def test_the_checkpoint_has_the_statistics_of_the_images_trained_on(
     runs: dict[str, Any], small: Path
 ) -> None:
-    train_set = hdf5.read(small, (1, 28, 28), 10).train
+    train_set = registry.read(small, Wanted((1, 28, 28), 10)).train
     expected = standard([train_set.images[:300]])
     model = dpcnn.load(runs["standard"].directory)
     assert model.checkpoint.dataset["normalization"] == expected.config()
@@ -52,7 +53,7 @@ def test_the_checkpoint_has_the_statistics_of_the_images_trained_on(
 def test_a_loaded_network_sees_the_images_as_in_training(
     runs: dict[str, Any], kind: str, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, test = runs[kind], hdf5.read(small, (1, 28, 28), 10).test
+    run, test = runs[kind], registry.read(small, Wanted((1, 28, 28), 10)).test
     model = dpcnn.load(run.directory)
     assert (model.predict(test.images) == test.labels).mean() == run.accuracy
     floats = model.probabilities(test.images / np.float32(255))
@@ -80,7 +81,7 @@ def test_an_onnx_graph_normalises_too(runs: dict[str, Any], kind: str, small: Pa
     reason = "onnxruntime is not installed (extra test)"
     onnxruntime = pytest.importorskip("onnxruntime", reason=reason)
     model = runs[kind].model
-    images = hdf5.read(small, (1, 28, 28), 10).test.images
+    images = registry.read(small, Wanted((1, 28, 28), 10)).test.images
     session = onnxruntime.InferenceSession(onnx(model))
     [found] = session.run(["probabilities"], {"images": (images / 255).astype(np.float32)})
     expected = model.probabilities(images)
@@ -103,7 +104,7 @@ def test_a_record_of_another_kind_is_refused(runs: dict[str, Any]) -> None:
 
 def test_a_validation_set_is_not_in_the_statistics(small: Path, tmp_path: Path) -> None:
     run = train(small, tmp_path / "run", normalize="standard", validation=0.2, epochs=1)
-    whole = standard([hdf5.read(small, (1, 28, 28), 10).train.images[:300]])
+    whole = standard([registry.read(small, Wanted((1, 28, 28), 10)).train.images[:300]])
     assert 0 < abs(run.model.normalization.mean[0] - whole.mean[0]) < 0.01
     command = [str(tmp_path / "run"), "--split", "validation", "--json"]
     assert evaluate.main(command) == 0

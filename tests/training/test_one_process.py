@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from dpcnn.data import sampler
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
@@ -113,7 +114,7 @@ def test_200_steps_are_those_of_an_independent_float64_implementation(request, t
     options = ("--dataroot", path, "--train_limit", 900, "--max_steps", 200, "--run_dir", "run")
     assert run(None, *options, "--epochs", 20, cwd=tmp_path).returncode == 0
     found = checkpoint.read(tmp_path / "run/checkpoints/step-00000200.h5").model
-    images = hdf5.read(path, (1, 28, 28), 10).train.first(900)
+    images = registry.read(path, Wanted((1, 28, 28), 10)).train.first(900)
     network = Network(Plan(tutorial(), (1, 28, 28)))
     network.initialize(0)
     order = [

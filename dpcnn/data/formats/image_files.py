@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.data.dataset import as_images
-from dpcnn.data.formats import hdf5, picture
+from dpcnn.data.formats import hdf5, picture, pixels
 from dpcnn.data.shapes import image_forms
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
@@ -49,10 +49,10 @@ def is_array(path: Path) -> bool:
     return path.suffix.lower() in (*NUMPY, *HDF5)
 
 
-def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Iterator[Array]:
+def read(path: Path, shape: tuple[int, int, int], name: str, prepare: str) -> Iterator[Array]:
     """Yield a file's images as (N, C, H, W) uint8 or float32, a block at a time.
 
-    shape: (C, H, W). name: the array to read in an HDF5 file. digit: as for picture.read. Raises
+    shape: (C, H, W). name: the array to read in an HDF5 file. prepare: as for picture.read. Raises
     DataError for a file that does not hold such images.
     """
     suffix = path.suffix.lower()
@@ -61,7 +61,7 @@ def read(path: Path, shape: tuple[int, int, int], name: str, digit: bool) -> Ite
     elif suffix in HDF5:
         blocks = hdf5.blocks(path, name)
     else:
-        blocks = iter([picture.read(path, shape, digit)[None]])
+        blocks = iter([picture.read(path, shape, prepare)[None]])
     for block in blocks:
         try:
             yield as_images(block, shape)
@@ -80,6 +80,6 @@ def _npy(path: Path, shape: tuple[int, int, int]) -> Iterator[Array]:
     images = array[None] if array.shape in image_forms(shape) else array
     if images.size == 0:
         raise DataError(f"{path}: holds no images, expected at least one")
-    size = max(1, hdf5.BLOCK // images[:1].nbytes)
+    size = max(1, pixels.BLOCK // images[:1].nbytes)
     for start in range(0, len(images), size):
         yield images[start : start + size]

@@ -27,13 +27,13 @@ SMOOTH = 300  # the longer side over the radius of the blur that removes noise
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
 
 
-def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
+def read(path: Path, shape: tuple[int, int, int], prepare: str) -> Array:
     """Return the picture in a file as an image (C, H, W) uint8.
 
-    digit: the picture is a photo or scan of a digit, to be made light on dark, scaled and centred
-    like MNIST's images, unless it is one already. Otherwise the picture is only scaled, and cropped
-    to its middle if its sides have another ratio. Raises DataError if this is no PNG or JPEG, or no
-    digit can be seen, and OptionError without Pillow.
+    prepare: `digit` for a photo or scan of a digit, to be made light on dark, scaled and centred
+    like MNIST's images, unless it is one already; `resize`: the picture is only scaled, and cropped
+    to its middle if its sides have another ratio; `none`: it has the size already. Raises DataError
+    if this is no PNG or JPEG of that size, or no digit can be seen, OptionError without Pillow.
     """
     try:
         from PIL import ImageOps
@@ -48,7 +48,12 @@ def read(path: Path, shape: tuple[int, int, int], digit: bool) -> Array:
         )
     try:
         picture = _open(path, 4 * max(width, height, LONGEST))
-        if digit and not _is_ready(picture, (width, height)):
+        if prepare == "none" and picture.size != (width, height):
+            raise DataError(
+                f"{picture.width} x {picture.height} pixels, expected {width} x {height}"
+                " (--prepare resize brings it to that)"
+            )
+        if prepare == "digit" and not _is_ready(picture, (width, height)):
             return _digit(picture, (height, width))[None]
         fitted = ImageOps.fit(picture.convert(MODES[channels]), (width, height))
         return np.asarray(fitted).reshape(height, width, channels).transpose(2, 0, 1)

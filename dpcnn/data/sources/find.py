@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.disk_array import StoredArray
-from dpcnn.data.formats import hdf5
-from dpcnn.data.shapes import ANY, NamedShape
+from dpcnn.data.formats import registry
+from dpcnn.data.formats.raw import NOTHING, Wanted
 from dpcnn.data.sources import synthetic
 from dpcnn.errors import DataError
 
@@ -75,25 +75,19 @@ def scratch(large: bool) -> Iterator[Path]:
         yield Path(name)
 
 
-def load(
-    root: str,
-    named: NamedShape = ANY,
-    num_class: int | None = None,
-    folder: Path | None = None,
-) -> Dataset:
+def load(root: str, wanted: Wanted = NOTHING, folder: Path | None = None) -> Dataset:
     """Return the dataset of a root that `resolve` returned.
 
-    named, num_class: what the user says of its images, needed where the file leaves it open. With a
-    folder the images stay on the disk, as in hdf5.read. Raises DataError for a file that cannot be
-    trained on.
+    wanted: what the user says of it, needed where the files leave it open. With a folder the images
+    stay on the disk, as for `assemble`. Raises DataError for what cannot be trained on.
     """
     if root != DIGITS:
-        return hdf5.read(Path(root), named, num_class, folder)
+        return registry.read(Path(root), wanted, folder)
     train, test = (
         _digits(count, seed, folder and folder / name)
         for count, seed, name in ((DIGITS_TRAIN, 0, "x_train"), (DIGITS_TEST, 1, "x_test"))
     )
-    return Dataset(train, test, DRAWN, num_class or synthetic.CLASSES)
+    return Dataset(train, test, DRAWN, wanted.num_class or synthetic.CLASSES)
 
 
 def _digits(count: int, seed: int, path: Path | None) -> Images:

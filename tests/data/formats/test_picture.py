@@ -29,7 +29,7 @@ def scan():
 
 def prepared(image, path, **options):
     image.save(path, **options)
-    return picture.read(path, SHAPE, digit=True)[0] / 255
+    return picture.read(path, SHAPE, prepare="digit")[0] / 255
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_jpeg_is_rotated_as_its_camera_recorded(scan, plain, tmp_path, mode):
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 21, 40), (1, 64, 64)])
 def test_the_digit_fills_its_box_and_has_its_mass_in_the_middle(scan, tmp_path, shape):
     Image.fromarray(scan).save(tmp_path / "a.png")
-    image = picture.read(tmp_path / "a.png", shape, digit=True)[0]
+    image = picture.read(tmp_path / "a.png", shape, prepare="digit")[0]
     assert image.shape == shape[1:]
     rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
     sizes = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1])
@@ -98,9 +98,9 @@ def test_a_picture_that_is_only_scaled_keeps_its_lightness(tmp_path):
     pixels = np.zeros((40, 80), np.uint8)
     pixels[:, 35:] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = picture.read(tmp_path / "a.png", (1, 4, 4), digit=False)
+    image = picture.read(tmp_path / "a.png", (1, 4, 4), prepare="resize")
     np.testing.assert_allclose(image[0], [[0, 100, 200, 200]] * 4, atol=20)  # columns 20 to 59
-    colours = picture.read(tmp_path / "a.png", (3, 4, 4), digit=False)
+    colours = picture.read(tmp_path / "a.png", (3, 4, 4), prepare="resize")
     assert colours.tolist() == [image[0].tolist()] * 3
 
 
@@ -116,13 +116,13 @@ def test_a_picture_of_one_colour_has_no_digit(tmp_path, size, grey):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(DataError, match=r"a\.png: nothing on it, expected a digit"):
-            picture.read(tmp_path / "a.png", SHAPE, digit=True)
+            picture.read(tmp_path / "a.png", SHAPE, prepare="digit")
 
 
 def test_a_file_of_another_format_is_refused(tmp_path):
     Image.new("L", (30, 30)).save(tmp_path / "a.bmp")
     (tmp_path / "a.bmp").rename(tmp_path / "a.png")
     with pytest.raises(DataError, match="expected PNG or JPEG"):
-        picture.read(tmp_path / "a.png", SHAPE, digit=True)
+        picture.read(tmp_path / "a.png", SHAPE, prepare="digit")
     with pytest.raises(DataError, match="images of 7 channels"):
-        picture.read(tmp_path / "a.png", (7, 28, 28), digit=True)
+        picture.read(tmp_path / "a.png", (7, 28, 28), prepare="digit")

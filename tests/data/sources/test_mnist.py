@@ -29,7 +29,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data.formats import hdf5
+from dpcnn.data.formats import hdf5, registry
+from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import mnist
 from dpcnn.errors import DataError
 from tests.launching import ROOT
@@ -201,7 +202,7 @@ def test_the_real_files_are_fetched_bit_for_bit(tutorial: Path, sealed: Path, st
         (10000,),
     ]
     assert {array.dtype for array in arrays(path)} == {np.dtype(np.uint8)}
-    fetched, source = (hdf5.read(file, (1, 28, 28), 10) for file in (path, tutorial))
+    fetched, source = (registry.read(file, Wanted((1, 28, 28), 10)) for file in (path, tutorial))
     assert fetched.fingerprint() == source.fingerprint()
 
 

@@ -1,0 +1,91 @@
+"""NumPy's .npy files: one array, read without unpickling anything; and datasets of such files."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpcnn.data.formats.raw import Part, Raw, Wanted
+from dpcnn.data.formats.roles import find_roles, listed
+from dpcnn.errors import DataError
+from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.text import one_line
+
+Array = NDArray[Any]
+
+SUFFIX = ".npy"
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a folder holds .npy files and nothing that could be pictures of classes."""
+    return any(path.glob(f"*{SUFFIX}"))
+
+
+def read_array(file: IO[bytes], size: int, where: str) -> Array:
+    """Return the array in an open .npy file of so many bytes; raises DataError.
+
+    Its header is read first: no memory is taken for an array that is larger than the file.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise DataError(f"{where} is .npy of version {version}, expected 1.0 or 2.0")
+    shape, fortran_order, dtype = HEADERS[version](file)
+    if dtype.hasobject or dtype.kind not in "iufbUS":
+        raise DataError(f"{where} holds {one_line(dtype)}, expected integers, floats or names")
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > size:
+        raise DataError(f"{where} declares {needed:,} bytes, expected at most the file's {size:,}")
+    content = file.read(needed)
+    if len(content) < needed:
+        raise DataError(f"{where} is cut off after {len(content):,} of {needed:,} bytes")
+    array = np.frombuffer(content, dtype)
+    return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
+
+
+@contextlib.contextmanager
+def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
+    """Open a folder with x_train.npy and the like, or with one file a class; raises DataError."""
+    where = f"{path}: "
+    files = {file.stem: file for file in sorted(path.glob(f"*{SUFFIX}"))}
+    if not any(name.lower().startswith(("x", "train", "test", "image", "data")) for name in files):
+        yield _one_a_class(where, files)
+        return
+    roles = find_roles(files, wanted.keys, where)
+    arrays = {role: load(files[name]) for role, name in roles.items()}
+    train = Part(arrays["x_train"], arrays["y_train"], roles["x_train"], roles["y_train"])
+    test = None
+    if "x_test" in roles:
+        test = Part(arrays["x_test"], arrays["y_test"], roles["x_test"], roles["y_test"])
+    yield Raw(where, train, test)
+
+
+def load(path: Path) -> Array:
+    """Return the array of a file, mapped; raises DataError."""
+    try:
+        size = file_size(path)
+        with path.open("rb") as file:
+            return read_array(file, size, str(path))
+    except (UnsafeFileError, OSError, ValueError, EOFError, MemoryError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({one_line(error)}), expected an .npy array"
+        ) from error
+
+
+def _one_a_class(where: str, files: dict[str, Path]) -> Raw:
+    """Return the dataset of files that hold the images of one class each, named after it."""
+    if len(files) < 2:
+        raise DataError(f"{where}found {listed(files)}, expected x_train.npy and y_train.npy")
+    arrays = [load(file) for file in files.values()]
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1 or () in shapes:
+        raise DataError(f"{where}arrays of shapes {shapes!s:.200}, expected images of one shape")
+    labels = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
+    part = Part(np.concatenate(arrays), labels, "the files", "the names")
+    return Raw(where, part, None, tuple(files), notes=(f"a class a file: {listed(files)}",))

@@ -1,0 +1,38 @@
+"""From a path to a dataset: which reader reads a file or a folder."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from dpcnn.data.dataset import Dataset
+from dpcnn.data.formats import hdf5, idx, npy, npz
+from dpcnn.data.formats.assemble import assemble
+from dpcnn.data.formats.raw import NOTHING, Raw, Wanted
+
+
+class Reader(Protocol):
+    """What a module that reads a format offers."""
+
+    def recognises(self, path: Path) -> bool:
+        """Tell, without reading much, whether a file or folder looks like this format."""
+
+    def open_raw(self, path: Path, wanted: Wanted) -> AbstractContextManager[Raw]:
+        """Open what the user wants of it; raises DataError or OptionError."""
+
+
+FILES: tuple[Reader, ...] = (npz, idx)
+FOLDERS: tuple[Reader, ...] = (idx, npy)
+
+
+def read(path: Path, wanted: Wanted = NOTHING, folder: Path | None = None) -> Dataset:
+    """Return the dataset of a file or folder; folder as for `assemble`.
+
+    What looks like nothing else is read as HDF5. Raises DataError, which names the path.
+    """
+    readers = FOLDERS if os.path.isdir(path) else FILES
+    reader = next((reader for reader in readers if reader.recognises(path)), hdf5)
+    with reader.open_raw(path, wanted) as raw:
+        return assemble(raw, wanted, folder)
