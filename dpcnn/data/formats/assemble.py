@@ -95,7 +95,8 @@ def _alike(part: Part, at: str, form: Form) -> Form:
 def _check_counts(part: Part, where: str) -> None:
     """Raise DataError unless there is a label for each image."""
     images, labels = (array.shape and array.shape[0] for array in (part.x, part.y))
-    if images and labels is not None and images != labels and len(part.y.shape) in (1, 2):
+    has_rows = len(part.x.shape or ()) > 1 and len(part.y.shape or ()) in (1, 2)
+    if has_rows and images and images != labels:
         raise DataError(
             f"{where}{images} images in {part.x_name}, {labels} labels in {part.y_name},"
             " expected a label for each image"
