@@ -9,28 +9,31 @@ from pathlib import Path
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 
+NOTHING = (-1, 0)
+
 
 class Saver:
     """Writes one checkpoint at a time to a run directory, which keeps the newest `keep`.
 
-    `saved_step` is the newest step that is known to be on the disk, -1 for none. `warn` is told,
-    in one line, of what a full or broken disk did not take.
+    `saved` is the step and the epoch of the newest state that is known to be on the disk: the last
+    step of an epoch has one before the evaluation and one after it. `warn` is told, in one line, of
+    what a full or broken disk did not take.
     """
 
     def __init__(self, directory: RunDirectory, keep: int, warn: Callable[[str], None]) -> None:
         self.directory = directory
         self.keep = keep
         self.warn = warn
-        self.saved_step = -1
+        self.saved = NOTHING
         self._pool = ThreadPoolExecutor(1, "saver")
-        self._step = -1  # of the checkpoint that was started last
+        self._started = NOTHING  # the checkpoint that was started last
         self._writing: Future[Path] | None = None
 
     def start(self, checkpoint: Checkpoint) -> None:
-        """Begin to save this state, unless its step is saved; waits for the one before."""
+        """Begin to save this state, unless it is saved; waits for the one before."""
         self.finish()
-        self._step = checkpoint.progress["step"]
-        if self._step != self.saved_step:
+        self._started = checkpoint.progress["step"], checkpoint.progress["epoch"]
+        if self._started != self.saved:
             self._writing = self._pool.submit(self.directory.save, checkpoint.copy(), self.keep)
 
     def poll(self) -> None:
@@ -46,6 +49,6 @@ class Saver:
         try:
             writing.result()
         except OSError as error:
-            self.warn(f"step {self._step} is not saved ({error.strerror}); training goes on")
+            self.warn(f"step {self._started[0]} is not saved ({error.strerror}); training goes on")
         else:
-            self.saved_step = self._step
+            self.saved = self._started

@@ -6,6 +6,7 @@ errors and warnings go to standard error, everything else to standard output.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
 SHORTEST_BAR = 2  # columns
 ERASE = "\x1b[K"  # from the cursor to the end of the line
+STANDARD_ERROR = 2
 COLUMNS = 80  # that the layer table keeps to
 PLAIN_SECONDS = 10.0  # a plain line at least this often
 
@@ -40,6 +42,9 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a line that starts with `warning:`."""
+
+    def interrupt(self, text: str) -> None:
+        """Print a line on standard error from a signal handler, in the middle of anything."""
 
     def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
         """Print what is about to be trained: facts by name, then the layer table."""
@@ -65,6 +70,9 @@ class PlainConsole(Console):
 
     def warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def interrupt(self, text: str) -> None:
+        _interrupt(text)
 
     def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
         width = max(map(len, facts))
@@ -172,6 +180,16 @@ class SilentConsole(Console):
 
     def warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def interrupt(self, text: str) -> None:
+        _interrupt(text)
+
+
+def _interrupt(text: str) -> None:
+    """Write a line on standard error past Python's buffers, which may be in use at the moment."""
+    over_echo = f"\r{ERASE}" if on_terminal() else ""
+    with contextlib.suppress(OSError):
+        os.write(STANDARD_ERROR, f"{over_echo}dpcnn: {text}\n".encode())
 
 
 CONSOLES = {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole, "silent": SilentConsole}

@@ -62,6 +62,12 @@ class Log:
         """Save the last good state; return the error with where that is."""
         return error
 
+    def stopping(self, state: State) -> None:
+        """Tell in a signal handler what is finished before the run stops, if it takes a while."""
+
+    def cut_off(self, state: State) -> None:
+        """Tell in a signal handler what is lost, as a second Ctrl-C ends the run at once."""
+
     def finish(self, state: State, saved: bool) -> int:
         """Tell how the run has ended; return the exit code.
 
@@ -116,6 +122,7 @@ class RootLog(StandbyLog):
         super().__init__(options, directory)
         self.console = console
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
+        self.steps_of_epoch = -1
 
     def attach(self, comm: Communicator, state: State) -> Log:
         """Take notice of the world's size."""
@@ -143,12 +150,13 @@ class RootLog(StandbyLog):
         self.world_size = len(hosts)
         event = "resume" if state.progress.step else "start"
         if event == "resume":
-            self.saver.saved_step = state.progress.step
+            self.saver.saved = _place(state)
         self.note(event, state, hosts=hosts, restart=outcome.restart(), process=os.getpid())
 
     @contextlib.contextmanager
     def progress(self, state: State, epochs: int, steps: int) -> Iterator[None]:
         progress = state.progress
+        self.steps_of_epoch = steps
         self.console.start_epoch(progress.epoch, epochs, steps, progress.epoch_step)
         try:
             yield
@@ -179,7 +187,7 @@ class RootLog(StandbyLog):
     def save_last(self, state: State) -> bool:
         self.save(state)
         self.saver.finish()
-        return self.saver.saved_step == state.progress.step
+        return self.saver.saved == _place(state)
 
     def diverged(self, error: DivergenceError, state: State) -> DivergenceError:
         self.save_last(state)
@@ -188,6 +196,24 @@ class RootLog(StandbyLog):
         explained = DivergenceError(f"{error}; {kept}").on_all_ranks()
         self.note("divergence", state, error=str(explained))
         return explained
+
+    def stopping(self, state: State) -> None:
+        progress = state.progress
+        if progress.epoch_step == self.steps_of_epoch:
+            self.console.interrupt(
+                f"asked to stop: evaluating epoch {progress.epoch} to its end, then saving it;"
+                " Ctrl-C, once more, ends at once"
+            )
+
+    def cut_off(self, state: State) -> None:
+        self.saver.poll()
+        step, epoch = self.saver.saved
+        made = state.progress.step - max(step, 0)
+        parts = [f"{made:,} step{'s' * (made != 1)}"] if made else []
+        if state.progress.epoch_step == self.steps_of_epoch and epoch <= state.progress.epoch:
+            parts.append(f"the evaluation of epoch {state.progress.epoch}")
+        lost = " and ".join(parts) or "nothing"
+        self.console.interrupt(f"ended by a second Ctrl-C: {lost} lost since the last checkpoint")
 
     def finish(self, state: State, saved: bool) -> int:
         code = super().finish(state, saved)
@@ -229,6 +255,10 @@ class RootLog(StandbyLog):
         step = state.progress.step
         self.console.warn(f"lost {names}; {instead}{left} on from step {step:,}")
         self.note("death", state, ranks=[*map(asdict, lost)], replaced=[*map(asdict, came)])
+
+
+def _place(state: State) -> tuple[int, int]:
+    return state.progress.step, state.progress.epoch
 
 
 def _is_unnamed(state: State) -> bool:

@@ -22,11 +22,14 @@ class StopRequests:
     """Catches the signals of STOPS while it is entered; a second SIGINT ends at once.
 
     SIGHUP stays ignored where it was: under nohup a run outlives its terminal.
-    `at_once` is called then, with the exit code. Python lets only the main thread catch signals:
-    in another one this catches none.
+    `first` is called at the first signal, in its handler. `last` and then `at_once`, with the exit
+    code, are called at a second SIGINT. Python lets only the main thread catch signals: in another
+    one this catches none.
     """
 
     def __init__(self) -> None:
+        self.first: Callable[[], object] = lambda: None
+        self.last: Callable[[], object] = lambda: None
         self.at_once: Callable[[int], object] = os._exit
         self._caught: set[str] = set()
         self._before: dict[signal.Signals, Any] = {}
@@ -50,7 +53,10 @@ class StopRequests:
     def _catch(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if number == signal.SIGINT and name in self._caught:
+            self.last()
             self.at_once(128 + number)
+        if not self._caught:
+            self.first()
         self._caught.add(name)
 
     def flags(self) -> dict[str, float]:

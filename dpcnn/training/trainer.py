@@ -28,7 +28,7 @@ from dpcnn.training.diagnosis import explain
 from dpcnn.training.log import Log
 from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
-from dpcnn.training.state import Results, State, epoch_metrics
+from dpcnn.training.state import Progress, Results, State, epoch_metrics
 from dpcnn.training.timing import Clock
 
 
@@ -60,6 +60,8 @@ class Trainer:
         self.learning_rate = config.schedule(self.loader.steps)
         self.lr = 0.0  # of the last step
         self.clock = Clock()
+        stops.first = lambda: self.log.stopping(state)
+        stops.last = lambda: self.log.cut_off(state)
 
     def run(self) -> int:
         """Train until the epochs or steps are done or a signal asks to stop; return the exit code.
@@ -116,7 +118,7 @@ class Trainer:
                 self.state.stop = requested(sums)
                 log.step(sums, self.lr)
                 if progress.epoch_step < self.loader.steps:
-                    self.save_if_due(epoch_ended=False)
+                    self.save_if_due()
                 if self.done():
                     break
 
@@ -179,11 +181,12 @@ class Trainer:
         return DivergenceError(f"{where}: {reason}").on_all_ranks()
 
     def end_epoch(self) -> None:
-        """Evaluate, tell, begin the next epoch, and save if it is time to.
+        """Evaluate, tell, begin the next epoch; save before and after it if it is time to.
 
         All ranks keep rank 0's figures, since each may have to become rank 0.
         """
         state, comm = self.state, self.comm
+        self.save_if_due(state.progress.next_epoch())  # an evaluation may be long, and be cut off
         results = self.evaluate()
         ranks = comm.allgather(asdict(comm.members[comm.rank]) | self.clock.timings())
         self.clock.reset()
@@ -191,7 +194,7 @@ class Trainer:
         state.metrics.append(epoch_metrics(state, results, lr, ranks))
         self.log.epoch(state)
         state.progress = state.progress.next_epoch()
-        self.save_if_due(epoch_ended=True)
+        self.save_if_due(state.progress)
 
     def evaluate(self) -> Results:
         """Return what rank 0 makes of the test and validation sets, alone or with all ranks."""
@@ -217,9 +220,9 @@ class Trainer:
                 scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
         return scores
 
-    def save_if_due(self, epoch_ended: bool) -> None:
-        """Begin to save the state if it is time to."""
-        if self.config.save.due(self.state.progress, epoch_ended):
+    def save_if_due(self, next_epoch: Progress | None = None) -> None:
+        """Begin to save the state if it is time to; next_epoch: where the run is after an epoch."""
+        if self.config.save.due(next_epoch or self.state.progress, next_epoch is not None):
             self.clock.mark("other")
             self.log.save(self.state)
             self.clock.mark("saving")

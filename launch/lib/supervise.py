@@ -32,6 +32,7 @@ from patience import Patience, View
 COMMAND = "DPCNN_COMMAND"
 HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
+ELASTIC = "DPCNN_ELASTIC"
 # Schedulers announce the end with the one or the other; a terminal that is closed sends SIGHUP.
 STOPS = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
@@ -52,30 +53,50 @@ class Supervisor:
         self.told, self.hosts = told, hosts
         self.mpirun: subprocess.Popen[bytes] | None = None
         self.stops: list[int] = []
-        # What each host has recorded about the run.
+        # What each host has recorded about the run since its last start.
         self.records: list[dict[str, Any]] = []
+        # What is known of the run from all starts: one that is killed early records nothing.
+        self.run_dir: str | None = None
+        self.saved: int | None = None
 
     def run(self) -> int:
         """Start the run until it ends by itself or makes no progress; return the exit code."""
-        for stop in STOPS:
-            if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN:  # nohup
-                signal.signal(stop, self._stop)
-        command, restarts, saved = self.command, 0, None
+        self._listen()
+        command, restarts = self.command, 0
         while True:
             self._start(command, restarts)
             code = self._recorded("exit_code")
             if code is not None:
                 return int(code)
+            progressed = self._has_progressed()
             if self.stops:
+                self._tell_what_is_lost()
                 return 128 + self.stops[0]
-            before, saved = saved, self._recorded("saved")
-            reason = f"the run was interrupted {moment(saved)}"
-            if restarts == self.max_restarts or (restarts and saved == before):
-                return self._give_up(reason, restarts, saved == before)
+            stuck = restarts > 0 and not progressed
+            reason = f"the run was interrupted {moment(self.saved)}"
+            if restarts == self.max_restarts or stuck:
+                return self._give_up(reason, restarts, stuck)
             restarts += 1
             say(f"dpcnn: {reason}; restart {restarts} of {self.max_restarts}")
             time.sleep(min(0.1 * restarts, LONGEST_PAUSE))
             command = self._resuming()
+
+    def _listen(self) -> None:
+        """Pass on the signals that ask to stop; SIGHUP too, unless nohup has us ignore it."""
+        for stop in STOPS:
+            if stop != signal.SIGHUP or signal.getsignal(stop) != signal.SIG_IGN:
+                signal.signal(stop, self._stop)
+        signal.signal(signal.SIGTSTP, self._suspend)
+
+    def _has_progressed(self) -> bool:
+        """Take in what the last start has recorded; tell whether another one may get further.
+
+        It may if this one has saved something, or was killed before it came to the saved step.
+        """
+        run_dir, saved, before = self._recorded("run_dir"), self._recorded("saved"), self.saved
+        self.run_dir = run_dir or self.run_dir
+        self.saved = before if saved is None else max(saved, before or 0)
+        return self.saved != before or (run_dir is None and self.saved is not None)
 
     def _start(self, command: list[str], restarts: int) -> None:
         """Run mpirun to its end and see to it that no process is left behind."""
@@ -141,6 +162,15 @@ class Supervisor:
         say(f"dpcnn: error: {reason}{why}{cure}")
         return 1
 
+    def _tell_what_is_lost(self) -> None:
+        """Say after a second Ctrl-C, which has killed the ranks, what they have left."""
+        if self.stops.count(signal.SIGINT) > 1 and self.run_dir is not None:
+            where = shlex.join(self._resuming()[len(self.command) :])
+            say(
+                f"dpcnn: the run was ended by a second Ctrl-C {moment(self.saved)}; later steps are"
+                f" lost. Go on with: {os.environ.get(COMMAND, '...')} {where}"
+            )
+
     def _stop(self, number: int, frame: object) -> None:
         """Pass a signal on to the ranks; a second SIGINT kills them.
 
@@ -154,6 +184,23 @@ class Supervisor:
             asked += self._elsewhere("send", str(number))
         if not any(answer["ranks"] for answer in asked) and self.mpirun is not None:
             traces.deliver(self.mpirun.pid, number)
+
+    def _suspend(self, number: int, frame: object) -> None:
+        """Stop this process and the ranks for as long as somebody has typed Ctrl-Z.
+
+        Ranks of an elastic run are left alone: one that is stopped counts as dead.
+        """
+        if os.environ.get(ELASTIC) == "1":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
+        self._send(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: int) -> None:
+        """Send a signal to the ranks of all hosts."""
+        traces.send(self.told, number)
+        self._elsewhere("send", str(int(number)))
 
     def _elsewhere(self, action: str, *arguments: str) -> list[dict[str, Any]]:
         """Run an action of traces.py on all other hosts; return the answers."""
@@ -172,8 +219,8 @@ class Supervisor:
 
     def _resuming(self) -> list[str]:
         """Return the command that resumes the run, or the first one again if it had not begun."""
-        run_dir = self._recorded("run_dir")
-        return self.command + (["--run_dir", str(run_dir), "--resume", "auto"] if run_dir else [])
+        where = ["--run_dir", self.run_dir, "--resume", "auto"] if self.run_dir else []
+        return self.command + where
 
 
 def moment(step: int | None) -> str:

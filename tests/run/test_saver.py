@@ -12,7 +12,7 @@ import pytest
 
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.directory import RunDirectory
-from dpcnn.run.saver import Saver
+from dpcnn.run.saver import NOTHING, Saver
 from tests.run.states import state
 
 
@@ -58,10 +58,10 @@ def test_what_is_written_is_the_state_of_its_step(saver: Saver, directory: Slow)
     checkpoint.progress["loss"] = -1.0
     checkpoint.metrics.append({"epoch": 9})
     saver.poll()
-    assert saver.saved_step == -1
+    assert saver.saved == NOTHING
     directory.may_write.set()
     saver.finish()
-    assert saver.saved_step == 5
+    assert saver.saved == (5, 2)
     found = checkpoints.read(directory.checkpoint_path(5))
     np.testing.assert_array_equal(found.model["dense"]["weights"], expected)
     assert found.progress["loss"] == 0.1 + 0.2
@@ -72,7 +72,7 @@ def test_the_next_one_waits_for_the_one_before(saver: Saver, directory: Slow) ->
     saver.start(state(1))
     directory.may_write.set()
     saver.start(state(2))
-    assert saver.saved_step == 1
+    assert saver.saved == (1, 2)
     saver.finish()
     assert directory.checkpoint_steps() == [2, 1]
 
@@ -94,10 +94,10 @@ def test_a_full_disk_is_a_warning_and_the_next_interval_tries_again(
     directory.full = True
     saver.start(state(1))
     saver.finish()
-    assert saver.saved_step == -1
+    assert saver.saved == NOTHING
     assert warnings == ["step 1 is not saved (No space left on device); training goes on"]
     directory.full = False
     saver.start(state(1))
     saver.finish()
-    assert saver.saved_step == 1
+    assert saver.saved == (1, 2)
     assert len(warnings) == 1

@@ -7,12 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from dpcnn.training.signals import NAMES, STOPS, StopRequests, requested
 
 HEAD = "import os, signal; from dpcnn.training.signals import StopRequests\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_nohup() -> Iterator[None]:
+    """Whatever started the tests may have SIGHUP ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def flags_of(*signals: signal.Signals) -> dict[str, float]:
@@ -51,6 +60,24 @@ def test_a_second_interrupt_ends_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", HEAD + code], capture_output=True)
     assert done.returncode == 130
     assert done.stderr == b""
+
+
+def test_what_nohup_has_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequests() as requests:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert requests.flags() == flags_of()
+
+
+def test_what_follows_is_told_at_the_first_signal_and_what_is_lost_at_the_last() -> None:
+    told: list[str] = []
+    with StopRequests() as requests:
+        requests.first = lambda: told.append("first")
+        requests.last = lambda: told.append("last")
+        requests.at_once = lambda code: told.append(str(code))
+        for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+            os.kill(os.getpid(), stop)
+    assert told == ["first", "last", "130"]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGUSR1])
