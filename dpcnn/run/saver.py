@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from dpcnn.run.checkpoint import Checkpoint
@@ -36,9 +36,10 @@ class Saver:
         if self._started != self.saved:
             self._writing = self._pool.submit(self.directory.save, checkpoint.copy(), self.keep)
 
-    def poll(self) -> None:
-        """Take notice of a checkpoint that has been written, or could not be; does not wait."""
-        if self._writing is not None and self._writing.done():
+    def poll(self, seconds: float = 0) -> None:
+        """Take notice of a checkpoint that has been written, or could not be; waits that long."""
+        writing = self._writing
+        if writing is not None and (writing.done() or (seconds and wait([writing], seconds).done)):
             self.finish()
 
     def finish(self) -> None:

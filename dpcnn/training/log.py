@@ -29,6 +29,8 @@ from dpcnn.run.saver import Saver
 from dpcnn.training.console import Console, console
 from dpcnn.training.state import State
 
+LAST_WAIT = 2.0  # seconds for a checkpoint that is being written, where a run is ended at once
+
 
 class Log:
     """Tells and keeps nothing."""
@@ -206,7 +208,7 @@ class RootLog(StandbyLog):
             )
 
     def cut_off(self, state: State) -> None:
-        self.saver.poll()
+        self.saver.poll(LAST_WAIT)
         step, epoch = self.saver.saved
         made = state.progress.step - max(step, 0)
         parts = [f"{made:,} step{'s' * (made != 1)}"] if made else []
