@@ -33,6 +33,8 @@ SHORTER = {
     "launch/test": "-q tests/optim",
     "launch/test -m long": "-q --collect-only tests/faults/test_restarts.py",
     ". .venv/bin/activate && python -m dpcnn.bench": "--rounds 1 --steps 3",
+    ". .venv/bin/activate && python -m dpcnn.bench --model resnet8 --layers": "--rounds 1 --steps 3"
+    " --minibatch 64",
     ". .venv/bin/activate && python -m dpcnn.bench --predict 1024": "--rounds 1 --steps 3",
     "launch/local -n 2 --train_limit 20480 --shuffle once --epochs 25": "--dataroot digits"
     " --max_steps 3",

@@ -1,8 +1,11 @@
 """Measure this machine:
 
-    python -m dpcnn.bench                    1 to n ranks, exact and fast reduction
-    python -m dpcnn.bench --against torch    and PyTorch on the same cores
-    python -m dpcnn.bench --predict 1024     predictions for more ranks than this machine has cores
+    python -m dpcnn.bench                      1 to n ranks, exact and fast reduction
+    python -m dpcnn.bench --model resnet20     another network than the tutorial's, or your own
+    python -m dpcnn.bench --against torch      and PyTorch on the same cores, at its best
+    python -m dpcnn.bench --standard           four networks against PyTorch: the README's table
+    python -m dpcnn.bench --layers             the time of each layer, forward and backward
+    python -m dpcnn.bench --predict 1024       predictions for more ranks than there are cores
 
 Every round measures each configuration once, in turn and in a new process, so that a machine whose
 speed changes affects all of them alike. Figures are medians over the rounds; ratios are medians of
@@ -18,28 +21,38 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dpcnn.bench import comparison, prediction
+from dpcnn.bench import comparison, layers, prediction, standard
 from dpcnn.bench.rounds import measure, write_json
+from dpcnn.bench.variants import AVX2, held_to
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.errors import DpcnnError, OptionError
+from dpcnn.models.zoo import TUTORIAL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
         options = _parse(arguments)
-        plan = comparison if options.predict is None else prediction
-        configurations = plan.configurations(options, _mpirun())
-        rounds = measure(configurations, options.rounds)
+        mode = _mode(options)
+        configurations = mode.configurations(options, _mpirun())
+        measurements = measure(configurations, options.rounds, held_to(options.isa))
     except DpcnnError as error:
         print(f"dpcnn: error: {error}", file=sys.stderr)
         return error.exit_code
-    for line in plan.table(configurations, rounds, options):
+    for line in mode.table(measurements, options):
         print(line)
     if options.json:
-        write_json(options.json, configurations, rounds)
+        write_json(options.json, measurements)
     return 0
+
+
+def _mode(options: argparse.Namespace) -> Any:
+    """Return the module that says what to measure, and makes the table."""
+    if options.predict is not None:
+        return prediction
+    return layers if options.layers else standard if options.standard else comparison
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,13 +82,43 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--steps", type=int, metavar="N", help="steps per measurement (default: about a second)"
     )
     parser.add_argument(
-        "--dataroot", default="digits", help="an HDF5 file, or digits (the default)"
+        "--model",
+        default=TUTORIAL,
+        metavar="NAME|MODULE:FUNCTION",
+        help="a known network (python -m dpcnn.models lists them) or your own, as for training"
+        f" (default: {TUTORIAL})",
+    )
+    parser.add_argument(
+        "--dataroot",
+        default="digits",
+        help="an HDF5 file, digits (the default), or CxHxW such as 3x32x32: random images of that"
+        " shape, which take as long",
+    )
+    parser.add_argument(
+        "--isa",
+        choices=[AVX2],
+        help="hold NumPy, OpenBLAS and PyTorch to this instruction set, by variables of the"
+        " environment",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write all measurements to this file"
     )
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--against", choices=["torch"], help="measure PyTorch too")
+    mode.add_argument(
+        "--against",
+        choices=["torch"],
+        help="measure the same network in PyTorch too: one thread, threads and"
+        " DistributedDataParallel, each in both layouts of images and with glibc's allocator as it"
+        " is and tuned; the best counts",
+    )
+    mode.add_argument(
+        "--standard",
+        action="store_true",
+        help="measure four networks against PyTorch: the README's table, in about 6 minutes",
+    )
+    mode.add_argument(
+        "--layers", action="store_true", help="measure each layer, forward and backward"
+    )
     mode.add_argument(
         "--predict", type=int, metavar="N",
         help="predict the time of a step with minibatch N on 1 to --ranks ranks here, compare it"
@@ -123,8 +166,11 @@ def _check(options: argparse.Namespace) -> None:
             f"--minibatch is {min(options.minibatch)}, expected {options.ranks} or more: one image"
             " per rank"
         )
-    if options.against and importlib.util.find_spec("torch") is None:
-        raise OptionError("--against torch needs the package torch: pip install 'dpcnn[torch]'")
+    if options.predict is not None and options.model != TUTORIAL:
+        raise OptionError(f"--predict is for the tutorial's network, found --model {options.model}")
+    if (options.against or options.standard) and importlib.util.find_spec("torch") is None:
+        option = "--standard" if options.standard else "--against torch"
+        raise OptionError(f"{option} needs the package torch: pip install 'dpcnn[torch]'")
 
 
 def _mpirun() -> str | None:

@@ -7,97 +7,156 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from dpcnn.bench.rounds import Configuration, Figures, medians_of, python, steps
+from dpcnn.bench.rounds import Configuration, Measurement, python
+from dpcnn.bench.variants import VARIANTS
+from dpcnn.bench.workload import Workload, survey
+from dpcnn.errors import OptionError
+from dpcnn.nn.config import LAYERS
 
 # The table's columns and their widths.
 COLUMNS = {
-    "img/s": 7, "us/img": 7, "step ms": 8, "effic": 6, "comp": 5, "comm": 5, "wait": 5,
+    "img/s": 6, "us/img": 8, "step ms": 8, "effic": 6, "comp": 5, "comm": 5, "wait": 5,
     "GFLOP/s": 8, "gemm": 5, "exact": 6,
 }  # fmt: skip
+LEGEND = """\
+effic: speed per rank, relative to one rank with the same reduction. comp, comm
+and wait: shares of a step in which rank 0 computes, communicates, or waits for
+others. GFLOP/s: per rank; gemm: its share of the speed of a large matrix
+product. exact: how many times as fast as the row the exact reduction on as many
+ranks is."""
+LEGEND_OF_TORCH = """\
+PyTorch counts with its best variant, marked *; variants that are slower by 15%
+end after a round. Images are NCHW or channels-last; tuned: glibc's allocator
+keeps its memory (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_)."""
+EXACT, FAST = "exact", "fast"
+THREAD = "torch, 1 thread"
 
 
 def configurations(options: argparse.Namespace, mpirun: str | None) -> list[Configuration]:
     """Return what one round measures, in order."""
-    most_ranks = options.ranks
-    if mpirun is None and most_ranks > 1:
-        print("found no mpirun: measuring one rank only", file=sys.stderr)
-        most_ranks = 1
+    most_ranks = ranks_here(options.ranks, mpirun)
+    if options.against:
+        check_equivalents(options.model, options.dataroot)
     chosen = []
     for minibatch in options.minibatch:
-        size = ("--minibatch", str(minibatch), "--steps", str(steps(minibatch, options.steps)))
-        common = ("--dataroot", options.dataroot, *size)
+        workload = Workload(options.model, options.dataroot, minibatch)
         for ranks in range(1, most_ranks + 1):
-            for reduce in ("exact", "fast"):
-                worker = python(mpirun, ranks, "dpcnn.bench.worker", *common)
-                name = f"{ranks} rank{'s' * (ranks > 1)}, {reduce}"
-                command = (*worker, "--reduce", reduce)
-                chosen.append(Configuration(name, minibatch, ranks, command))
+            for reduce in (EXACT, FAST):
+                chosen.append(ours(workload, options.steps, mpirun, ranks, reduce))
         if options.against:
-            command = python(mpirun, 1, "dpcnn.bench.torch_baseline", *common)
-            chosen += _torch_configurations(command, minibatch, most_ranks)
+            chosen += torchs(workload, options.steps, most_ranks)
     return chosen
 
 
-def _torch_configurations(
-    command: tuple[str, ...], minibatch: int, ranks: int
-) -> list[Configuration]:
-    """Return PyTorch in one process, with one thread and with `ranks`, and DDP on `ranks` ranks."""
-    chosen = [Configuration("torch, 1 thread", minibatch, 1, command)]
+def ranks_here(requested: int, mpirun: str | None) -> int:
+    """Return how many ranks can be started; tell if these are fewer than asked for."""
+    if mpirun is None and requested > 1:
+        print("found no mpirun: measuring one rank only", file=sys.stderr)
+        return 1
+    return requested
+
+
+def check_equivalents(model: str, images: str) -> None:
+    """Raise OptionError that names the first layer of a network which PyTorch has none like."""
+    _, plan = survey(model, images)
+    for name, layer in plan.leaves.items():
+        if type(layer) not in LAYERS.values():
+            raise OptionError(
+                f"--against torch: {name}, {layer!r}, has no equivalent in PyTorch, expected"
+                f" layers of dpcnn.nn: measure {model} without --against torch"
+            )
+
+
+def ours(
+    workload: Workload, steps: int | None, mpirun: str | None, ranks: int, reduce: str = EXACT
+) -> Configuration:
+    """Return dpcnn on that many ranks."""
+    arguments = (*workload.arguments(steps), "--reduce", reduce)
+    command = python(mpirun, ranks, "dpcnn.bench.worker", *arguments)
+    return Configuration(f"{_ranks(ranks)}, {reduce}", workload, ranks, command)
+
+
+def torchs(workload: Workload, steps: int | None, ranks: int) -> list[Configuration]:
+    """Return all variants of PyTorch: one thread and, if ranks > 1, that many threads, and DDP."""
+    command = python(None, 1, "dpcnn.bench.torch_baseline", *workload.arguments(steps))
+    ways: list[tuple[str, int, tuple[str, ...]]] = [(THREAD, 1, ())]
     if ranks > 1:
-        threads = (*command, "--threads", str(ranks))
-        processes = (*command, "--ranks", str(ranks))
-        chosen.append(Configuration(f"torch, {ranks} threads", minibatch, ranks, threads))
-        chosen.append(Configuration(f"torch DDP, {ranks} ranks", minibatch, ranks, processes))
-    return chosen
+        ways.append((f"torch, {ranks} threads", ranks, ("--threads", str(ranks))))
+        ways.append((f"torch DDP, {_ranks(ranks)}", ranks, ("--ranks", str(ranks))))
+    return [
+        Configuration(
+            name, workload, count, (*command, *arguments, *variant.arguments), variant.name,
+            variant.environment,
+        )
+        for name, count, arguments in ways
+        for variant in VARIANTS
+    ]  # fmt: skip
 
 
-def table(
-    configurations: Sequence[Configuration],
-    rounds: list[list[Figures]],
-    options: argparse.Namespace,
-) -> list[str]:
-    """Return the lines of the report, at most 80 columns wide.
+def _ranks(ranks: int) -> str:
+    return f"{ranks} rank{'s' * (ranks > 1)}"
 
-    Efficiency is the speed per rank relative to one rank with the same reduction. comp, comm and
-    wait are the shares of a step in which rank 0 computes, communicates and waits for the others.
-    GFLOP/s are per rank; gemm compares them with a large sgemm in the same process. The last column
-    says how many times as fast as this row the exact reduction on as many ranks is.
-    """
+
+def table(measurements: Sequence[Measurement], options: argparse.Namespace) -> list[str]:
+    """Return the lines of the report, at most 80 columns wide: a table for each workload."""
     lines = []
-    medians = medians_of(rounds)
-    for minibatch in dict.fromkeys(chosen.minibatch for chosen in configurations):
-        rows = [i for i, chosen in enumerate(configurations) if chosen.minibatch == minibatch]
-        lines += ["", _line(f"minibatch {minibatch}", list(COLUMNS))]
-        for row in rows:
-            exact = next(
-                i
-                for i in rows
-                if configurations[i].ranks == configurations[row].ranks
-                and configurations[i].name.endswith("exact")
-            )
-            ratio = statistics.median(
-                figures[row]["step_seconds"] / figures[exact]["step_seconds"] for figures in rounds
-            )
-            alone = medians[rows[configurations[row].name.endswith("fast")]]
-            lines.append(_row(configurations[row], medians[row], alone, ratio))
-    lines += ["", *_inference(configurations, medians)]
-    return lines
+    for workload in dict.fromkeys(each.configuration.workload for each in measurements):
+        measured = [each for each in measurements if each.configuration.workload == workload]
+        lines += ["", str(workload), _line("", list(COLUMNS))]
+        lines += [_row(each, measured) for each in best_variants(measured)]
+        lines += [*_variants(measured), *_inference(measured)]
+    torch = any(each.configuration.variant for each in measurements)
+    return [*lines, "", *LEGEND.splitlines(), *(LEGEND_OF_TORCH.splitlines() if torch else [])]
 
 
-def _row(configuration: Configuration, figures: Figures, alone: Figures, ratio: float) -> str:
+def best_variants(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return the measurements without the variants that are not the best of their kind."""
+    most = max(len(each.rounds) for each in measurements)
+    best: dict[tuple[Workload, str], Measurement] = {}
+    for each in measurements:
+        if len(each.rounds) == most:
+            key = each.configuration.key
+            best[key] = min(best.get(key, each), each, key=lambda one: one.medians["step_seconds"])
+    return list(best.values())
+
+
+def find(measurements: Sequence[Measurement], name: str) -> Measurement:
+    """Return the measurement of that name."""
+    return next(each for each in measurements if each.configuration.name == name)
+
+
+def times_as_fast(faster: Measurement, slower: Measurement) -> float:
+    """Return how many times as fast a step is: the median of the ratios within each round."""
+    seconds = ([figures["step_seconds"] for figures in each.rounds] for each in (faster, slower))
+    ratios: list[float] = [slow / fast for fast, slow in zip(*seconds, strict=True)]
+    return statistics.median(ratios)
+
+
+def best_inference(measurements: Sequence[Measurement]) -> tuple[Measurement, float]:
+    """Return which variant evaluates fastest, and its seconds per image."""
+    seconds = [each.medians["inference_seconds_per_image"] for each in measurements]
+    fastest = min(range(len(seconds)), key=seconds.__getitem__)
+    return measurements[fastest], seconds[fastest]
+
+
+def _row(measurement: Measurement, measured: Sequence[Measurement]) -> str:
+    """Return the line of one measurement among those of the same workload."""
+    configuration, figures = measurement.configuration, measurement.medians
+    ranks, minibatch = configuration.ranks, configuration.workload.minibatch
     step = figures["step_seconds"]
-    image = step / configuration.minibatch
+    image = step / minibatch
     cells = [f"{1 / image:.0f}", f"{image * 1e6:.1f}", f"{step * 1e3:.2f}"]
     if "flop_per_image" in figures:
-        speed = figures["flop_per_image"] * configuration.minibatch / step / configuration.ranks
-        efficiency = alone["step_seconds"] / step / configuration.ranks
-        computing = figures["compute_share"]
-        waiting = figures["waiting_share"]
+        reduce = configuration.name.rpartition(" ")[2]
+        speed = figures["flop_per_image"] / image / ranks
+        efficiency = times_as_fast(measurement, find(measured, f"1 rank, {reduce}")) / ranks
+        computing, waiting = figures["compute_share"], figures["waiting_share"]
         shares = (computing, 1 - computing - waiting, waiting)
         cells += [f"{efficiency:.2f}", *(f"{share:.0%}" for share in shares)]
         cells += [f"{speed / 1e9:.0f}", f"{speed / figures['sgemm_flops']:.0%}"]
     else:
         cells += [""] * 6
+    ratio = times_as_fast(find(measured, f"{_ranks(ranks)}, {EXACT}"), measurement)
     return _line(configuration.name, [*cells, f"{ratio:.2f}x"])
 
 
@@ -107,12 +166,36 @@ def _line(name: str, cells: list[str]) -> str:
     return f"{name:<18}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True))
 
 
-def _inference(configurations: Sequence[Configuration], medians: list[Figures]) -> list[str]:
+def _variants(measured: Sequence[Measurement]) -> list[str]:
+    """Return a table of the variants of PyTorch: microseconds per image, the best marked."""
+    lines = []
+    for best in best_variants(measured):
+        if best.configuration.variant:
+            others = [each for each in measured if each.configuration.key == best.configuration.key]
+            times = (f"{_microseconds(each):.1f}{'*' * (each is best)}" for each in others)
+            lines.append((best.configuration.name, *times))
+    if lines:
+        lines.insert(0, ("us/img", *(variant.name for variant in VARIANTS)))
+    widths = [len(variant.name) + 2 for variant in VARIANTS]
+    return [
+        f"{name:<18}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True))
+        for name, *cells in lines
+    ]
+
+
+def _microseconds(measurement: Measurement) -> float:
+    """Return the microseconds of a training image."""
+    microseconds: float = measurement.medians["step_seconds"] * 1e6
+    return microseconds / measurement.configuration.workload.minibatch
+
+
+def _inference(measured: Sequence[Measurement]) -> list[str]:
     """Return a line for dpcnn on one rank, and for PyTorch on one thread if it was measured."""
-    lines: dict[str, str] = {}
-    for configuration, figures in zip(configurations, medians, strict=True):
-        if configuration.ranks == 1 and not configuration.name.endswith("fast"):
-            microseconds = figures["inference_seconds_per_image"] * 1e6
-            name = configuration.name.replace(", exact", "")
-            lines.setdefault(name, f"inference, {name}: {microseconds:.1f} us/image")
-    return list(lines.values())
+    sides = {"1 rank": f"1 rank, {EXACT}", THREAD: THREAD}
+    lines = []
+    for side, name in sides.items():
+        own = [each for each in measured if each.configuration.name == name]
+        if own:
+            _, seconds = best_inference(own)
+            lines.append(f"inference, {side}: {seconds * 1e6:.1f} us/image")
+    return lines

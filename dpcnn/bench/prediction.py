@@ -13,8 +13,18 @@ from dataclasses import replace
 
 from dpcnn.bench import cost
 from dpcnn.bench.calibration import FEW, LONG, MANY, SHORT
-from dpcnn.bench.rounds import DISTURBED, Configuration, Figures, medians_of, python, quiet, steps
+from dpcnn.bench.rounds import (
+    DISTURBED,
+    Configuration,
+    Figures,
+    Measurement,
+    medians,
+    python,
+    quiet,
+)
+from dpcnn.bench.workload import Workload
 from dpcnn.errors import OptionError
+from dpcnn.models.zoo import TUTORIAL
 from dpcnn.parallel.measure import UP, Link, measured_link
 
 MICROBATCH = 16  # images; the same as in training, unless that has too many ranks for it
@@ -30,31 +40,26 @@ def configurations(options: argparse.Namespace, mpirun: str | None) -> list[Conf
     """Return what one round measures: what the model needs, then the steps that it predicts."""
     if mpirun is None:
         raise OptionError("--predict needs mpirun to measure messages: pip install 'dpcnn[mpich]'")
-    minibatches = [MICROBATCH * microbatches for microbatches in (FEW, MANY)]
-    counts = [str(steps(minibatch, options.steps)) for minibatch in minibatches]
+    few, many = (Workload(TUTORIAL, options.dataroot, MICROBATCH * count) for count in (FEW, MANY))
+    counts = [workload.arguments(options.steps)[-1] for workload in (few, many)]
     calibration = ("dpcnn.bench.calibration", "--dataroot", options.dataroot, "--steps", *counts)
     chosen = [
-        Configuration(name, minibatches[-1], ranks, python(mpirun, ranks, *calibration))
+        Configuration(name, many, ranks, python(mpirun, ranks, *calibration))
         for name, ranks in (("alone", 1), ("busy", max(2, cores_here())))
     ]
+    predicted = Workload(TUTORIAL, options.dataroot, options.predict)
+    arguments = (*predicted.arguments(options.steps), "--microbatch", str(MICROBATCH))
     for ranks in _doubling(options.ranks):
-        training = python(
-            mpirun, ranks, "dpcnn.bench.worker", "--dataroot", options.dataroot,
-            "--minibatch", str(options.predict), "--reduce", "exact",
-            "--steps", str(steps(options.predict, options.steps)),
-        )  # fmt: skip
-        chosen.append(Configuration(f"{ranks} ranks", options.predict, ranks, training))
+        training = python(mpirun, ranks, "dpcnn.bench.worker", *arguments)
+        chosen.append(Configuration(f"{ranks} ranks", predicted, ranks, training))
     return chosen
 
 
-def table(
-    configurations: Sequence[Configuration],
-    rounds: list[list[Figures]],
-    options: argparse.Namespace,
-) -> list[str]:
+def table(measurements: Sequence[Measurement], options: argparse.Namespace) -> list[str]:
     """Return the lines of the report, at most 80 columns wide."""
-    quiet_rounds = quiet(rounds)
-    alone, busy, *measured = medians_of(quiet_rounds)
+    quiet_rounds = quiet([measurement.rounds for measurement in measurements])
+    alone, busy, *measured = map(medians, quiet_rounds)
+    configurations = [measurement.configuration for measurement in measurements]
     node = measured_node(alone, busy, configurations[1].ranks, cores_here())
     task = cost.Task(options.predict / MICROBATCH, int(alone["parameters"]))
     link = Link(
@@ -129,9 +134,12 @@ def _measured_table(
     return lines
 
 
-def _disturbance(rounds: list[list[Figures]]) -> list[str]:
-    """Return a warning if no round was quiet: the errors are then not the model's alone."""
-    others = max(figures["others"] for figures in rounds[0])
+def _disturbance(quietest: list[list[Figures]]) -> list[str]:
+    """Return a warning if no round was quiet: the errors are then not the model's alone.
+
+    quietest: the figures of each configuration, the least disturbed first.
+    """
+    others = max(figures["others"] for figures, *_ in quietest)
     if others < DISTURBED:
         return []
     return [f"other programs used up to {others:.0%} of all cores: the errors mean little"]

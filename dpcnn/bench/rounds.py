@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from dpcnn.bench.workload import Workload
 from dpcnn.errors import DpcnnError
 
-SECONDS = 1.0  # approximate time of training in one measurement
-SLOWEST = 100e-6  # seconds per image, assumed when choosing the number of steps
 DISTURBED = 0.05  # share of all cores used by other programs
+SLOWER = 1.15  # times as long as the best variant: measured no more after the first round
 PROC_STAT = Path("/proc/stat")
 
 Figures = dict[str, Any]
@@ -33,17 +35,40 @@ class MeasurementError(DpcnnError):
 
 @dataclass(frozen=True)
 class Configuration:
-    """One thing to measure: its name in the table, minibatch, ranks, and the command to run."""
+    """One thing to measure: its name in the table, the workload, ranks, and the command to run.
+
+    variant: which of several ways to do the same this is; only the best of them counts.
+    environment: variables of the process.
+    """
 
     name: str
-    minibatch: int
+    workload: Workload
     ranks: int
     command: tuple[str, ...]
+    variant: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[Workload, str]:
+        """What the variants of the same thing share."""
+        return self.workload, self.name
+
+    def __str__(self) -> str:
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"{self.workload}: {self.name}{variant}"
 
 
-def steps(minibatch: int, requested: int | None) -> int:
-    """Return the steps of one measurement: those requested, else enough for about a second."""
-    return requested or max(5, round(SECONDS / (minibatch * SLOWEST)))
+@dataclass
+class Measurement:
+    """A configuration and its figures of each round."""
+
+    configuration: Configuration
+    rounds: list[Figures] = field(default_factory=list)
+
+    @cached_property
+    def medians(self) -> Figures:
+        """The medians over the rounds, once all are done."""
+        return medians(self.rounds)
 
 
 def python(mpirun: str | None, ranks: int, module: str, *arguments: str) -> tuple[str, ...]:
@@ -52,30 +77,91 @@ def python(mpirun: str | None, ranks: int, module: str, *arguments: str) -> tupl
     return (*start, sys.executable, "-m", module, *arguments)
 
 
-def measure(configurations: Sequence[Configuration], rounds: int) -> list[list[Figures]]:
-    """Return the figures of every configuration, round by round."""
-    bar = tqdm(total=rounds * len(configurations), disable=not sys.stderr.isatty(), leave=False)
-    with bar:
-        return [
-            [_figures(configuration, bar) for configuration in configurations]
-            for _ in range(rounds)
-        ]
+class Progress:
+    """Says on standard error what is measured, a bar on a terminal and lines elsewhere; warns once.
+
+    total: measurements there are to make, as far as that is known.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count, self.warned = total, 0, False
+        self.bar = tqdm(total=total, disable=not sys.stderr.isatty(), leave=False)
+
+    def begin(self, configuration: Configuration) -> None:
+        """Say what is measured now."""
+        self.count += 1
+        self.bar.total = self.total
+        self.bar.set_description(str(configuration))
+        if self.bar.disable:
+            print(f"{self.count}/{self.total} {configuration}", file=sys.stderr, flush=True)
+
+    def end(self, figures: Figures) -> None:
+        """Count the measurement; warn if it is the first that other programs have disturbed."""
+        self.bar.update()
+        if figures["others"] >= DISTURBED and not self.warned:
+            self.warned = True
+            self.bar.clear()
+            print(
+                f"warning: other programs use {figures['others']:.0%} of all cores: the figures"
+                " are not those of a quiet machine",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
-def _figures(configuration: Configuration, bar: Any) -> Figures:
+def measure(
+    configurations: Sequence[Configuration], rounds: int, environment: Mapping[str, str]
+) -> list[Measurement]:
+    """Return the measurements of all configurations, in their order.
+
+    Variants that take SLOWER times as long as the best one in the first round have no other round.
+    environment: variables of all processes.
+    """
+    measurements = [Measurement(configuration) for configuration in configurations]
+    contenders = measurements
+    progress = Progress(rounds * len(measurements))
+    for number in range(rounds):
+        for measurement in contenders:
+            progress.begin(measurement.configuration)
+            measurement.rounds.append(_figures(measurement.configuration, environment))
+            progress.end(measurement.rounds[-1])
+        if number == 0:
+            contenders = _contenders(measurements)
+            progress.total = len(measurements) + (rounds - 1) * len(contenders)
+    progress.bar.close()
+    return measurements
+
+
+def _contenders(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Return the measurements without variants that are much slower than the best."""
+    best: dict[tuple[Workload, str], float] = {}
+    for each in measurements:
+        seconds = each.rounds[0]["step_seconds"] if each.configuration.variant else math.inf
+        best[each.configuration.key] = min(seconds, best.get(each.configuration.key, math.inf))
+    return [
+        each
+        for each in measurements
+        if not each.configuration.variant
+        or each.rounds[0]["step_seconds"] <= SLOWER * best[each.configuration.key]
+    ]
+
+
+def _figures(configuration: Configuration, environment: Mapping[str, str]) -> Figures:
     """Run one measurement; return the figures in its last line of output.
 
     Adds `others`: the share of all cores that other programs used meanwhile.
     """
-    bar.set_description(f"{configuration.name}, minibatch {configuration.minibatch}")
     started = time.monotonic()
     others_before = _seconds_of_others()
     result = subprocess.run(
-        configuration.command, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        configuration.command,
+        env={**os.environ, **environment, **configuration.environment},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     elapsed = time.monotonic() - started
     others = _seconds_of_others() - others_before
-    bar.update()
     lines = result.stdout.strip().splitlines()
     if result.returncode != 0 or not lines:
         end = " ".join(result.stderr.split())[-300:]
@@ -103,39 +189,32 @@ def _own_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def quiet(rounds: list[list[Figures]]) -> list[list[Figures]]:
-    """Return each configuration's least disturbed figures, regrouped as rounds.
+def quiet(measured: Sequence[Sequence[Figures]]) -> list[list[Figures]]:
+    """Return each configuration's least disturbed figures, from those of all its rounds.
 
-    As many rounds as every configuration has figures with `others` below DISTURBED, at least one.
+    As many as every configuration has figures with `others` below DISTURBED, at least one.
     """
-    by_configuration = [
-        sorted(measurements, key=itemgetter("others")) for measurements in zip(*rounds, strict=True)
-    ]
+    ordered = [sorted(rounds, key=itemgetter("others")) for rounds in measured]
     undisturbed = min(
-        sum(figures["others"] < DISTURBED for figures in measurements)
-        for measurements in by_configuration
+        sum(figures["others"] < DISTURBED for figures in rounds) for rounds in ordered
     )
-    return list(map(list, zip(*by_configuration, strict=True)))[: max(1, undisturbed)]
+    return [rounds[: max(1, undisturbed)] for rounds in ordered]
 
 
-def medians_of(rounds: list[list[Figures]]) -> list[Figures]:
-    """Return each configuration's figures as medians over the rounds, without texts."""
-    return [
-        {
-            name: statistics.median(figures[name] for figures in measurements)
-            for name, value in measurements[0].items()
-            if not isinstance(value, str)
-        }
-        for measurements in zip(*rounds, strict=True)
-    ]
+def medians(rounds: Sequence[Figures]) -> Figures:
+    """Return the figures of a configuration as medians over the rounds, without texts."""
+    return {
+        name: statistics.median(figures[name] for figures in rounds)
+        for name, value in rounds[0].items()
+        if not isinstance(value, str)
+    }
 
 
-def write_json(
-    path: Path, configurations: Sequence[Configuration], rounds: list[list[Figures]]
-) -> None:
+def write_json(path: Path, measurements: Sequence[Measurement]) -> None:
     """Write all figures of every configuration to a JSON file."""
-    report = [
-        {"name": c.name, "minibatch": c.minibatch, "ranks": c.ranks, "rounds": measurements}
-        for c, measurements in zip(configurations, zip(*rounds, strict=True), strict=True)
-    ]
+    report = []
+    for configuration, rounds in ((each.configuration, each.rounds) for each in measurements):
+        workload = asdict(configuration.workload)
+        names = {"name": configuration.name, "variant": configuration.variant}
+        report.append(names | workload | {"ranks": configuration.ranks, "rounds": rounds})
     path.write_text(json.dumps(report, indent=2) + "\n")

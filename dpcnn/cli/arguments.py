@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="the function that returns the network's layers; needed if some are your own classes",
     )
+
+
+def image_sizes(text: str) -> tuple[int, int, int] | None:
+    """Return (C, H, W) of a text such as 3x32x32; None if it is not of that form."""
+    match = re.fullmatch(r"([0-9]+)x([0-9]+)x([0-9]+)", text, re.ASCII)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:

@@ -10,12 +10,11 @@ much memory a rank takes to train it. Nothing of that is allocated.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dpcnn.cli.arguments import CommandLine
+from dpcnn.cli.arguments import CommandLine, image_sizes
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
 from dpcnn.models.build import plan_network
@@ -57,7 +56,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     """Return the options of training that the arguments stand for; raises OptionError."""
     texts = vars(arguments)
     shape = texts.pop("image_shape")
-    if not re.fullmatch(r"[0-9]+x[0-9]+x[0-9]+", shape):
+    if image_sizes(shape) is None:
         raise OptionError(f"--image_shape is {shape!r}, expected CxHxW such as 3x32x32")
     texts |= zip(SIZES, shape.split("x"), strict=True)
     values: dict[str, Any] = {name: OPTIONS[name].parse(text) for name, text in texts.items()}

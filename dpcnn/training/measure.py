@@ -10,9 +10,10 @@ from dpcnn.data.dataset import Dataset
 from dpcnn.data.loader import Minibatch
 from dpcnn.data.sampler import AUTO_MICROBATCH
 from dpcnn.models.build import plan_network
+from dpcnn.models.user import import_network
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
-from dpcnn.training.config import Config
+from dpcnn.training.config import Config, resolved
 from dpcnn.training.datasets import fitted
 from dpcnn.training.log import Log
 from dpcnn.training.recovery import Recovery
@@ -33,9 +34,11 @@ def options_for(minibatch: int, dataroot: str = "digits", reduce: str = "exact")
 
 
 def silent_trainer(options: Options, dataset: Dataset, comm: Communicator) -> Trainer:
-    """Return a trainer of the tutorial's network that tells and keeps nothing."""
-    options = fitted(options, dataset)
-    state = initial_state(options, plan_network(options), dataset, fingerprint="")
+    """Return a trainer of the options' network that tells and keeps nothing."""
+    options = resolved(fitted(options, dataset), comm.size)
+    make = None if options.model is None else import_network(options.model)
+    plan = plan_network(options, own=make)
+    state = initial_state(options, plan, dataset, fingerprint="")
     config, stops = Config.of(options), StopRequests()
     return Trainer(config, state, dataset, comm, Log(), Recovery(), stops)
 

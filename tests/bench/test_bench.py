@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import re
 
 import pytest
 
+from dpcnn.bench import comparison, rounds, standard
 from dpcnn.bench.__main__ import main
-from dpcnn.bench.worker import flop_per_image
-from dpcnn.models.zoo import tutorial
-from dpcnn.nn.network import Network
+from dpcnn.bench.rounds import Measurement
+from dpcnn.bench.variants import VARIANTS
+from dpcnn.bench.workload import Workload, flop_per_image
+from dpcnn.models.zoo import resnet, tutorial
 from dpcnn.nn.plan import Plan
 from tests.launching import launcher, run
 
@@ -47,12 +51,92 @@ def test_one_and_two_ranks_are_measured_with_both_reductions(small, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
-def test_pytorch_is_measured_too(small, tmp_path):
-    options = (*QUICK, "--rounds", 1, "--ranks", 2, "--dataroot", small, "--against", "torch")
-    result = bench(*options, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+def test_pytorch_is_measured_too_and_both_are_held_to_avx2(monkeypatch, capsys, tmp_path):
+    launcher(2)
+    last = VARIANTS[-1]
+    monkeypatch.setattr(comparison, "VARIANTS", [last])
+    options = ["--rounds", "1", "--steps", "2", "--minibatch", "32", "--ranks", "2"]
+    model = ["--model", "dpcnn.bench.networks:lenet", "--dataroot", "1x28x28", "--isa", "avx2"]
+    file = tmp_path / "bench.json"
+    assert main([*options, *model, "--against", "torch", "--json", str(file)]) == 0
+    for configuration in json.loads(file.read_text()):
+        [figures] = configuration["rounds"]
+        held = figures["instructions"] if configuration["variant"] else figures["kernels"]
+        assert held in ("AVX2", "Haswell", "")  # nothing: a BLAS that does not tell
+    out, err = capsys.readouterr()
     for name in ("torch, 1 thread", "torch, 2 threads", "torch DDP, 2 ranks"):
-        assert f"\n{name} " in result.stdout
+        assert out.count(f"\n{name} ") == 2, out  # in the table, and among the variants
+        assert f"networks:lenet on 1x28x28, minibatch 32: {name} ({last.name})\n" in err
+    assert "\ninference, torch, 1 thread: " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_time_of_a_step_is_that_of_its_layers_and_all_else(capsys):
+    options = ["--rounds", "1", "--steps", "3", "--minibatch", "16", "--dataroot", "3x8x8"]
+    assert main([*options, "--layers", "--model", "resnet8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split("  ")[0]: line.split() for line in lines[3:] if "%" in line}
+    plan = Plan(resnet(8)((3, 8, 8), 10), (3, 8, 8))
+    assert [name for name in rows if name in plan.leaves] == list(plan.leaves)
+    forward, forward_speed, backward, backward_speed = rows["residual1/convolution1"][1:5]
+    flop = 2 * plan.leaves["residual1/convolution1"].multiply_adds()
+    assert int(forward_speed) == pytest.approx(flop / float(forward) / 1e3, rel=0.05, abs=0.6)
+    assert int(backward_speed) == pytest.approx(2 * flop / float(backward) / 1e3, rel=0.05, abs=0.6)
+    *parts, total = (float(row[-1].rstrip("%")) for row in rows.values())
+    assert sum(parts) == pytest.approx(total, abs=0.1 * len(parts))
+    assert total == 100
+
+
+def figures(configuration, seconds):
+    shares = {"compute_share": 0.9, "waiting_share": 0.04, "sgemm_flops": 1e11}
+    own = {} if configuration.variant else {"flop_per_image": 10**8} | shares
+    times = {"step_seconds": seconds, "inference_seconds_per_image": seconds / 400}
+    return {"others": 0.0} | times | own
+
+
+def test_only_the_best_variant_counts_and_much_slower_ones_are_measured_once(monkeypatch):
+    seconds = {variant.name: time for variant, time in zip(VARIANTS, (4, 3, 2.1, 2), strict=True)}
+    speeds = {name: iter([time, time, 1.9]) for name, time in seconds.items()}
+    speeds[""] = iter([1, 2, 1])
+
+    def measured(configuration, environment):
+        return figures(configuration, next(speeds[configuration.variant]))
+
+    monkeypatch.setattr(rounds, "_figures", measured)
+    workload = Workload("tutorial", "1x28x28", 64)
+    configurations = [
+        comparison.ours(workload, 1, None, 1),
+        *comparison.torchs(workload, 1, 1),
+    ]
+    measurements = rounds.measure(configurations, 3, {})
+    assert [len(each.rounds) for each in measurements] == [3, 1, 1, 3, 3]
+    own, best = comparison.best_variants(measurements)
+    assert best.configuration.variant == "channels-last, tuned"
+    assert comparison.times_as_fast(own, best) == 1.9  # of 2 / 1, 2 / 2, 1.9 / 1
+    text = "\n".join(comparison.table(measurements, None))
+    assert re.search(r"^torch, 1 thread +32 +31250.0 .* 1.90x$", text, re.MULTILINE)
+    assert re.search(r"^torch, 1 thread +62500.0 +46875.0 +32812.5 +31250.0\*$", text, re.MULTILINE)
+
+
+def test_the_standard_table_has_every_network_and_way(capsys):
+    options = argparse.Namespace(ranks=2, steps=2)
+    configurations = standard.configurations(options, "mpirun")
+    seconds = {1: 2.0, 2: 1.25}
+    measurements = [
+        Measurement(each, [figures(each, seconds[each.ranks] * (2 if each.variant else 1))] * 2)
+        for each in configurations
+    ]
+    lines = standard.table(measurements, options)
+    assert [line for line in lines if len(line) > 80 and not line.startswith("|")] == []
+    rows = [line for line in lines if line.startswith("|")][2:]
+    assert rows[:4] == [
+        "| VGG, 128, 1 rank | 15,625 | 31,250 | 2.00 x | 1 thread; NCHW |",
+        "| VGG, 128, 2 ranks | 9,766 | 19,531 | 2.00 x | 2 threads; NCHW |",
+        "| VGG, 128, 2 ranks | 9,766 | 19,531 | 2.00 x | DDP, 2 ranks; NCHW |",
+        "| VGG, inference | 5,000 | 10,000 | 2.00 x | 1 thread; NCHW |",
+    ]
+    assert len(rows) == 12
+    assert lines[-1] == "scaling efficiency: VGG 0.80 on 2 ranks, the tutorial's 0.80 on 2 ranks"
 
 
 @pytest.mark.parametrize(
@@ -62,14 +146,22 @@ def test_pytorch_is_measured_too(small, tmp_path):
         (["--ranks", "9", "--minibatch", "8"], "--minibatch is 8, expected 9 or more"),
         (["--against", "tensorflow"], "invalid choice"),
         (["--dataroot", "/no/such/file"], "/no/such/file: no such file"),
+        (["--model", "resnet9"], "--model is 'resnet9', expected one of tutorial"),
+        (["--model", "mobilenet", "--dataroot", "3x8x8"], "expected at least 16x16 pixels"),
+        (["--predict", "64", "--model", "vgg"], "--predict is for the tutorial's network"),
+        (
+            ["--model", "tests.networks:with_swish", "--against", "torch"],
+            "swish1, Swish(), has no equivalent in PyTorch, expected layers of dpcnn.nn",
+        ),
     ],
 )
-def test_an_error_is_one_line(options, message, tmp_path):
-    result = bench(*options, cwd=tmp_path)
-    assert result.returncode != 0
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("dpcnn: error: ")
-    assert message in result.stderr
+def test_an_error_is_one_line(options, message, capsys):
+    assert main(options) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert err.startswith("dpcnn: error: ")
+    assert message in err
 
 
 def test_a_comparison_without_pytorch_is_refused(monkeypatch, capsys):
@@ -79,6 +171,6 @@ def test_a_comparison_without_pytorch_is_refused(monkeypatch, capsys):
 
 
 def test_the_operations_of_the_tutorials_network_are_counted_by_hand():
-    network = Network(Plan(tutorial(), (1, 28, 28)))
+    plan = Plan(tutorial(), (1, 28, 28))
     convolution, dense = 32 * 49 * 24 * 24, 18432 * 10
-    assert flop_per_image(network) == 2 * (2 * convolution + 3 * dense)
+    assert flop_per_image(plan) == 2 * (2 * convolution + 3 * dense)

@@ -64,16 +64,16 @@ def test_the_quietest_rounds_count():
     def figures(*shares):
         return [{"others": share} for share in shares]
 
-    rounds = [figures(0.3, 0.01), figures(0.0, 0.4), figures(0.02, 0.03), figures(0.04, 0.2)]
-    assert quiet(rounds) == [figures(0.0, 0.01), figures(0.02, 0.03)]
-    assert quiet([figures(0.9, 0.5), figures(0.8, 0.6)]) == [figures(0.8, 0.5)]
+    measured = [figures(0.3, 0.0, 0.02, 0.04), figures(0.01, 0.4, 0.03, 0.2)]
+    assert quiet(measured) == [figures(0.0, 0.02), figures(0.01, 0.03)]
+    assert quiet([figures(0.9, 0.8), figures(0.5, 0.6)]) == [figures(0.8), figures(0.5)]
 
 
 def skip_if_disturbed(file):
     """Skip if other programs disturbed every round of a report: its times mean nothing."""
     report = json.loads(file.read_text())
-    rounds = zip(*(configuration["rounds"] for configuration in report), strict=True)
-    others = max(figures["others"] for figures in quiet(list(map(list, rounds)))[0])
+    quietest = quiet([configuration["rounds"] for configuration in report])
+    others = max(figures["others"] for figures, *_ in quietest)
     if others >= DISTURBED:
         pytest.skip(f"other programs use {others:.0%} of the cores: times mean nothing")
 

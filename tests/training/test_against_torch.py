@@ -19,18 +19,7 @@ from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.loader import Microbatch
 from dpcnn.inference.evaluation import COUNTS
 from dpcnn.models.build import plan_network
-from dpcnn.nn import (
-    BatchNorm,
-    Convolution,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAveragePooling,
-    Layer,
-    MaxPooling,
-    ReLU,
-    Residual,
-)
+from dpcnn.nn import BatchNorm, Dropout
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from dpcnn.optim.adam import Adam
@@ -50,6 +39,7 @@ from tests.networks import of_mnist
 from tests.reference import Array
 
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of whole runs")
+torch_network = pytest.importorskip("dpcnn.bench.torch_network")
 torch.set_num_threads(1)
 
 STEPS, IMAGES, MINIBATCH, MICROBATCH = 30, 107, 32, 8
@@ -105,7 +95,8 @@ class TorchBatchNorm(torch.nn.Module):  # type: ignore[misc,name-defined]
     def __init__(self, layer: BatchNorm) -> None:
         super().__init__()
         self.eps, self.momentum = layer.eps, layer.momentum
-        self.scale, self.shift = parameter(layer.scale), parameter(layer.shift)
+        self.scale = torch_network.parameter(layer.scale)
+        self.shift = torch_network.parameter(layer.shift)
         self.running = [torch.tensor(value.copy()) for value in (layer.mean, layer.variance)]
         self.step: list[tuple[int, list[Any]]] = []
 
@@ -136,55 +127,9 @@ class TorchDropout(torch.nn.Module):  # type: ignore[misc,name-defined]
         return x * torch.tensor(np.moveaxis(mask, -1, 0).copy())
 
 
-class TorchResidual(torch.nn.Module):  # type: ignore[misc,name-defined]
-    def __init__(self, layer: Residual) -> None:
-        super().__init__()
-        self.body = in_a_row(layer.body.layers)
-        self.shortcut = in_a_row(layer.shortcut.layers if layer.shortcut else [])
-
-    def forward(self, x: Any) -> Any:
-        return self.body(x) + self.shortcut(x)
-
-
-def parameter(values: Array) -> Any:
-    return torch.nn.Parameter(torch.tensor(values.copy()))
-
-
-def in_a_row(layers: list[Layer]) -> Any:
-    return torch.nn.Sequential(*map(module, layers))
-
-
-def module(layer: Layer) -> Any:
-    """Return the module of PyTorch that does what the layer does, with copies of its weights."""
-    match layer:
-        case Convolution():
-            made = torch.nn.Conv2d(
-                layer.W.shape[1],
-                layer.filters,
-                layer.filter_size,
-                layer.stride,
-                layer.padding,
-                bias=layer.bias,
-            )
-            made.weight = parameter(layer.W)
-            if layer.bias:
-                made.bias = parameter(layer.b)
-            return made
-        case Dense():
-            made = torch.nn.Linear(*layer.W.shape)
-            made.weight, made.bias = parameter(layer.W.T), parameter(layer.b)
-            return made
-        case MaxPooling():
-            return torch.nn.MaxPool2d(layer.window, layer.stride)
-        case BatchNorm():
-            return TorchBatchNorm(layer)
-        case Dropout():
-            return TorchDropout(layer)
-        case Residual():
-            return TorchResidual(layer)
-        case GlobalAveragePooling():
-            return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    return {ReLU: torch.nn.ReLU, Flatten: torch.nn.Flatten}[type(layer)]()
+def module(plan: Plan) -> Any:
+    """Return the network in PyTorch, with copies of the weights."""
+    return torch_network.network(plan, {BatchNorm: TorchBatchNorm, Dropout: TorchDropout})
 
 
 def batches(trainer: Trainer) -> Iterator[tuple[int, list[Microbatch]]]:
@@ -268,7 +213,7 @@ def test_resnet8_with_momentum_decay_and_a_warm_cosine_is_that_of_torch() -> Non
 
     trainer = double_trainer(options, sgd)
     initial = copy.deepcopy(trainer.network.named_values())
-    model = in_a_row(trainer.network.layers)
+    model = module(trainer.network.plan)
     assert trainer.run() == 0
     weights = list(model.parameters())
     groups = [
@@ -288,7 +233,7 @@ def test_vgg_with_dropout_and_adam_is_that_of_torch() -> None:
 
     trainer = double_trainer(options, adam)
     initial = copy.deepcopy(trainer.network.named_values())
-    model = in_a_row(trainer.network.layers)
+    model = module(trainer.network.plan)
     assert trainer.run() == 0
     train_torch(trainer, model, torch.optim.Adam(model.parameters()), lambda step: 1e-3)
     compare(trainer, model, initial)

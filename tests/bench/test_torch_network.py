@@ -1,0 +1,132 @@
+"""The network in PyTorch is that of dpcnn: in float64, outputs and gradients to 1e-10."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpcnn.models.build import plan_network
+from dpcnn.models.zoo import ZOO, zoo_layers
+from dpcnn.nn import (
+    ELU,
+    GELU,
+    AveragePooling,
+    BatchNorm,
+    Concatenate,
+    Convolution,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    MaxPooling,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+from dpcnn.nn.config import LAYERS
+from dpcnn.nn.layer import descendants
+from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
+from dpcnn.options import Options
+from tests.reference import Array
+
+torch = pytest.importorskip("torch", reason="PyTorch is compared with")
+torch_network = pytest.importorskip("dpcnn.bench.torch_network")
+torch.set_num_threads(1)
+
+IMAGES = 3
+CLASSES = 4
+SMALL = {"num_channel": 3, "img_height": 16, "img_width": 16, "num_class": CLASSES}
+
+
+def with_all_others() -> list[Layer]:
+    """Return a network of the layers, and of the arguments, that the zoo does not use."""
+    branches = [
+        [ReLU(), Convolution(3, 3, padding=1, dilation=1, bias=False), Tanh()],
+        [AveragePooling(3, 1, 1), SiLU(), Sequential(BatchNorm(scale=False), GELU())],
+        MaxPooling(3, 1, 1),
+    ]
+    return [
+        Convolution(6, (4, 3), stride=(2, 1), padding="same", groups=3),
+        *(GroupNorm(2), LeakyReLU(0.2), Residual([ReLU(), Convolution(6, 1)]), ELU(0.5)),
+        *(Concatenate(*branches), BatchNorm(shift=False), Convolution(4, 3, dilation=2)),
+        *(LayerNorm(), MaxPooling((3, 2), 2), Flatten(), Dense(5, bias=False)),
+        *(BatchNorm(eps=1e-3), Sigmoid(), Dropout(0.3), LayerNorm(), Dense(CLASSES)),
+    ]
+
+
+NETWORKS = [*ZOO, "all others"]
+
+
+def plan_of(name: str) -> Plan:
+    options = Options(**SMALL)
+    layers = with_all_others() if name == "all others" else zoo_layers(name, options)
+    return plan_network(options, own=layers)
+
+
+class SameDropout(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """Dropout by the mask of the layer's last forward."""
+
+    def __init__(self, layer: Dropout) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Any) -> Any:
+        return x * torch.tensor(np.moveaxis(self.layer.mask, -1, 0).copy())
+
+
+def gradients(plan: Plan, model: Any) -> Iterator[tuple[str, Array]]:
+    """Yield the path and the gradient, laid out as dpcnn's, of each parameter."""
+    kinds = {"W": "weight", "scale": "weight", "b": "bias", "shift": "bias"}
+    owners = iter([each for each in model.modules() if [*each.parameters(recurse=False)]])
+    for layer in plan.leaves.values():
+        if layer.parameter_shapes:
+            module = next(owners)
+            for key in layer.parameter_shapes:
+                gradient = getattr(module, kinds[key]).grad.numpy()
+                yield f"{layer.name}/{key}", gradient.T if isinstance(layer, Dense) else gradient
+    assert next(owners, None) is None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_and_gradients_are_those_of_pytorch(name: str) -> None:
+    plan = plan_of(name)
+    network = Network(plan, np.float64)
+    network.initialize(seed=3)
+    rng = np.random.default_rng(4)
+    network.parameters += 0.05 * rng.standard_normal(network.parameters.shape)  # biases are not 0
+    model = torch_network.network(plan, {Dropout: SameDropout})
+    x = rng.random((IMAGES, *plan.input_shape))
+    logits = network.forward(np.moveaxis(x, 0, -1).copy(), training=True).copy()
+    expected = model(torch.tensor(x))
+    np.testing.assert_allclose(logits.T, expected.detach().numpy(), rtol=0, atol=1e-10)
+    dlogits = rng.standard_normal(logits.shape)
+    network.backward(dlogits.copy())
+    expected.backward(torch.tensor(dlogits.T.copy()))
+    found = network.views(network.sums)
+    for path, gradient in gradients(plan, model):
+        layer, _, key = path.rpartition("/")
+        limit = 1e-10 * max(1, np.abs(gradient).max())
+        np.testing.assert_allclose(found[layer][key], gradient, rtol=0, atol=limit, err_msg=path)
+
+
+def test_these_networks_have_every_layer_of_dpcnn() -> None:
+    used = {type(layer) for name in NETWORKS for _, layer in descendants(plan_of(name).root)}
+    assert used == set(LAYERS.values())
+
+
+def test_a_relu_overwrites_no_input_that_a_shortcut_reads() -> None:
+    places = [Convolution(2, 3), ReLU(), Residual([ReLU(), BatchNorm(), ReLU()]), ReLU()]
+    plan = Plan(places, (1, 8, 8))
+    Network(plan)
+    relus = [each for each in torch_network.network(plan).modules() if hasattr(each, "inplace")]
+    assert [each.inplace for each in relus] == [True, False, True, True]
