@@ -23,14 +23,12 @@ def after(seconds: float, action: Callable[[], object]) -> Iterator[None]:
 
 
 def deadline(seconds: float, message: str) -> contextlib.AbstractContextManager[None]:
-    """End this process for good, with a line that says why, if the body takes longer.
+    """End this process for good, with a line that says why, if the body takes longer."""
+    return after(seconds, lambda: end_this(message))
 
-    No line is printed of an empty message.
-    """
 
-    def give_up() -> None:
-        if message:
-            print(f"dpcnn: error: {message}", file=sys.stderr, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    return after(seconds, give_up)
+def end_this(message: str) -> None:
+    """End this process for good, with a line that says why; without one if it is empty."""
+    if message:
+        print(f"dpcnn: error: {message}", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)

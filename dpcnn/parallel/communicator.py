@@ -30,7 +30,17 @@ class RankLostError(Exception):
 
 
 class SpawnError(Exception):
-    """Replacement ranks could not be started, or did not become ready."""
+    """Replacement ranks could not be started, or did not become ready.
+
+    silent: whether that took as long as it may, so that another try would cost as much.
+    """
+
+    def __init__(self, reason: str, silent: bool = False) -> None:
+        super().__init__(reason, silent)
+        self.reason, self.silent = reason, silent
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class OverdueError(DpcnnError):

@@ -12,12 +12,15 @@ is overdue.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Self, TypeVar
 
 from dpcnn.parallel.communicator import Communicator, Member, RankLostError, SpawnError
@@ -29,6 +32,8 @@ C = TypeVar("C", bound=MPI.Comm)
 LAST_WORDS = 0.1  # seconds for mpirun to read what was printed
 ORPHANED = 150  # seconds after which a replacement rank ends that has not joined the others
 ENV = "/usr/bin/env"
+MARK = "DPCNN_SPAWNED"  # the variable by which the processes of one spawn are known
+LOOK = 0.25  # seconds between two looks for them
 GROW = 5  # tag of the messages in which two groups of ranks meet
 
 
@@ -121,11 +126,11 @@ class ElasticCommunicator(MPICommunicator):
 
         Not collective. Raises SpawnError if they do not come, RankLostError if one dies then.
         """
+        mark = uuid.uuid4().hex
+        variables = {**variables, MARK: mark}
         starting = ThreadPoolExecutor(1).submit(_spawn, command, ranks, variables)
         try:
-            bridge = starting.result(limit)
-        except TimeoutError:
-            raise SpawnError(f"nothing heard of it for {limit:g} s") from None
+            bridge = _outcome(starting, f"{MARK}={mark}".encode(), limit)
         except MPI.Exception as error:
             raise SpawnError(error.Get_error_string()) from None
         return self.of(bridge, timeout=limit)
@@ -215,6 +220,36 @@ def _spawn(
     bridge = spawned.Merge(high=False)
     spawned.Disconnect()
     return bridge
+
+
+def _outcome(starting: Future[MPI.Intracomm], mark: bytes, limit: float) -> MPI.Intracomm:
+    """Return what `_spawn` returns; raises SpawnError, and leaves no process that has the mark.
+
+    MPI waits for a process that has died; those of this host are seen to.
+    """
+    seen: set[int] = set()
+    for _ in range(math.ceil(limit / LOOK)):
+        if wait([starting], LOOK).done:
+            return starting.result()
+        now = _marked(mark)
+        if seen - now and not wait([starting], LOOK).done:
+            break
+        seen |= now
+    for process in _marked(mark):
+        os.kill(process, signal.SIGKILL)
+    if seen - now:
+        raise SpawnError("it died before it was ready")
+    raise SpawnError(f"nothing heard of it for {limit:g} s", silent=True)
+
+
+def _marked(mark: bytes) -> set[int]:
+    """Return the processes of this host that have this in their environment."""
+    found = set()
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if mark in Path("/proc", name, "environ").read_bytes().split(b"\0"):
+                found.add(int(name))
+    return found
 
 
 def _merge(inter: MPI.Intercomm, high: bool) -> MPI.Intracomm:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dpcnn.errors import DpcnnError
-from dpcnn.parallel.alarm import after, deadline
+from dpcnn.parallel.alarm import after, deadline, end_this
 from dpcnn.parallel.communicator import (
     Communicator,
     Member,
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 RECOVERING = "dpcnn-recovers"  # Linux keeps 15 characters
 SPAWNING = 60.0  # seconds at most for replacements to start MPI, and again to be ready
+GROWING = 10.0  # seconds at most for ranks that are ready to become one world
+NOTICING = 2.0  # seconds for MPI to notice a death in that
 
 
 class EndedError(Exception):
@@ -112,7 +115,7 @@ def respawn(
         if failure is not None:
             raise failure
         if replacements:
-            with _deadline(patience):
+            with _deadline(min(patience, GROWING)), _watching(comm, replacements):
                 comm.grow(bridge, replacements)
     except BaseException:
         _kill_near(comm, replacements)
@@ -144,7 +147,8 @@ def _start(
     except RankLostError:
         failures = ["it died before it was ready"]
     except OverdueError as error:
-        failures = [str(error)]
+        _kill_near(comm, bridge.members[1:])
+        raise SpawnError(str(error), silent=True) from None
     if failures:
         _kill_near(comm, bridge.members[1:])
         raise SpawnError(failures[0])
@@ -222,3 +226,26 @@ def _kill_laggards(comm: Communicator) -> None:
 def _deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
     """End this process if the body, which waits inside the MPI library, takes longer."""
     return deadline(seconds, f"waited {seconds:g} s (see --timeout) for the other ranks to recover")
+
+
+@contextlib.contextmanager
+def _watching(comm: Communicator, replacements: Sequence[Member]) -> Iterator[None]:
+    """End this process if one of these dies while the world grows, and MPI waits for it.
+
+    Open MPI (5.0.11) may do that for ever. No rank can go on then: all begin again.
+    """
+    near = [member for member in replacements if member.host == comm.hosts[comm.rank]]
+    grown = threading.Event()
+
+    def watch() -> None:
+        while not grown.wait(NOTICING / 4):
+            if not all(_process_name(member.process) for member in near):
+                if not grown.wait(NOTICING):
+                    end_this("a replacement rank died while the world grew: all ranks begin again")
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        grown.set()

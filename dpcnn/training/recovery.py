@@ -81,15 +81,18 @@ class Replacements:
         Collective; what it returns counts on rank 0. Raises RankLostError.
         """
         step = state.progress.step
-        self.tries[step] += 1
-        tired = self.tries[step] > TRIES
         command = (*BESIDE_THE_BAR, *COMMAND) if os.path.sameopenfile(1, 2) else COMMAND
         briefing = Briefing(state.checkpoint(), self.directory.path, self.model)
-        try:
-            respawn(comm, [] if tired else missing(comm), command, self._variables(), briefing)
-        except SpawnError as error:
-            return str(error)
-        return f"{TRIES} tries at this step" if tired else ""
+        while True:
+            self.tries[step] += 1
+            tired = self.tries[step] > TRIES
+            try:
+                respawn(comm, [] if tired else missing(comm), command, self._variables(), briefing)
+            except SpawnError as error:
+                if error.silent or comm.bcast(self.tries[step] >= TRIES):
+                    return str(error)
+            else:
+                return f"{TRIES} tries at this step" if tired else ""
 
     def _variables(self) -> dict[str, str]:
         """Return what is added to the environment of a replacement rank."""
@@ -109,6 +112,8 @@ class Recovery:
         self._before: list[Member] = []  # the ranks before the first death since the last report
         self._lost: list[Member] = []
         self._reason = ""  # why lost ranks were not replaced
+        self._unreplaced: list[Member] = []
+        self._later = 0  # tries to replace them in later epochs
 
     def survive(self, comm: Communicator, state: State) -> None:
         """Make comm the communicator of the living, and of replacements; collective.
@@ -130,11 +135,23 @@ class Recovery:
                 except RankLostError:
                     continue
 
+    def refill(self, comm: Communicator) -> None:
+        """Try again to replace ranks, if that was not possible before; collective.
+
+        Raises RankLostError then, as if the ranks had been lost now.
+        """
+        if self.replacements is not None and missing(comm):
+            self._later += 1
+            if comm.bcast(self._later <= TRIES):
+                self._lost = self._unreplaced
+                raise RankLostError("the world lacks ranks")
+
     def report(self, comm: Communicator, state: State, log: Log) -> None:
         """Tell the log of the deaths since the last report, when the ranks have one state again."""
         if self._lost:
             came = [member for member in comm.members if member not in self._before]
             log.replaced(self._lost, came, self._reason, state)
+            self._unreplaced = [] if came else self._unreplaced + self._lost
             self._before = []
             self._lost = []
             self._reason = ""

@@ -107,6 +107,8 @@ class Trainer:
         self.steps()
         if self.state.progress.epoch_step == self.loader.steps and self.state.stop is None:
             self.end_epoch()
+            if not self.done():
+                self.recovery.refill(self.comm)
 
     def steps(self) -> None:
         """Make the epoch's steps that are left, saving where it is time to."""
