@@ -1,0 +1,37 @@
+"""Whatever happens to the ranks, and whenever: a run ends by itself with the undisturbed bits."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.faults import chaos
+
+
+@pytest.fixture(scope="module")
+def undisturbed(alone):
+    """The run directory and SHA-256 of one process."""
+    return alone(*chaos.OPTIONS)
+
+
+@pytest.fixture(autouse=True)
+def _both_libraries():
+    if "DPCNN_OPENMPI" not in os.environ:
+        pytest.skip("DPCNN_OPENMPI is not set to an environment with Open MPI: use launch/test")
+
+
+@pytest.mark.parametrize("group", range(5))
+def test_sixty_trials_by_chance_end_with_the_same_bits(group, small, undisturbed, tmp_path):
+    numbers = range(12 * group, 12 * group + 12)
+    assert chaos.run_all(numbers, small, undisturbed, tmp_path) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("group", range(30))
+def test_three_hundred_trials_under_load_end_with_the_same_bits(
+    group, small, undisturbed, tmp_path
+):
+    numbers = range(1000 + 10 * group, 1000 + 10 * group + 10)
+    with chaos.load(8):
+        assert chaos.run_all(numbers, small, undisturbed, tmp_path) == []
