@@ -26,6 +26,7 @@ sys.dont_write_bytecode = False
 # Two processes take files in turn: they end at about the same time if the longest come first.
 LONGEST = (
     "test_readme.py",
+    "test_chaos.py",
     "test_dying_ranks.py",
     "test_slurm.py",
     "test_same_bits.py",

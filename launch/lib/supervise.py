@@ -33,6 +33,7 @@ COMMAND = "DPCNN_COMMAND"
 HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
 ELASTIC = "DPCNN_ELASTIC"
+SUPERVISOR = "DPCNN_SUPERVISOR"
 # Schedulers announce the end with the one or the other; a terminal that is closed sends SIGHUP.
 STOPS = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
@@ -105,21 +106,26 @@ class Supervisor:
             return
         traces.begin(self.told)
         self._elsewhere("begin")
+        own = {
+            traces.OUTCOME: str(self.told),
+            RESTART: str(restarts),
+            SUPERVISOR: traces.own_name(),
+        }
         # In its own process group: Ctrl-C is for this process, which passes it on once.
         self.mpirun = subprocess.Popen(
             command,
-            env=os.environ | {traces.OUTCOME: str(self.told), RESTART: str(restarts)},
+            env=os.environ | own,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             process_group=0,
         )
         output = Output(self.mpirun)
         self._wait(self.mpirun)
-        own = traces.end(self.told)
+        record = traces.end(self.told)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.mpirun.wait(ENDING)
         output.finish()
-        self.records = [own, *self._elsewhere("end")]
+        self.records = [record, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:
         """Wait for mpirun, or until its run is over or can no longer begin."""

@@ -23,7 +23,7 @@ from tests.launching import Result, kill_session, metrics, processes, session_of
 OPTIONS = ("--epochs", 2, "--max_steps", 24, "--checkpoint_every", "5st", "--progress", "none")
 LIMIT = 60  # seconds that a trial may take, besides those of a run without faults
 ITSELF = 60  # seconds of that, with others at the same time
-AT_ONCE = 4
+AT_ONCE = 5
 LINES = 30  # that a run may write of its faults
 RANKS = 3
 KINDS = ("starting", "training", "growing", "ending", "all")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from dpcnn.run.directory import RunDirectory
-from tests.launching import Result, end, metrics, run, start, supervised
+from tests.launching import Result, end, metrics, run, session_of, start, supervised, wait_for
 
 # Standard output as a full disk, and as a pipe whose reader has gone.
 LOGS = {
@@ -173,3 +175,24 @@ def test_a_log_that_cannot_be_written_costs_the_log_alone(mpi, log, small, tmp_p
     assert (result.returncode, result.stdout) == (0, "")
     assert result.stderr.count("warning: standard output cannot be written any more") == 1
     assert metrics(tmp_path / "run") == metrics(undisturbed[0])
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
+def test_ranks_whose_supervisor_was_killed_save_and_stop(mpi, small, tmp_path):
+    options = ("--dataroot", small, "--epochs", 4000, "--run_dir", "run")
+    job = supervise(9, 2, *options, cwd=tmp_path, mpi=mpi)
+    wait_for(job, "Epoch 1,")
+    ranks = [pid for pid in started(job) if session_of(pid) == job.pid]
+    job.kill()
+    wait_until(lambda: not any(session_of(pid) == job.pid for pid in ranks))
+    code = 128 + signal.SIGTERM
+    assert json.loads((tmp_path / "run/outcome.json").read_text()) == {"exit_code": code}
+    result = run(2, "--run_dir", "run", "--resume", "auto", "--max_steps", 1, cwd=tmp_path)
+    assert result.returncode == 0, result
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.05)

@@ -118,6 +118,24 @@ def test_a_rank_that_hangs_before_training_is_named_after_the_timeout(moment, sm
     assert result.stderr.count("dpcnn: error: ") == 1
 
 
+def test_a_machine_with_no_network_but_its_own_is_enough(small, tmp_path):
+    alone = (
+        "unshare",
+        "--net",
+        "--map-root-user",
+        "sh",
+        "-c",
+        'ip link set lo up && exec "$@"',
+        "",
+    )
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("unshare --net is not allowed here")
+    under = (*alone, *supervised(0))
+    result = run(2, "--dataroot", small, *STEPS, cwd=tmp_path, mpi="elastic", under=under)
+    assert result.returncode == 0, result
+    assert result.stderr == ""
+
+
 def test_a_test_that_gives_up_leaves_no_process_behind(monkeypatch, tmp_path):
     monkeypatch.setattr("tests.launching.TIMEOUT", 1)
     own_group = "import os, time; os.setpgid(0, 0); time.sleep(100)"
