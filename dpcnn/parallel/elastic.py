@@ -34,6 +34,7 @@ ORPHANED = 150  # seconds after which a replacement rank ends that has not joine
 ENV = "/usr/bin/env"
 MARK = "DPCNN_SPAWNED"  # the variable by which the processes of one spawn are known
 LOOK = 0.25  # seconds between two looks for them
+APPEARING = 10.0  # seconds for mpirun to start a process
 GROW = 5  # tag of the messages in which two groups of ranks meet
 
 
@@ -130,7 +131,8 @@ class ElasticCommunicator(MPICommunicator):
         variables = {**variables, MARK: mark}
         starting = ThreadPoolExecutor(1).submit(_spawn, command, ranks, variables)
         try:
-            bridge = _outcome(starting, f"{MARK}={mark}".encode(), limit)
+            near = len(set(self.hosts)) == 1
+            bridge = _outcome(starting, f"{MARK}={mark}".encode(), limit, near)
         except MPI.Exception as error:
             raise SpawnError(error.Get_error_string()) from None
         return self.of(bridge, timeout=limit)
@@ -222,24 +224,31 @@ def _spawn(
     return bridge
 
 
-def _outcome(starting: Future[MPI.Intracomm], mark: bytes, limit: float) -> MPI.Intracomm:
+def _outcome(
+    starting: Future[MPI.Intracomm], mark: bytes, limit: float, near: bool
+) -> MPI.Intracomm:
     """Return what `_spawn` returns; raises SpawnError, and leaves no process that has the mark.
 
-    MPI waits for a process that has died; those of this host are seen to.
+    MPI waits for a process that has died, and for an mpirun (5.0.11) that starts none: those of
+    this host are seen to. near: whether all are to be on this host.
     """
     seen: set[int] = set()
-    for _ in range(math.ceil(limit / LOOK)):
+    for look in range(math.ceil(limit / LOOK)):
         if wait([starting], LOOK).done:
             return starting.result()
         now = _marked(mark)
-        if seen - now and not wait([starting], LOOK).done:
-            break
+        died = seen - now
         seen |= now
+        unseen = near and not seen and look * LOOK >= APPEARING
+        if (died or unseen) and not wait([starting], LOOK).done:
+            break
     for process in _marked(mark):
-        os.kill(process, signal.SIGKILL)
-    if seen - now:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    if died:
         raise SpawnError("it died before it was ready")
-    raise SpawnError(f"nothing heard of it for {limit:g} s", silent=True)
+    waited = APPEARING if unseen else limit
+    raise SpawnError(f"nothing heard of it for {waited:g} s", silent=True)
 
 
 def _marked(mark: bytes) -> set[int]:
