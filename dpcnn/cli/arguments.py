@@ -91,7 +91,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:
     texts = vars(namespace)
     recipe, config = texts.pop("recipe", None), texts.pop("config", None)
     values = {} if recipe is None else _read_recipe(recipe)
-    values |= {} if config is None else _read_toml(Path(config))
+    values |= {} if config is None else _read_toml(Path(config).expanduser())
     values |= {name: OPTIONS[name].parse(text) for name, text in texts.items()}
     return _parsed(values)
 
@@ -108,10 +108,16 @@ def parse_keywords(keywords: Mapping[str, Any]) -> Parsed:
 
 
 def _parsed(values: dict[str, Any]) -> Parsed:
-    options = Options(**values)
+    options = Options(**{name: _at_home(name, value) for name, value in values.items()})
     if options.resume is None:  # else the checkpoint may have what is missing
         check_together(options)
     return Parsed(options, frozenset(values))
+
+
+def _at_home(name: str, value: Any) -> Any:
+    """Return the value with the home directory for ~, as a shell has it, if it is a path."""
+    is_path = "a path" in OPTIONS[name].takes and isinstance(value, str)
+    return os.path.expanduser(value) if is_path else value
 
 
 def _plain(value: Any) -> Any:
@@ -198,7 +204,7 @@ def _read_recipe(name: object) -> dict[str, Value]:
 def _read_toml(path: Path) -> dict[str, Value]:
     """Return the values in a TOML file; raises OptionError that names the file and the option."""
     try:
-        table = tomllib.loads(read_bytes(path).decode())
+        table = tomllib.loads(read_bytes(path).decode("utf-8-sig"))  # some editors write a BOM
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"--config {path}: {reason}, expected a TOML file of options") from error

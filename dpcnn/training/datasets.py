@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from dpcnn.data.dataset import Dataset, check, write_mapped
+from dpcnn.data.dataset import Dataset, Mapped, check, write_mapped
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.normalize import Normalization, standard
 from dpcnn.data.sources import find
@@ -116,14 +117,29 @@ def _share(dataset: Dataset | None, node: Communicator, path: Path | None) -> Da
     dataset: what this rank has read, None on all but the first. path: a new file to write the
     arrays to, for all to map; None if they are on the disk already.
     """
-    if path is None:
-        shared = node.bcast(dataset)
-    else:
-        mapped = node.bcast(None if dataset is None else write_mapped(dataset, path))
-        shared = None if mapped is None else mapped.open()
-    assert shared is not None, "the first rank of the node has read it"
-    node.allgather(None)  # all have it open: its file may go, the contents stay
-    return shared
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            shared = node.bcast(dataset)
+        else:
+            mapped = node.bcast(None if dataset is None else _write(dataset, path, stack))
+            shared = None if mapped is None else mapped.open()
+        assert shared is not None, "the first rank of the node has read it"
+        node.allgather(None)  # all have it open: its file may go, the contents stay
+        return shared
+
+
+def _write(dataset: Dataset, path: Path, stack: contextlib.ExitStack) -> Mapped:
+    """Write the arrays to a new file, or to memory where there is no room for it.
+
+    The file goes with its directory, the memory with the stack.
+    """
+    try:
+        return write_mapped(dataset, path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        memory = os.memfd_create("dpcnn-dataset")
+        stack.callback(os.close, memory)
+        return write_mapped(dataset, Path(f"/proc/{os.getpid()}/fd/{memory}"))
 
 
 def fingerprint(dataset: Dataset, comm: Communicator, node: Communicator) -> str:

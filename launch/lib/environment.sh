@@ -24,11 +24,21 @@ fail() {
   exit "$1"
 }
 
+# What the project installs must go into its own environment, with all it needs, whatever pip is set
+# to; and PYTHONHOME would take the environment's standard library away.
+unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES
+unset PIP_NO_BUILD_ISOLATION PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS PYTHONINSPECT
+export PIP_USER=0
+
+env pwd >/dev/null 2>&1 || fail 2 "the current directory is gone: change to one that exists"
+
 # environment NAME EXTRA...: makes the environment NAME in the project root ready for use.
 environment() {
   local directory=$project/$1
   shift
   is_ready "$directory" "$@" && return
+  [[ -w $project ]] ||
+    fail 1 "could not set up $directory: no permission to write there; make a clone of your own"
   find_python
   # Two first runs at once take turns. They lock this file, so that no lock file is left behind.
   {

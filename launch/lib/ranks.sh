@@ -6,8 +6,7 @@
 # read_arguments ARGUMENT...: sets ranks, max_restarts and options from the command line. Ranks may
 # also be the word in default_ranks.
 read_arguments() {
-  # If OMP_NUM_THREADS is set, nproc prints that instead of the number of cores.
-  ranks=${default_ranks:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
+  ranks=${default_ranks:-$(usable_cores)}
   options=()
   if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     usage
@@ -30,6 +29,39 @@ read_arguments() {
   done
   export DPCNN_COMMAND="$0 -n $ranks" # which messages repeat to say how to resume
   describe_terminal
+}
+
+# usable_cores [CGROUP]: prints how many cores this process may use, as a container limits them too:
+# by their number, and by a quota of time, whose file is cpu.max, or cpu.cfs_* in older systems.
+usable_cores() {
+  local cgroup=${1:-/sys/fs/cgroup} cores quota=max period
+  # If OMP_NUM_THREADS is set, nproc prints that instead of the number of cores.
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+  if [[ -r $cgroup/cpu.max ]]; then
+    read -r quota period <"$cgroup/cpu.max"
+  elif [[ -r $cgroup/cpu/cpu.cfs_quota_us && -r $cgroup/cpu/cpu.cfs_period_us ]]; then
+    quota=$(<"$cgroup/cpu/cpu.cfs_quota_us") period=$(<"$cgroup/cpu/cpu.cfs_period_us")
+  fi
+  if [[ $quota =~ ^[0-9]+$ && ${period:-} =~ ^[1-9][0-9]*$ ]]; then
+    quota=$((quota / period))
+    ((quota >= cores)) || cores=$((quota > 0 ? quota : 1))
+  fi
+  echo "$cores"
+}
+
+# forget_site: unsets what a site or a surrounding job says about networks, hosts and MPI, which is
+# for other programs: the ranks are on this machine, under the project's own MPI.
+forget_site() {
+  local name
+  for name in $(compgen -e); do
+    case $name in
+      OMPI_* | PRTE_* | PMIX_* | OPAL_* | ORTE_* | UCX_* | FI_* | HYDRA_* | MPIEXEC_* | MPICH_*) ;;
+      MPIR_* | PMI_* | SLURM_* | SRUN_* | PBS_* | LSB_* | PE_HOSTFILE | SGE_* | COBALT_*) ;;
+      FLUX_* | PALS_*) ;;
+      *) continue ;;
+    esac
+    unset "$name"
+  done
 }
 
 # describe_terminal: tells the ranks about the terminal, as they see pipes instead.
@@ -64,6 +96,8 @@ outlive_ranks() {
 # start ENVIRONMENT MPIRUN...: trains in this environment under this mpirun; does not return.
 start() {
   local python=$project/$1/bin/python
+  # Modules of a site may put other versions of MPI's libraries there.
+  [[ -z ${LD_LIBRARY_PATH:-} ]] || export LD_LIBRARY_PATH=$project/$1/lib:$LD_LIBRARY_PATH
   # -P: a file in the user's directory must not replace a module.
   local train=("$python" -P -m dpcnn.train "${options[@]}")
   # mpirun reads two pipes in any order, which would mix lines into the bar: let them share one.

@@ -224,6 +224,19 @@ def test_help_fits_the_terminal_in_ascii_and_breaks_no_default(
         assert f"(default: {option.text(option.default)})\n" in text
 
 
+def test_a_tilde_is_the_home_directory_in_paths_alone(toml: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    options = options_of("--run_dir=~/run", "--config", toml('dataroot = "~/a.h5"\nmodel = "~/m"'))
+    assert (options.run_dir, options.dataroot) == ("/home/me/run", "/home/me/a.h5")
+    assert options.model == "~/m"
+
+
+def test_a_toml_file_may_begin_as_some_editors_begin_it(tmp_path: Path) -> None:
+    path = tmp_path / "options.toml"
+    path.write_bytes(b"\xef\xbb\xbfepochs = 3\r\n")
+    assert options_of("--config", str(path)).epochs == 3
+
+
 def test_a_toml_file_gives_values(toml: Any) -> None:
     path = toml('lr = 0.5\nepochs = 3\nbatch-size = 8\nrun_dir = "x"\ncheckpoint_every = "5st"')
     options, named = parse_arguments(["--config", path])
