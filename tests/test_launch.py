@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,12 @@ SITE = {
 }
 
 
-def launch(script: str, *arguments: object, cwd: Path, **environment: str) -> Result:
+def launch(
+    script: str, *arguments: object, cwd: Path, under: Sequence[str] = (), **environment: str
+) -> Result:
+    """Run a launch script, `under` a command."""
     done = subprocess.run(
-        [str(ROOT / "launch" / script), *map(str, arguments)],
+        [*under, str(ROOT / "launch" / script), *map(str, arguments)],
         cwd=cwd,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -64,6 +69,19 @@ def test_what_a_site_sets_changes_nothing(script, small, alone, tmp_path):
     assert result.returncode == 0, result
     assert result.sha == alone("--max_steps", 2)[1]
     assert result.stderr == ""
+
+
+def test_a_small_dev_shm_is_enough(small, alone, tmp_path):
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("not in the environment of the launch scripts: start with launch/test")
+    mount = 'mount -t tmpfs -o size=16m none /dev/shm && exec "$@"'
+    under = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*under, "true"]).returncode:
+        pytest.skip("no namespaces here")
+    options = ("-n", 3, "--dataroot", small, "--max_steps", 2)
+    result = launch("local", *options, cwd=tmp_path, under=under)
+    assert result.returncode == 0, result
+    assert result.sha == alone("--max_steps", 2)[1]
 
 
 @pytest.mark.parametrize(
