@@ -144,6 +144,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     _check(options)
+    for name in ("model", "dataroot", "minibatch") if options.standard else ():
+        if getattr(options, name) != parser.get_default(name):
+            raise OptionError(f"found --{name} beside --standard, which measures its own networks")
     return options
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import resource
 import statistics
@@ -12,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from dpcnn.bench.workload import Workload
 from dpcnn.errors import DpcnnError
 
 DISTURBED = 0.05  # share of all cores used by other programs
-SLOWER = 1.15  # times as long as the best variant: measured no more after the first round
+SLOWER = 1.08  # times as long as the best variant: measured no more
 PROC_STAT = Path("/proc/stat")
 
 Figures = dict[str, Any]
@@ -65,9 +63,9 @@ class Measurement:
     configuration: Configuration
     rounds: list[Figures] = field(default_factory=list)
 
-    @cached_property
+    @property
     def medians(self) -> Figures:
-        """The medians over the rounds, once all are done."""
+        """The medians over the rounds."""
         return medians(self.rounds)
 
 
@@ -114,8 +112,8 @@ def measure(
 ) -> list[Measurement]:
     """Return the measurements of all configurations, in their order.
 
-    Variants that take SLOWER times as long as the best one in the first round have no other round.
-    environment: variables of all processes.
+    Of the variants of a thing only those go on that are not SLOWER times as slow as the best, by
+    the medians so far. environment: variables of all processes.
     """
     measurements = [Measurement(configuration) for configuration in configurations]
     contenders = measurements
@@ -125,24 +123,25 @@ def measure(
             progress.begin(measurement.configuration)
             measurement.rounds.append(_figures(measurement.configuration, environment))
             progress.end(measurement.rounds[-1])
-        if number == 0:
-            contenders = _contenders(measurements)
-            progress.total = len(measurements) + (rounds - 1) * len(contenders)
+        contenders = _contenders(contenders)
+        progress.total = progress.count + (rounds - number - 1) * len(contenders)
     progress.bar.close()
     return measurements
 
 
 def _contenders(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Return the measurements without variants that are much slower than the best."""
+    seconds = [
+        each.medians["step_seconds"] if each.configuration.variant else 0.0 for each in measurements
+    ]
+    keys = [each.configuration.key for each in measurements]
     best: dict[tuple[Workload, str], float] = {}
-    for each in measurements:
-        seconds = each.rounds[0]["step_seconds"] if each.configuration.variant else math.inf
-        best[each.configuration.key] = min(seconds, best.get(each.configuration.key, math.inf))
+    for key, value in zip(keys, seconds, strict=True):
+        best[key] = min(value, best.get(key, value))
     return [
         each
-        for each in measurements
-        if not each.configuration.variant
-        or each.rounds[0]["step_seconds"] <= SLOWER * best[each.configuration.key]
+        for each, key, value in zip(measurements, keys, seconds, strict=True)
+        if value <= SLOWER * best[key]
     ]
 
 

@@ -26,7 +26,7 @@ VALUES = 1 << 25  # in random images, at most: as many fewer large ones
 RANDOM_CLASSES = 10
 SECONDS = 1.0  # approximate time of training in one measurement
 SPEED = 47e9  # floating-point operations per second, assumed when choosing the number of steps
-FEWEST, WARM_UP = 3, 10  # steps that are timed at least, and steps before them at most
+FEWEST, WARM_UP = 2, 10  # steps that are timed at least, and steps before them at most
 
 
 @dataclass(frozen=True)
