@@ -26,6 +26,7 @@ from typing import Any
 
 import ssh
 import traces
+from loopback import Confinement
 from output import Output, say
 from patience import Patience, View
 
@@ -54,6 +55,7 @@ class Supervisor:
         self.told, self.hosts = told, hosts
         self.mpirun: subprocess.Popen[bytes] | None = None
         self.stops: list[int] = []
+        self.confinement = Confinement()
         # What each host has recorded about the run since its last start.
         self.records: list[dict[str, Any]] = []
         # What is known of the run from all starts: one that is killed early records nothing.
@@ -143,6 +145,8 @@ class Supervisor:
     def _view(self) -> View:
         """Return what is seen of the run."""
         seen, record = traces.look(self.told), traces.record(self.told)
+        if not self.hosts:
+            self.confinement.confine(seen["all"])
         ended = "exit_code" in record
         elsewhere = not seen["ranks"] and not ended and self._any_elsewhere()
         ranks, stopped = frozenset(seen["ranks"]), frozenset(seen["stopped"])

@@ -35,9 +35,11 @@ def begin(told: Path) -> dict[str, Any]:
 
 
 def look(told: Path) -> dict[str, Any]:
-    """Return the process ids of the ranks, and of those that a signal has stopped."""
-    ranks = [pid for pid, names in processes(told) if names & set(RANKS)]
-    return {"ranks": ranks, "stopped": [pid for pid in ranks if is_stopped(pid)]}
+    """Return the process ids of all, of the ranks, and of those that a signal has stopped."""
+    found = list(processes(told))
+    ranks = [pid for pid, names in found if names & set(RANKS)]
+    stopped = [pid for pid in ranks if is_stopped(pid)]
+    return {"all": [pid for pid, _ in found], "ranks": ranks, "stopped": stopped}
 
 
 def send(told: Path, number: str | int) -> dict[str, Any]:
