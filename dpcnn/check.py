@@ -20,6 +20,7 @@ from dpcnn.cli.job import Job, run
 from dpcnn.models.user import import_network, users_code
 from dpcnn.nn.gradient_check import Comparison, GradientError, compare_gradients
 from dpcnn.options import OPTIONS, Options
+from dpcnn.system.text import say
 
 SIZES = {  # option: its default here, and its help
     "num_channel": (1, "channels per image"),
@@ -68,14 +69,14 @@ def _check(job: Job, arguments: argparse.Namespace) -> int:
     with users_code("the network"):
         comparisons = compare_gradients(layers, options.image_shape, sizes["microbatch_size"])
     for line in _table(comparisons):
-        print(line)
+        say(line)
     wrong = [comparison for comparison in comparisons if not comparison.agrees]
     if wrong:
         raise GradientError(
             f"{len(wrong)} of {len(comparisons)} gradients differ from central differences;"
             f" the first is that of {wrong[0]}"
         )
-    print(f"\n{len(comparisons)} gradients agree with central differences")
+    say(f"\n{len(comparisons)} gradients agree with central differences")
     return 0
 
 

@@ -30,6 +30,7 @@ from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
 from dpcnn.models.user import import_network
 from dpcnn.options import OPTIONS, Options
+from dpcnn.system.text import one_line, say
 from dpcnn.training.console import console
 from dpcnn.training.datasets import open_dataset, split
 
@@ -155,25 +156,26 @@ def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> 
         "confusion": matrix,
         "mistakes": mistakes(labels, predicted),
     }
-    print(json.dumps(facts | tables))
+    say(json.dumps(facts | tables))
 
 
 def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
     """Print the facts and tables for people."""
     trained_on = facts["trained_on"]
     averaged = "" if facts["ema"] is None else ", averaged weights"
-    print(f"network   {facts['path']}, step {facts['step']:,}{averaged}")
-    print(f"dataset   {facts['dataset']}, {facts['images']:,} {facts['split']} images")
+    say(f"network   {one_line(facts['path'])}, step {facts['step']:,}{averaged}")
+    say(f"dataset   {one_line(facts['dataset'])}, {facts['images']:,} {facts['split']} images")
     if facts["fingerprint"] != trained_on["fingerprint"]:
-        print(f"          fingerprint {facts['fingerprint'][:16]}, trained on other data:")
-        print(f"          {trained_on['source']}, fingerprint {trained_on['fingerprint'][:16]}")
+        say(f"          fingerprint {facts['fingerprint'][:16]}, trained on other data:")
+        where, fingerprint = one_line(trained_on["source"]), one_line(trained_on["fingerprint"])
+        say(f"          {where}, fingerprint {fingerprint[:16]}")
     right = round(facts["accuracy"] * facts["images"])
-    print(f"loss      {facts['loss']:.4f}")
-    print(f"accuracy  {facts['accuracy']:.4f} ({right:,} right)")
+    say(f"loss      {facts['loss']:.4f}")
+    say(f"accuracy  {facts['accuracy']:.4f} ({right:,} right)")
     matrix = confusion_table(labels, predicted, classes)
     matrix = matrix or mistake_table(mistakes(labels, predicted))
     for line in ("", *class_table(per_class(labels, predicted, classes)), "", *matrix):
-        print(line)
+        say(line)
 
 
 if __name__ == "__main__":

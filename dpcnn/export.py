@@ -22,6 +22,7 @@ from dpcnn.inference.model import load
 from dpcnn.inference.onnx import npz, onnx
 from dpcnn.models.user import import_network
 from dpcnn.system.files import write_atomically
+from dpcnn.system.text import say
 
 SUFFIXES = (".onnx", ".npz")
 
@@ -57,7 +58,7 @@ def _export(job: Job, arguments: argparse.Namespace) -> int:
         write_atomically(out, content)
     except OSError as error:
         raise OptionError(f"{out}: {error.strerror}, expected a file to write") from error
-    print(f"{out}: {len(content):,} bytes")
+    say(f"{out}: {len(content):,} bytes")
     return 0
 
 

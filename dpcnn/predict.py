@@ -27,6 +27,7 @@ from dpcnn.data.formats.image_files import is_array, read, walk
 from dpcnn.errors import DataError
 from dpcnn.inference.model import Model, load
 from dpcnn.models.user import import_network
+from dpcnn.system.text import in_one_line, say
 
 Array = NDArray[Any]
 
@@ -99,7 +100,7 @@ def _predict(job: Job, arguments: argparse.Namespace) -> int:
     model = load(arguments.path, import_network(arguments.model) if arguments.model else None)
     print_out = _print_json if arguments.json else _print_drawing if arguments.show else _print_line
     prepare = _preparation(model, arguments)
-    print(f"pictures are prepared by {prepare}: {PREPARED[prepare]}", file=sys.stderr)
+    say(f"pictures are prepared by {prepare}: {PREPARED[prepare]}", sys.stderr)
     code = 0
     for file in arguments.files:
         try:
@@ -137,13 +138,13 @@ def _preparation(model: Model, arguments: argparse.Namespace) -> str:
 
 def _complain(error: DataError) -> int:
     line = " ".join(str(error).split())
-    print(f"dpcnn: error: {line}", file=sys.stderr, flush=True)
+    say(f"dpcnn: error: {line}", sys.stderr)
     return 1
 
 
 def _print_line(answer: Answer) -> None:
     best = answer.probabilities.argmax()
-    print(_name(answer), best, f"{answer.probabilities[best]:.4f}", sep="\t")
+    say(f"{_name(answer)}\t{best}\t{answer.probabilities[best]:.4f}", flush=False)
 
 
 def _print_json(answer: Answer) -> None:
@@ -156,21 +157,19 @@ def _print_json(answer: Answer) -> None:
         "probability": float(answer.probabilities[best]),
         "probabilities": answer.probabilities.tolist(),
     }
-    print(json.dumps(found))
+    say(json.dumps(found), flush=False)
 
 
 def _print_drawing(answer: Answer) -> None:
     best = (-answer.probabilities).argsort(kind="stable")[:BEST]
     words = ", ".join(f"{each} ({answer.probabilities[each]:.4f})" for each in best)
-    print(f"{_name(answer)}: {words}", *drawing(answer.image), "", sep="\n")
+    say("\n".join((f"{_name(answer)}: {words}", *drawing(answer.image), "")), flush=False)
 
 
 def _name(answer: Answer) -> str:
-    """Return the name of an image as any terminal can show it."""
+    """Return the name of an image, in one line."""
     text = str(answer.file) + ("" if answer.index is None else f"[{answer.index}]")
-    printable = "".join(each if each.isprintable() else "?" for each in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return printable.encode(encoding, "replace").decode(encoding)
+    return in_one_line(text)
 
 
 def drawing(image: Array) -> list[str]:

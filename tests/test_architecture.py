@@ -192,6 +192,18 @@ def test_a_file_says_in_its_first_line_what_lives_there(file: str) -> None:
         assert first.endswith((".", ":"))
 
 
+# What prints by itself: the end of a process by an alarm, JSON and tables of numbers, and the
+# progress bar, which moves the cursor. All other text goes through `say`, which escapes it.
+PRINTERS = ("system/text.py", "parallel/", "models/", "bench/", "training/console.py")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_text_is_printed_by_one_function(file: str) -> None:
+    calls = (node.func for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
+    prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+    assert not prints or file.startswith(PRINTERS)
+
+
 @cache
 def classes() -> dict[str, ast.ClassDef]:
     nodes = (node for file in FILES for node in ast.walk(tree(file)))

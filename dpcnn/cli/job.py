@@ -18,6 +18,7 @@ from dpcnn.parallel.launcher import OPEN_MPI, Launch, detect
 from dpcnn.parallel.membership import EndedError, leave
 from dpcnn.run import outcome
 from dpcnn.system import blas, streams
+from dpcnn.system.text import say
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -156,11 +157,11 @@ def _tell(job: Job, error: BaseException) -> End:
             return End(1, final=False)
         case KeyboardInterrupt():
             if comm.rank == 0:
-                print("dpcnn: stopped by Ctrl-C before training began", file=sys.stderr)
+                say("dpcnn: stopped by Ctrl-C before training began", sys.stderr)
             return End(128 + signal.SIGINT, alone=True)
     this = comm.members[comm.rank]
     text = f"{this}: {''.join(traceback.format_exception(error))}"
-    print(text, file=sys.stderr, flush=True)
+    say(text, sys.stderr)
     job.keep_error(this.rank, text)
     # Memory and disks are this machine's matter; other ranks, or the next start, may have more.
     return End(1, alone=True, final=not isinstance(error, MemoryError | OSError))
@@ -185,7 +186,7 @@ def _print_error(error: DpcnnError, rank: int) -> int:
     """Print the error's line on rank 0; return its exit code."""
     if rank == 0:
         line = " ".join(str(error).split())
-        print(f"dpcnn: error: {line}", file=sys.stderr, flush=True)
+        say(f"dpcnn: error: {line}", sys.stderr)
     return error.exit_code
 
 

@@ -22,6 +22,7 @@ from dpcnn.doctor.directory import run_directory
 from dpcnn.doctor.finding import FAILURE, WARNING, Finding
 from dpcnn.doctor.inventory import inventory
 from dpcnn.errors import LaunchError, OptionError
+from dpcnn.system.text import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,10 +95,10 @@ def _print(sections: Iterator[tuple[str, list[Finding]]], rank: int) -> int:
         for finding in findings:
             states.append(finding.state)
             if rank == 0:
-                print("\n".join(finding.lines(name)), flush=True)
+                say("\n".join(finding.lines(name)))
     counts = (f"{states.count(state)} {state}s" for state in (FAILURE, WARNING))
     if rank == 0:
-        print(", ".join(counts), flush=True)
+        say(", ".join(counts))
     return 1 if FAILURE in states else 0
 
 

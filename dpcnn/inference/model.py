@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,9 +91,7 @@ def read(path: Path) -> Checkpoint:
     """
     if not path.is_dir():
         return checkpoints.read(path)
-    newest = RunDirectory(path).newest_checkpoint(
-        lambda text: print(f"warning: {text}", file=sys.stderr)
-    )
+    newest = RunDirectory(path).newest_checkpoint()
     if newest is None:
         raise CheckpointError(f"{path}: no sound checkpoint, expected a run directory")
     return newest

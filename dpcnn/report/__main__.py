@@ -18,6 +18,7 @@ from pathlib import Path
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
+from dpcnn.system.text import say
 
 EXTRA = ("matplotlib", "jinja2", "markupsafe")  # packages of the extra `report`
 
@@ -63,7 +64,7 @@ def _report(job: Job, options: argparse.Namespace) -> int:
             raise OptionError(
                 f"writing a report needs the package {package}: pip install 'dpcnn[report]'"
             ) from error
-        print(write(options.runs, options.out, options.format, options.dataroot))
+        say(str(write(options.runs, options.out, options.format, options.dataroot)))
 
     job.comm.on_root(write)
     return 0

@@ -28,7 +28,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.lock import Lock
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.system.files import make_folder, open_inside, refuse_links, write_atomically
-from dpcnn.system.text import one_line
+from dpcnn.system.text import one_line, warn
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
@@ -212,7 +212,7 @@ class RunDirectory:
             except CheckpointError as error:
                 yield path, error
 
-    def newest_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
+    def newest_checkpoint(self, warn: Callable[[str], None] = warn) -> Checkpoint | None:
         """Return the newest sound checkpoint, None without one; `warn` of those that are not."""
         for _, checkpoint in self.read_checkpoints():
             if isinstance(checkpoint, Checkpoint):

@@ -1,6 +1,12 @@
-"""Text from files and other programs, made safe to print."""
+"""Text from files and other programs, made safe to print; what all commands print goes through it.
+
+A name or a text from elsewhere may hold escape sequences, which a terminal obeys.
+"""
 
 from __future__ import annotations
+
+import sys
+from typing import TextIO
 
 LONGEST = 400  # characters of a foreign text that a message repeats
 
@@ -14,3 +20,34 @@ def one_line(text: object) -> str:
     line = " ".join(str(text).split()) or type(text).__name__
     printable = "".join(character if character.isprintable() else "?" for character in line)
     return printable if len(printable) <= LONGEST else f"{printable[:LONGEST]}..."
+
+
+def printable(text: str) -> str:
+    """Return a text of any lines with whatever a terminal would obey, or not show, escaped."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def say(text: str = "", file: TextIO | None = None, flush: bool = True) -> None:
+    """Print a text to a file, standard output if left out, with its unprintable letters escaped.
+
+    Those that the encoding lacks are escaped too.
+    """
+    out = sys.stdout if file is None else file
+    encoding = out.encoding or "utf-8"
+    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=out, flush=flush)
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error that starts with `warning:`."""
+    say(in_one_line(f"warning: {text}"), sys.stderr)
+
+
+def in_one_line(text: str) -> str:
+    """Return a text with the ends of its lines, and tabs, escaped."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")

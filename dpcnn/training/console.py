@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dpcnn.system.text import in_one_line, say, warn
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -65,11 +67,11 @@ class PlainConsole(Console):
     printed = 0.0  # when the last line was printed, by time.monotonic
 
     def line(self, text: str = "") -> None:
-        print(text, flush=True)
+        say(in_one_line(text))
         self.printed = time.monotonic()
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        warn(text)
 
     def interrupt(self, text: str) -> None:
         _interrupt(text)
@@ -116,10 +118,10 @@ class BarConsole(PlainConsole):
     bar: tqdm[Any] | None = None
 
     def line(self, text: str = "") -> None:
-        self._write(text, sys.stdout)
+        self._write(in_one_line(text), sys.stdout)
 
     def warn(self, text: str) -> None:
-        self._write(f"warning: {text}", sys.stderr)
+        self._write(in_one_line(f"warning: {text}"), sys.stderr)
 
     def _write(self, text: str, file: TextIO) -> None:
         """Write a line above the bar."""
@@ -127,7 +129,7 @@ class BarConsole(PlainConsole):
 
         with tqdm.external_write_mode(file):
             print(ERASE, end="", file=sys.stderr, flush=True)
-            print(text, file=file, flush=True)
+            say(text, file)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         from tqdm import tqdm
@@ -179,7 +181,7 @@ class SilentConsole(Console):
     """Warnings alone."""
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        warn(text)
 
     def interrupt(self, text: str) -> None:
         _interrupt(text)
