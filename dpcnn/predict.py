@@ -68,7 +68,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="PNG or JPEG (pip install dpcnn[images]), .npy, HDF5, or a folder of these",
+        help="a picture (pip install dpcnn[images]), .npy, HDF5, or a folder of these",
     )
     parser.add_argument(
         "--prepare",

@@ -52,7 +52,7 @@ def assemble(raw: Raw, wanted: Wanted, folder: Path | None = None) -> Dataset:
     source = raw.where.removesuffix(": ")
     return Dataset(
         train, test, source, read.classes, class_names=read.names, notes=tuple(notes),
-        warnings=tuple(warnings),
+        warnings=(*raw.warnings, *warnings),
     )  # fmt: skip
 
 

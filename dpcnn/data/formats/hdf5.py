@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.data.dataset import Dataset
-from dpcnn.data.formats import pixels
+from dpcnn.data.formats import pixels, signature
 from dpcnn.data.formats.labels import clean
 from dpcnn.data.formats.raw import Part, Raw, Source, Wanted
-from dpcnn.data.formats.roles import ROLES, find_roles, guess_roles
+from dpcnn.data.formats.roles import ROLES, beside, find_roles, guess_roles
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
 from dpcnn.system.files import UnsafeFileError, file_size
@@ -49,7 +49,7 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
     except UnsafeFileError as error:
         raise DataError(f"{path}: {error}") from error
     except safe_hdf5.UNREADABLE as error:
-        reason = one_line(error)
+        reason = signature.describe(path) or one_line(error)
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}), expected a dataset like MNISTdata.hdf5"
         ) from error
@@ -82,6 +82,12 @@ def write(path: Path, dataset: Dataset, **attributes: str) -> None:
             file.attrs[name] = np.bytes_(text.encode())
 
 
+def read_text(path: Path, name: str) -> str:
+    """Return the text that `write` has written as an attribute, or "" if there is none."""
+    with h5py.File(path, "r") as file:
+        return _decoded(file.attrs[name]) if name in file.attrs else ""
+
+
 def _raw(path: Path, wanted: Wanted, files: contextlib.ExitStack) -> Raw:
     """Return what a file holds, and the file beside it where that has the test set."""
     try:
@@ -94,7 +100,7 @@ def _raw(path: Path, wanted: Wanted, files: contextlib.ExitStack) -> Raw:
     roles = find_roles(names, wanted.keys, where)
     train = _part(file, roles["x_train"], roles["y_train"], limit)
     test, notes = None, _renamed(roles)
-    other = _beside(path)
+    other = beside(path)
     if "x_test" in roles:
         test = _part(file, roles["x_test"], roles["y_test"], limit)
     elif other is not None:
@@ -110,14 +116,6 @@ def _raw(path: Path, wanted: Wanted, files: contextlib.ExitStack) -> Raw:
 def _renamed(roles: dict[str, str]) -> list[str]:
     others = [f"{name} as {role}" for role, name in roles.items() if role != name]
     return [", ".join(others)] if others else []
-
-
-def _beside(path: Path) -> Path | None:
-    """Return the file of the test set beside that of a training set, if there is one."""
-    for name in (path.name.replace("train", "test"), path.name.replace("Train", "Test")):
-        if name != path.name and path.with_name(name).is_file():
-            return path.with_name(name)
-    return None
 
 
 def _arrays(parent: h5py.Group, prefix: str = "", depth: int = 0) -> Iterator[str]:

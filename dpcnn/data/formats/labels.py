@@ -111,7 +111,7 @@ def _names(labels: Array, num_class: int | None) -> tuple[str, ...]:
     if labels.size == 0:
         return ()
     if labels.dtype.kind == "U":
-        names = sorted(set(labels.tolist()), key=_natural)
+        names = sorted(set(labels.tolist()), key=natural)
         return tuple(names)
     values = np.unique(labels)
     if values.tolist() == [-1, 1]:
@@ -120,7 +120,7 @@ def _names(labels: Array, num_class: int | None) -> tuple[str, ...]:
     return tuple(str(value) for value in values.tolist()) if from_one else ()
 
 
-def _natural(name: str) -> tuple[int, int, str]:
+def natural(name: str) -> tuple[int, int, str]:
     """Return a key by which 10 comes after 9, and before names that are no numbers."""
     return (0, int(name), name) if name.isdecimal() and len(name) < 10 else (1, 0, name)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from dpcnn.data.formats import signature
 from dpcnn.data.formats.npy import read_array
 from dpcnn.data.formats.raw import Part, Raw, Wanted
 from dpcnn.data.formats.roles import find_roles
@@ -19,6 +20,8 @@ from dpcnn.system.files import UnsafeFileError, file_size
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
+
+ZIP = b"PK\x03\x04"
 
 # What zipfile and NumPy raise for damaged files, and for arrays larger than the memory.
 UNREADABLE = (
@@ -56,8 +59,9 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
                 for role, name in roles.items()
             }
     except (UnsafeFileError, *UNREADABLE) as error:
+        reason = signature.describe(path, ZIP) or one_line(error)
         raise DataError(
-            f"{path}: cannot be read as .npz ({one_line(error)}), expected NumPy arrays x_train,"
+            f"{path}: cannot be read as .npz ({reason}), expected NumPy arrays x_train,"
             " y_train, x_test, y_test"
         ) from error
     train = Part(arrays["x_train"], arrays["y_train"], roles["x_train"], roles["y_train"])

@@ -1,4 +1,4 @@
-"""Pictures, as PNG or JPEG, made into images like those that the network was trained on."""
+"""Pictures of the usual formats, made into images like those that the network was trained on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+EXPECTED = "expected PNG, JPEG, WebP, TIFF, BMP or GIF"
 MOST = 1 << 26  # pixels of a picture that is read; a decompression bomb has billions
 LONGEST = 320  # pixels along the longer side, to which a picture of a digit is reduced
 SMOOTH = 300  # the longer side over the radius of the blur that removes noise
@@ -33,14 +34,11 @@ def read(path: Path, shape: tuple[int, int, int], prepare: str) -> Array:
     prepare: `digit` for a photo or scan of a digit, to be made light on dark, scaled and centred
     like MNIST's images, unless it is one already; `resize`: the picture is only scaled, and cropped
     to its middle if its sides have another ratio; `none`: it has the size already. Raises DataError
-    if this is no PNG or JPEG of that size, or no digit can be seen, OptionError without Pillow.
+    if this is no picture of that size, or no digit can be seen, OptionError without Pillow.
     """
-    try:
-        from PIL import ImageOps
-    except ImportError as error:
-        raise OptionError(
-            f"{path}: reading pictures needs the package Pillow: pip install dpcnn[images]"
-        ) from error
+    check_installed(path)
+    from PIL import ImageOps
+
     channels, height, width = shape
     if channels not in MODES:
         raise DataError(
@@ -61,7 +59,38 @@ def read(path: Path, shape: tuple[int, int, int], prepare: str) -> Array:
         raise DataError(f"{path}: {error}") from None
     except Exception as error:  # Pillow's decoders raise errors of every kind
         reason = one_line(error)
-        raise DataError(f"{path}: cannot be read ({reason}), expected PNG or JPEG") from error
+        raise DataError(f"{path}: cannot be read ({reason}), {EXPECTED}") from error
+
+
+def decode(path: Path, size: tuple[int, int] | None, grey: bool) -> Array:
+    """Return the picture in a file as an image (C, H, W) uint8, of one channel if it is grey.
+
+    size: (H, W) that it is scaled to, and cropped to its middle if its sides have another ratio;
+    None: it keeps its own. grey: it loses its colours. Raises DataError, which does not name it.
+    """
+    from PIL import ImageOps
+
+    try:
+        picture = _open(path, 4 * max(size or (1 << 20, 0)))
+        picture = picture.convert("L" if grey or picture.mode == "L" else "RGB")
+        if size is not None and picture.size != size[::-1]:
+            picture = ImageOps.fit(picture, size[::-1])
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of every kind
+        raise DataError(f"cannot be read ({one_line(error)}), {EXPECTED}") from error
+    pixels = np.asarray(picture)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def check_installed(path: Path) -> None:
+    """Raise OptionError unless Pillow is installed."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise OptionError(
+            f"{path}: reading pictures needs the package Pillow: pip install dpcnn[images]"
+        ) from error
 
 
 def _open(path: Path, enough: int) -> Image:

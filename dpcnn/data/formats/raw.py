@@ -49,7 +49,8 @@ class Raw:
     """A dataset as its files have it.
 
     test: None where there is no test set. class_names: those of labels 0, 1, ..., if the files name
-    them. layout: `chw` or `hwc` where the format says it. notes: what the reader has decided.
+    them. layout: `chw` or `hwc` where the format says it. notes: what the reader has decided;
+    warnings: what it could not read.
     """
 
     where: str
@@ -58,6 +59,7 @@ class Raw:
     class_names: tuple[str, ...] = ()
     layout: str | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

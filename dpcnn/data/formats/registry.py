@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from dpcnn.data.dataset import Dataset
-from dpcnn.data.formats import hdf5, idx, npy, npz
+from dpcnn.data.formats import cifar, csv_table, hdf5, idx, npy, npz
+from dpcnn.data.formats import folder as folders
 from dpcnn.data.formats.assemble import assemble
 from dpcnn.data.formats.raw import NOTHING, Raw, Wanted
 
@@ -23,8 +24,8 @@ class Reader(Protocol):
         """Open what the user wants of it; raises DataError or OptionError."""
 
 
-FILES: tuple[Reader, ...] = (npz, idx)
-FOLDERS: tuple[Reader, ...] = (idx, npy)
+FILES: tuple[Reader, ...] = (npz, idx, csv_table, cifar)
+FOLDERS: tuple[Reader, ...] = (idx, cifar, npy, folders)
 
 
 def read(path: Path, wanted: Wanted = NOTHING, folder: Path | None = None) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 
 from dpcnn.errors import DataError, OptionError
 from dpcnn.system.text import one_line
@@ -105,3 +106,11 @@ def _split(word: str) -> list[str]:
             if any(rest in words for words in DATA.values()):
                 return [known, rest]
     return [word]
+
+
+def beside(path: Path) -> Path | None:
+    """Return the file of the test set beside that of a training set, if there is one."""
+    for name in (path.name.replace("train", "test"), path.name.replace("Train", "Test")):
+        if name != path.name and path.with_name(name).is_file():
+            return path.with_name(name)
+    return None

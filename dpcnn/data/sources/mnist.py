@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dpcnn.data.cache import cache_directory
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import DataError
@@ -66,19 +67,6 @@ FILES = (
     IdxFile("t10k-labels-idx1-ubyte.gz", (10000,),
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 )  # fmt: skip
-
-
-def cache_directory() -> Path:
-    """Return $DPCNN_CACHE, or dpcnn in $XDG_CACHE_HOME or ~/.cache.
-
-    Raises DataError if none of the variables is set and the user has no home.
-    """
-    if directory := os.environ.get("DPCNN_CACHE"):
-        return Path(directory)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpcnn"
-    except RuntimeError as error:
-        raise DataError(f"no cache directory: {error} (set DPCNN_CACHE)") from error
 
 
 def cached() -> Path | None:

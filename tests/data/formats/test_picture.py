@@ -120,9 +120,9 @@ def test_a_picture_of_one_colour_has_no_digit(tmp_path, size, grey):
 
 
 def test_a_file_of_another_format_is_refused(tmp_path):
-    Image.new("L", (30, 30)).save(tmp_path / "a.bmp")
-    (tmp_path / "a.bmp").rename(tmp_path / "a.png")
-    with pytest.raises(DataError, match="expected PNG or JPEG"):
+    Image.new("L", (30, 30)).save(tmp_path / "a.ppm")
+    (tmp_path / "a.ppm").rename(tmp_path / "a.png")
+    with pytest.raises(DataError, match="expected PNG, JPEG"):
         picture.read(tmp_path / "a.png", SHAPE, prepare="digit")
     with pytest.raises(DataError, match="images of 7 channels"):
         picture.read(tmp_path / "a.png", (7, 28, 28), prepare="digit")

@@ -287,3 +287,125 @@ def test_what_is_wrong_with_idx_files_is_one_line(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):
             registry.read(folder)
+
+
+def write_csv(
+    path: Path, x: Any, y: Any, header: str = "", at: str = "first", end: str = "\n"
+) -> Path:
+    with path.open("w") as file:
+        file.write(header)
+        for pixels, label in zip(x.reshape(len(x), -1), y, strict=True):
+            values = [str(value) for value in pixels.tolist()]
+            file.write(",".join([str(label), *values] if at == "first" else [*values, str(label)]))
+            file.write(end)
+    return path
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+@pytest.mark.parametrize("header", ["", "label,p0,p1\n"])
+@pytest.mark.parametrize("end", ["\n", ",\n", "\r\n"])
+@pytest.mark.parametrize("names", [False, True])
+def test_tables_are_read(at: str, header: str, end: str, names: bool, tmp_path: Path) -> None:
+    source = arrays((6, 6))
+    for name in ("x_train", "x_test"):
+        source[name][:, 0, 0] = source[name][:, -1, -1] = 0
+    if header:
+        columns = [f"p{n}" for n in range(36)]
+        columns.insert(0 if at == "first" else 36, "label")
+        header = ",".join(columns) + "\n"
+    words = np.array(["ant", "bee", "cat", "dog"])
+    for part in ("train", "test"):
+        y = words[source[f"y_{part}"]] if names else source[f"y_{part}"]
+        write_csv(tmp_path / f"set_{part}.csv", source[f"x_{part}"], y, header, at, end)
+    dataset = registry.read(tmp_path / "set_train.csv")
+    assert dataset.fingerprint() == expected(source, tmp_path)
+    assert f"label in the {at} column" in dataset.notes[0]
+    assert dataset.class_names == (tuple(words) if names else ())
+
+
+def test_what_is_wrong_with_a_table_is_one_line(tmp_path: Path) -> None:
+    source = arrays((6, 6))
+    x, y = source["x_train"], source["y_train"]
+    write_csv(tmp_path / "both.csv", x // 64, y)
+    with pytest.raises(DataError, match=r"first or the last column: --keys y=first or y=last"):
+        registry.read(tmp_path / "both.csv")
+    wanted = Wanted(test_fraction=0.5, keys="y=first")
+    assert len(registry.read(tmp_path / "both.csv", wanted).train) == 15
+    whole = (tmp_path / "both.csv").read_text()
+    for text, message in (
+        ("", "no columns"),
+        ("label,x\n", "no line after the header"),
+        (whole + "1,2\n", "lines of different lengths, expected 37"),
+        (whole + whole * 9 + "1,2\n", "another number of values in a line than 37"),
+        (whole.replace(",3,", ",x,", 1), "something else than 37 numbers in a line"),
+    ):
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(DataError, match=message) as caught:
+            registry.read(tmp_path / "bad.csv", Wanted(keys="y=first", test_fraction=0.5))
+        assert "\n" not in str(caught.value)
+
+
+def write_cifar(folder: Path, source: Arrays, hundred: bool) -> Path:
+    folder.mkdir()
+    records = {
+        part: np.concatenate(
+            [*[source[f"y_{part}"][:, None].astype("u1")] * (1 + hundred), flat], axis=1
+        )
+        for part in ("train", "test")
+        for flat in [source[f"x_{part}"].reshape(COUNT[part], -1)]
+    }
+    if hundred:
+        records["train"][:, 0] = 19  # the coarse label
+        files = {"train.bin": records["train"], "test.bin": records["test"]}
+        (folder / "fine_label_names.txt").write_text("a\nb\nc\nd\n")
+    else:
+        parts = np.split(records["train"], 5)
+        files = {f"data_batch_{n}.bin": part for n, part in enumerate(parts, 1)}
+        files |= {"test_batch.bin": records["test"]}
+        (folder / "batches.meta.txt").write_text("a\nb\nc\nd\n\n")
+    for name, content in files.items():
+        content.tofile(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("hundred", [False, True])
+def test_the_binary_batches_of_cifar_are_read(hundred: bool, tmp_path: Path) -> None:
+    source = arrays((3, 32, 32))
+    folder = write_cifar(tmp_path / "cifar", source, hundred)
+    dataset = registry.read(folder)
+    assert dataset.fingerprint() == expected(source, tmp_path)
+    assert dataset.class_names == ("a", "b", "c", "d")
+    first = next(folder.glob("*.bin"))
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf"{first.name}: .* bytes, expected records of 3,07"):
+        registry.read(folder)
+
+
+def test_pickled_batches_are_refused_with_where_the_binary_ones_are(tmp_path: Path) -> None:
+    (tmp_path / "py").mkdir()
+    (tmp_path / "py" / "data_batch_1").write_bytes(b"\x80\x02cos\nsystem\n")
+    with pytest.raises(DataError, match=r"is pickled.*cifar-10-binary\.tar\.gz from https"):
+        registry.read(tmp_path / "py")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\n<!DOCTYPE html><html>", "an HTML page: download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"PK\x03\x04" + b"x" * 100, "name it .npz"),
+        (b"\x93NUMPY\x01\x00", "name it .npy"),
+        (b"PAR1" + b"x" * 100, "Parquet"),
+        (b"\0" * 16 + b"\xde\xc0\xef\xbe", "LMDB"),
+        (b"\x80\x04\x95", "a pickle, which may run any program"),
+        (b"\x1f\x8b\x08", "gunzip"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_as_what_it_is(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.h5"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.h5: cannot be read as HDF5 \(") as caught:
+        registry.read(path)
+    assert words in str(caught.value)

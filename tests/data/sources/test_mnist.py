@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 import pytest
 
+from dpcnn.data.cache import cache_directory
 from dpcnn.data.formats import hdf5, registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import mnist
@@ -539,11 +540,11 @@ def test_the_cache_is_where_the_environment_says(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     monkeypatch.setenv("DPCNN_CACHE", "/elsewhere")
-    assert mnist.cache_directory() == Path("/elsewhere")
+    assert cache_directory() == Path("/elsewhere")
     monkeypatch.delenv("DPCNN_CACHE")
-    assert mnist.cache_directory() == Path("/xdg/dpcnn")
+    assert cache_directory() == Path("/xdg/dpcnn")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert mnist.cache_directory() == tmp_path / ".cache" / "dpcnn"
+    assert cache_directory() == tmp_path / ".cache" / "dpcnn"
 
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
