@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import ssh
+import sweep
 import traces
 from loopback import Confinement
 from output import Output, say
@@ -122,6 +123,7 @@ class Supervisor:
             process_group=0,
         )
         output = Output(self.mpirun)
+        sweep.sweep()  # while mpirun starts
         self._wait(self.mpirun)
         record = traces.end(self.told)
         with contextlib.suppress(subprocess.TimeoutExpired):
