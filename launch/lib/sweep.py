@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
-# Seconds after which nobody needs a file whose user is not seen: ranks map or read it at their start;
-# a supervisor, which in another container cannot be seen, needs its directory to its end.
+# Seconds after which nobody needs a file whose user is not seen. Ranks map or read it at their
+# start; a supervisor, which in another container cannot be seen, needs its directory to its end.
 STARTED = 600.0
 ENDED = 86400.0
 

@@ -28,7 +28,7 @@ DIGITS_TRAIN, DIGITS_TEST = 12_000, 2_000
 def locate(dataroot: str) -> str | None:
     """Return `digits` or the path of a file; None if MNIST would have to be downloaded."""
     if dataroot not in (AUTO, MNIST):
-        return dataroot
+        return _in_this_locale(dataroot)
     nearby = (path for path in NEARBY if dataroot == AUTO and path.is_file())
     if (path := next(nearby, None)) is not None:
         return str(path)
@@ -39,6 +39,15 @@ def locate(dataroot: str) -> str | None:
     except DataError:  # no cache directory: `fetch` reports that
         return None
     return None if cached is None else str(cached)
+
+
+def _in_this_locale(path: str) -> str:
+    """Return a path, which may have been recorded under another locale, as this one names it."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return os.fsdecode(path.encode("utf-8", "surrogateescape"))
+    return path
 
 
 def resolve(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import find, mnist
 from dpcnn.errors import DataError
+from tests.launching import ROOT
 
 
 class Fetch:
@@ -115,3 +119,18 @@ def test_a_file_is_loaded_and_named(tmp_path: Path) -> None:
     assert dataset.source == str(path)
     assert (dataset.classes, dataset.train.shape) == (2, (1, 3, 3))
     assert len(dataset.train) == 2
+
+
+def test_a_path_recorded_under_another_locale_is_found(tmp_path: Path) -> None:
+    (tmp_path / "\u00e9t\u00e9.h5").touch()
+    code = "import os; from dpcnn.data.sources.find import locate"
+    code += "; print(os.path.exists(locate('\\u00e9t\\u00e9.h5')))"
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | ascii_only | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
