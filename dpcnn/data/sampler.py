@@ -24,6 +24,8 @@ Run = TypeVar("Run", range, Indices)  # images, or their positions in an order
 
 SHUFFLES = ("epoch", "once", "none")
 AUTO_MICROBATCH = 16
+LARGE_MINIBATCH = 128  # from here on the micro-batch is large
+LARGE_MICROBATCH = 32
 
 # Values (C*H*W an image) in a chunk and in a window. A chunk is large enough to be worth a seek on
 # a disk; twice a window's images are in memory, over all ranks. The bits depend on both.
@@ -173,10 +175,14 @@ def shard(
 
 
 def auto_microbatch_size(minibatch_size: int, size: int = 1) -> int:
-    """Return the largest micro-batch, at most 16, that leaves no rank without work.
+    """Return the largest micro-batch, at most 16 or 32, that leaves no rank without work.
 
-    16 images fill the GEMMs, and their activations stay in the cache. A minibatch smaller than the
-    number of ranks gives 1, and some ranks have no work.
+    16 images fill the GEMMs of a small network, and their activations stay in the cache. 32 suit
+    deeper networks better, and minibatches from 128 on are for those: with micro-batches of 16, 32
+    and 64, resnet20 took 4645, 4289 and 4344 us an image, forward + backward; resnet8 1537, 1450
+    and 1673; lenet5 111, 100 and 104. A minibatch smaller than the number of ranks gives 1, and
+    some ranks have no work.
     """
-    sizes = range(min(AUTO_MICROBATCH, minibatch_size), 0, -1)
+    largest = AUTO_MICROBATCH if minibatch_size < LARGE_MINIBATCH else LARGE_MICROBATCH
+    sizes = range(min(largest, minibatch_size), 0, -1)
     return next((m for m in sizes if math.ceil(minibatch_size / m) >= size), 1)

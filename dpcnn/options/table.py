@@ -128,8 +128,8 @@ class Options:
         64, "training", "images per step, all ranks together", aliases=("batch_size",),
         low=1, high=BIG)
     microbatch_size: int | None = option(
-        None, "training", "images computed at a time; the bits depend on it. auto: 16, or fewer"
-        " where 16 would leave ranks without work",
+        None, "training", "images computed at a time; the bits depend on it. auto: 16, or 32"
+        " from minibatch 128 on; fewer where that would leave ranks without work",
         low=1, high=65536, none_word="auto")
     last_minibatch: str = option(
         "scaled", "training", "what is left of an epoch after its full minibatches. scaled: a step"

@@ -144,6 +144,11 @@ def test_with_fewer_micro_batches_than_ranks_some_shards_are_empty() -> None:
         (64, 4, 16),
         (64, 5, 15),
         (64, 8, 9),
+        (127, 1, 16),
+        (128, 1, 32),
+        (128, 4, 32),
+        (128, 8, 18),
+        (4096, 1, 32),
         (8, 1, 8),
         (3, 9, 1),
     ],
@@ -157,7 +162,7 @@ def test_auto_microbatch_size(minibatch_size: int, size: int, expected: int) -> 
 def test_every_rank_has_work_if_there_are_enough_images(size: int, more: int) -> None:
     images = np.arange(size + more)
     microbatch = auto_microbatch_size(images.size, size)
-    assert 1 <= microbatch <= 16
+    assert 1 <= microbatch <= auto_microbatch_size(images.size) <= 32
     assert all(shard(images, microbatch, rank, size) for rank in range(size))
 
 

@@ -32,9 +32,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, view
 from dpcnn.nn.layer import Array, Shape
 
 FILTER = 3  # rows and columns
@@ -182,7 +181,7 @@ def _windows(geometry: Geometry, V: Array) -> Array:
     images = V.shape[-1]
     line = geometry.columns.output_size * images
     *outer, column, item = V.strides
-    return as_strided(V, (*V.shape[:3], FILTER, line), (*outer, column, item))
+    return view(V, (*V.shape[:3], FILTER, line), (*outer, column, item))
 
 
 def _rows(maps: Array) -> Array:
