@@ -217,12 +217,16 @@ def _copy_pays(geometry: Geometry, images: int) -> bool:
 
 @cache
 def _dx_is_convolved(geometry: Geometry) -> bool:
-    """Tell whether to convolve dz: copying its maps costs less than adding to those of x."""
+    """Tell whether to convolve dz: copying its maps costs less than adding to those of x.
+
+    The maps of dz have as many pixels as those of x then: without padding of x, many are 0. dx of
+    16 filters of 6x5x5 on 14x14 pixels takes 29 us an image convolved, and 16 added up.
+    """
+    copies = geometry.filters * math.prod(geometry.input_shape[1:])
     additions = geometry.rows.filter_size * geometry.channels
-    return geometry.has_adjoint and geometry.filters <= additions
+    return geometry.has_adjoint and copies <= additions * math.prod(geometry.output_shape[1:])
 
 
-@cache
 def _transposed_shape(geometry: Geometry, images: int) -> Shape:
     """Return (Wo*N, H+2P, C, Fw)."""
     *row, outputs, _ = lowered_shape(geometry, images)
