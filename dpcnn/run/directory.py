@@ -53,6 +53,7 @@ class RunDirectory:
         self.loggers = loggers.choose(tensorboard=False)
         self._lock = Lock(path)
         self._metrics_lack_lines = True
+        self.made_again = False
 
     @property
     def checkpoints(self) -> Path:
@@ -155,6 +156,14 @@ class RunDirectory:
         make_folder(self.path, FOLDER)
         refuse_links(self.path, *KEPT)
 
+    def _make_again(self, options: dict[str, Any]) -> None:
+        """Make the directory that somebody has removed: a checkpoint has all to go on with."""
+        make_folder(self.path, FOLDER)
+        self._lock.renew()
+        self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
+        self._metrics_lack_lines = True
+        self.made_again = True
+
     def _settle(self, metrics: Sequence[Metrics]) -> None:
         """Begin to write here: remove what a killed process left half written."""
         outcome.tell(run_dir=str(self.path))
@@ -171,6 +180,11 @@ class RunDirectory:
         for logger in self.loggers:
             logger.append(self.path, lines[-1])
         self._metrics_lack_lines = False
+
+    def complete_metrics(self, lines: Sequence[Metrics]) -> None:
+        """Write these lines where some may lack; raises OSError."""
+        if self._metrics_lack_lines:
+            self._rewrite_metrics(lines)
 
     def _rewrite_metrics(self, lines: Sequence[Metrics]) -> None:
         self._metrics_lack_lines = True
@@ -223,9 +237,12 @@ class RunDirectory:
     def save(self, checkpoint: Checkpoint, keep: int) -> Path:
         """Write a checkpoint, then delete those before it, but for the newest `keep` and the best.
 
+        A directory that somebody has removed is made again.
         Those of later steps stay and do not count: a run that was resumed before them may have
         found them broken. Raises OSError.
         """
+        if not os.path.lexists(self.path):
+            self._make_again(checkpoint.options)
         now = checkpoint.progress["step"]
         path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)

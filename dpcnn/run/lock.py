@@ -58,11 +58,20 @@ class Lock:
         """
         self._lock(fcntl.LOCK_EX)
         process, job = self._owner()
-        if job != self._job:
+        if job and job != self._job:  # without a mark nobody has taken it: the file was removed
             self.release()
             raise TakenOverError(
                 f"--run_dir {self.directory}: taken over by another run ({process})"
             )
+        self._sign()
+
+    def renew(self) -> None:
+        """Take the lock of a directory that was removed and made again, for the same job.
+
+        Raises OSError if another process has it.
+        """
+        self.release()
+        self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._sign()
 
     def holder(self) -> str | None:

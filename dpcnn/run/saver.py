@@ -53,3 +53,6 @@ class Saver:
             self.warn(f"step {self._started[0]} is not saved ({error.strerror}); training goes on")
         else:
             self.saved = self._started
+            if self.directory.made_again:
+                self.directory.made_again = False
+                self.warn(f"{self.directory.path} was removed, and is made again with this state")

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+BLOCK = 512  # bytes that st_blocks counts in
+SMALL = 64 << 10  # bytes of a file that file systems may keep elsewhere
 REST_OF_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,6 +40,15 @@ def _check_kind(status: os.stat_result) -> None:
         raise UnsafeFileError("a directory")
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeFileError("not a regular file")
+
+
+def content_size(path: Path) -> int:
+    """Return how many bytes a regular file takes on the disk, if those are fewer than its size.
+
+    A sparse file is larger the cheaper it is made. Raises UnsafeFileError as `file_size` does.
+    """
+    size, blocks = file_size(path), path.stat().st_blocks
+    return min(size, max(BLOCK * blocks, SMALL)) if blocks else size  # 0: not all systems tell
 
 
 def read_bytes(path: Path) -> bytes:

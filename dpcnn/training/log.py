@@ -189,6 +189,8 @@ class RootLog(StandbyLog):
     def save_last(self, state: State) -> bool:
         self.save(state)
         self.saver.finish()
+        with contextlib.suppress(OSError):  # which is told of when an epoch lacks
+            self.directory.complete_metrics(state.metrics)
         return self.saver.saved == _place(state)
 
     def diverged(self, error: DivergenceError, state: State) -> DivergenceError:

@@ -79,15 +79,19 @@ def test_a_full_disk_ends_an_elastic_run_alike(small, undisturbed, tmp_path):
     assert metrics(kept) == metrics(undisturbed[0])
 
 
-@pytest.mark.parametrize(
-    ("trouble", "reason"),
-    [("removed", "No such file or directory"), ("replaced", "Not a directory")],
-)
-def test_a_run_directory_that_is_gone_is_told_and_training_goes_on(
-    trouble, reason, small, tmp_path
-):
-    result, warnings, _ = train(f"step 25 0 {trouble}", small, tmp_path)
-    check_given_up(result, warnings, reason)
+def test_a_run_directory_that_a_file_replaces_is_told_and_training_goes_on(small, tmp_path):
+    result, warnings, _ = train("step 25 0 replaced", small, tmp_path)
+    check_given_up(result, warnings, "Not a directory")
+
+
+def test_a_run_directory_that_was_removed_is_made_again(small, undisturbed, tmp_path):
+    result, warnings, kept = train("step 25 0 removed", small, tmp_path)
+    assert result.returncode == 0, result
+    assert result.sha == undisturbed[1]
+    assert warnings == []
+    assert "was removed, and is made again with this state" in result.stderr
+    assert RunDirectory(kept).checkpoint_steps() == [64, 60, 50]
+    assert metrics(kept) == metrics(undisturbed[0])
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

@@ -83,6 +83,15 @@ def test_another_job_is_not_disturbed(lock: Lock) -> None:
     Lock(lock.directory).acquire()  # it has not kept the lock
 
 
+def test_nobody_has_taken_over_what_was_removed(lock: Lock) -> None:
+    successor = Lock(lock.directory)
+    successor.join()
+    mark = job(lock.directory)
+    (lock.directory / NAME).unlink()
+    successor.take_over()
+    assert job(lock.directory) == mark
+
+
 def test_where_the_directory_is_not_shared_a_successor_begins_one(tmp_path: Path) -> None:
     successor = Lock(tmp_path)
     successor.join()

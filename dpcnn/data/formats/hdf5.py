@@ -25,7 +25,7 @@ from dpcnn.data.formats.raw import Part, Raw, Source, Wanted
 from dpcnn.data.formats.roles import ROLES, beside, find_roles, guess_roles
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
-from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.files import UnsafeFileError, content_size, file_size
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -58,7 +58,7 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
 def blocks(path: Path, name: str) -> Iterator[Array]:
     """Yield the rows of one array of an HDF5 file, a block at a time; raises DataError."""
     try:
-        limit = safe_hdf5.RATIO * file_size(path)
+        limit = safe_hdf5.RATIO * content_size(path)
         with h5py.File(path, "r") as file:
             array = safe_hdf5.array(file, name, limit)
             if array.size == 0:
@@ -91,7 +91,7 @@ def read_text(path: Path, name: str) -> str:
 def _raw(path: Path, wanted: Wanted, files: contextlib.ExitStack) -> Raw:
     """Return what a file holds, and the file beside it where that has the test set."""
     try:
-        limit = safe_hdf5.RATIO * file_size(path)
+        limit = safe_hdf5.RATIO * content_size(path)
     except UnsafeFileError as error:
         raise DataError(f"{path}: {error}, expected an HDF5 dataset (--dataroot)") from error
     file = files.enter_context(h5py.File(path, "r"))

@@ -15,7 +15,7 @@ from dpcnn.data.formats import hdf5, picture, pixels
 from dpcnn.data.shapes import image_forms
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
-from dpcnn.system.files import file_size
+from dpcnn.system.files import UnsafeFileError, content_size
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -72,8 +72,10 @@ def read(path: Path, shape: tuple[int, int, int], name: str, prepare: str) -> It
 def _npy(path: Path, shape: tuple[int, int, int]) -> Iterator[Array]:
     """Yield blocks of the images, or the one image, in an .npy file; never unpickles anything."""
     try:
-        file_size(path)
+        limit = safe_hdf5.RATIO * content_size(path)
         array = np.lib.format.open_memmap(path, mode="r")
+        if array.nbytes > limit:
+            raise UnsafeFileError(f"{array.nbytes:,} bytes, of which most are not on the disk")
     except safe_hdf5.UNREADABLE as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}), expected an .npy array") from error
