@@ -18,7 +18,7 @@ from dpcnn.models.zoo import resnet, tutorial
 from dpcnn.nn.plan import Plan
 from tests.launching import launcher, run
 
-QUICK = ("--rounds", 2, "--steps", 3, "--minibatch", 32)
+QUICK = ("--rounds", 1, "--steps", 3, "--minibatch", 32)
 
 
 def bench(*options, cwd):
@@ -37,15 +37,13 @@ def test_one_and_two_ranks_are_measured_with_both_reductions(small, tmp_path):
     assert max(map(len, lines)) <= 80
     for configuration in report:
         name = configuration["name"]
-        assert len(configuration["rounds"]) == 2
-        steps = [figures["step_seconds"] for figures in configuration["rounds"]]
+        [figures] = configuration["rounds"]
         [row] = [line for line in lines if line.startswith(f"{name} ")]
         speed, _, step = map(float, row.removeprefix(name).split()[:3])
-        assert step == pytest.approx(sum(steps) / 2 * 1e3, abs=0.01)
-        assert speed == pytest.approx(32 / (sum(steps) / 2), abs=1)
-        for figures in configuration["rounds"]:
-            assert figures["waiting_share"] >= (0 if configuration["ranks"] == 1 else 1e-6)
-            assert figures["compute_share"] + figures["waiting_share"] <= 1
+        assert step == pytest.approx(figures["step_seconds"] * 1e3, abs=0.01)
+        assert speed == pytest.approx(32 / figures["step_seconds"], abs=1)
+        assert figures["waiting_share"] >= (0 if configuration["ranks"] == 1 else 1e-6)
+        assert figures["compute_share"] + figures["waiting_share"] <= 1
     assert "inference, 1 rank: " in result.stdout
     assert not (tmp_path / "runs").exists()
 
