@@ -8,30 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dpcnn import nn
 from dpcnn.models.build import plan_network
 from dpcnn.models.zoo import ZOO, zoo_layers
-from dpcnn.nn import (
-    ELU,
-    GELU,
-    AveragePooling,
-    BatchNorm,
-    Concatenate,
-    Convolution,
-    Dense,
-    Dropout,
-    Flatten,
-    GroupNorm,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    MaxPooling,
-    ReLU,
-    Residual,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Tanh,
-)
 from dpcnn.nn.config import LAYERS
 from dpcnn.nn.layer import descendants
 from dpcnn.nn.network import Network
@@ -48,19 +27,28 @@ CLASSES = 4
 SMALL = {"num_channel": 3, "img_height": 16, "img_width": 16, "num_class": CLASSES}
 
 
-def with_all_others() -> list[Layer]:
+def with_all_others() -> list[nn.Layer]:
     """Return a network of the layers, and of the arguments, that the zoo does not use."""
     branches = [
-        [ReLU(), Convolution(3, 3, padding=1, dilation=1, bias=False), Tanh()],
-        [AveragePooling(3, 1, 1), SiLU(), Sequential(BatchNorm(scale=False), GELU())],
-        MaxPooling(3, 1, 1),
+        [nn.ReLU(), nn.Convolution(3, 3, padding=1, dilation=1, bias=False), nn.Tanh()],
+        [
+            nn.AveragePooling(3, 1, 1),
+            nn.SiLU(),
+            nn.Sequential(nn.BatchNorm(scale=False), nn.GELU()),
+        ],
+        nn.MaxPooling(3, 1, 1),
     ]
     return [
-        Convolution(6, (4, 3), stride=(2, 1), padding="same", groups=3),
-        *(GroupNorm(2), LeakyReLU(0.2), Residual([ReLU(), Convolution(6, 1)]), ELU(0.5)),
-        *(Concatenate(*branches), BatchNorm(shift=False), Convolution(4, 3, dilation=2)),
-        *(LayerNorm(), MaxPooling((3, 2), 2), Flatten(), Dense(5, bias=False)),
-        *(BatchNorm(eps=1e-3), Sigmoid(), Dropout(0.3), LayerNorm(), Dense(CLASSES)),
+        nn.Convolution(6, (4, 3), stride=(2, 1), padding="same", groups=3),
+        *(
+            nn.GroupNorm(2),
+            nn.LeakyReLU(0.2),
+            nn.Residual([nn.ReLU(), nn.Convolution(6, 1)]),
+            nn.ELU(0.5),
+        ),
+        *(nn.Concatenate(*branches), nn.BatchNorm(shift=False), nn.Convolution(4, 3, dilation=2)),
+        *(nn.LayerNorm(), nn.MaxPooling((3, 2), 2), nn.Flatten(), nn.Dense(5, bias=False)),
+        *(nn.BatchNorm(eps=1e-3), nn.Sigmoid(), nn.Dropout(0.3), nn.LayerNorm(), nn.Dense(CLASSES)),
     ]
 
 
@@ -76,7 +64,7 @@ def plan_of(name: str) -> Plan:
 class SameDropout(torch.nn.Module):  # type: ignore[misc,name-defined]
     """Dropout by the mask of the layer's last forward."""
 
-    def __init__(self, layer: Dropout) -> None:
+    def __init__(self, layer: nn.Dropout) -> None:
         super().__init__()
         self.layer = layer
 
@@ -93,7 +81,7 @@ def gradients(plan: Plan, model: Any) -> Iterator[tuple[str, Array]]:
             module = next(owners)
             for key in layer.parameter_shapes:
                 gradient = getattr(module, kinds[key]).grad.numpy()
-                yield f"{layer.name}/{key}", gradient.T if isinstance(layer, Dense) else gradient
+                yield f"{layer.name}/{key}", gradient.T if isinstance(layer, nn.Dense) else gradient
     assert next(owners, None) is None
 
 
@@ -104,7 +92,7 @@ def test_outputs_and_gradients_are_those_of_pytorch(name: str) -> None:
     network.initialize(seed=3)
     rng = np.random.default_rng(4)
     network.parameters += 0.05 * rng.standard_normal(network.parameters.shape)  # biases are not 0
-    model = torch_network.network(plan, {Dropout: SameDropout})
+    model = torch_network.network(plan, {nn.Dropout: SameDropout})
     x = rng.random((IMAGES, *plan.input_shape))
     logits = network.forward(np.moveaxis(x, 0, -1).copy(), training=True).copy()
     expected = model(torch.tensor(x))
@@ -125,8 +113,8 @@ def test_these_networks_have_every_layer_of_dpcnn() -> None:
 
 
 def test_a_relu_overwrites_no_input_that_a_shortcut_reads() -> None:
-    places = [Convolution(2, 3), ReLU(), Residual([ReLU(), BatchNorm(), ReLU()]), ReLU()]
-    plan = Plan(places, (1, 8, 8))
+    body = [nn.ReLU(), nn.BatchNorm(), nn.ReLU()]
+    plan = Plan([nn.Convolution(2, 3), nn.ReLU(), nn.Residual(body), nn.ReLU()], (1, 8, 8))
     Network(plan)
     relus = [each for each in torch_network.network(plan).modules() if hasattr(each, "inplace")]
     assert [each.inplace for each in relus] == [True, False, True, True]
