@@ -79,7 +79,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="measurements per configuration (default: 7)",
     )
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="steps per measurement (default: about a second)"
+        "--steps",
+        type=int,
+        metavar="N",
+        help="steps per measurement (default: as many as take 0.6 seconds, at least 2)",
     )
     parser.add_argument(
         "--model",
@@ -114,7 +117,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     mode.add_argument(
         "--standard",
         action="store_true",
-        help="measure four networks against PyTorch: the README's table, in about 6 minutes",
+        help="measure four networks against PyTorch: the README's table, in about 7 minutes",
     )
     mode.add_argument(
         "--layers", action="store_true", help="measure each layer, forward and backward"

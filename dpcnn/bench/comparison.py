@@ -25,7 +25,7 @@ others. GFLOP/s: per rank; gemm: its share of the speed of a large matrix
 product. exact: how many times as fast as the row the exact reduction on as many
 ranks is."""
 LEGEND_OF_TORCH = """\
-PyTorch counts with its best variant, marked *; one that is slower by 8% is
+PyTorch counts with its best variant, marked *; one that is slower by 5% is
 measured no more. Images are NCHW or channels-last; tuned: glibc's allocator
 keeps its memory (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_)."""
 EXACT, FAST = "exact", "fast"

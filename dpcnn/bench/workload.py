@@ -24,7 +24,7 @@ from dpcnn.training.datasets import fitted, open_dataset
 TRAIN, TEST = 4_096, 1_024  # random images
 VALUES = 1 << 25  # in random images, at most: as many fewer large ones
 RANDOM_CLASSES = 10
-SECONDS = 1.0  # approximate time of training in one measurement
+SECONDS = 0.6  # approximate time of the steps of one measurement
 SPEED = 47e9  # floating-point operations per second, assumed when choosing the number of steps
 FEWEST, WARM_UP = 2, 10  # steps that are timed at least, and steps before them at most
 
@@ -48,7 +48,7 @@ class Workload:
     def arguments(self, steps: int | None) -> tuple[str, ...]:
         """Return the arguments of a worker that measures it in so many steps.
 
-        None: as many as take about a second. Raises DataError or OptionError if there is no such
+        None: as many as take about SECONDS. Raises DataError or OptionError if there is no such
         workload.
         """
         images, plan = survey(self.model, self.images)
@@ -123,7 +123,7 @@ def flop_per_image(plan: Plan) -> int:
 
 
 def steps_of(minibatch: int, flop: int) -> int:
-    """Return how many steps take about a second; flop: the operations of training on an image."""
+    """Return how many steps take about SECONDS; flop: the operations of training on an image."""
     return max(FEWEST, round(SECONDS * SPEED / (minibatch * max(1, flop))))
 
 
