@@ -59,7 +59,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "path", type=Path, metavar="RUN|CHECKPOINT", help="a run's directory, or a checkpoint"
     )
     parser.add_argument(
-        "--dataroot", help="an HDF5 file, mnist or digits (default: the training's)"
+        "--dataroot",
+        help="what training takes, or a folder with a folder of pictures a class (default: the"
+        " training's)",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="LIST",
+        type=OPTIONS["keys"].parse,
+        help="as for training, for the arrays or columns of --dataroot",
     )
     parser.add_argument(
         "--split",
@@ -95,7 +103,13 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     recorded, named = model.options, vars(arguments)
     options = replace(recorded, **{name: named[name] for name in FROM_TRAINING if name in named})
     whole = replace(options, train_limit=None, test_limit=None)
-    dataset = open_dataset(whole, comm, comm.split_by_node(), out)
+    if "dataroot" in named:
+        _, height, width = recorded.image_shape
+        size = f"{height}x{width}"
+        whole = replace(whole, keys=named.get("keys"), size=size, test_fraction=None)
+    class_names = tuple(checkpoint.dataset["class_names"])
+    node = comm.split_by_node()
+    dataset = open_dataset(whole, comm, node, out, False, class_names, "dataroot" in named)
     dataset = dataset.normalized(model.normalization)
     images = comm.on_all(lambda: _images(dataset, arguments.split, options, recorded, named))
     evaluation = evaluate(model.network, images, comm)
@@ -115,7 +129,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
             "accuracy": evaluation.accuracy,
         }
         print_out = _print_json if arguments.json else _print_tables
-        print_out(facts, images.labels, evaluation.predicted, model.network.plan.output_shape[0])
+        names = tuple(map(one_line, model.class_names))
+        print_out(facts, images.labels, evaluation.predicted, names)
     return 0
 
 
@@ -141,8 +156,9 @@ def _images(
     return part.first(named.get("train_limit"))
 
 
-def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
+def _print_json(facts: Facts, labels: Array, predicted: Array, names: Sequence[str]) -> None:
     """Print the facts and tables as one JSON object; what is undefined is null there."""
+    classes = len(names)
     columns = [
         [None if math.isnan(each) else each for each in column.tolist()]
         for column in per_class(labels, predicted, classes)
@@ -150,8 +166,8 @@ def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> 
     matrix = confusion(labels, predicted, classes).tolist() if classes <= MATRIX else None
     tables = {
         "classes": [
-            dict(zip(("class", "images", "precision", "recall", "f1"), row, strict=True))
-            for row in zip(range(classes), *columns, strict=True)
+            dict(zip(("class", "name", "images", "precision", "recall", "f1"), row, strict=True))
+            for row in zip(range(classes), names, *columns, strict=True)
         ],
         "confusion": matrix,
         "mistakes": mistakes(labels, predicted),
@@ -159,8 +175,9 @@ def _print_json(facts: Facts, labels: Array, predicted: Array, classes: int) -> 
     say(json.dumps(facts | tables))
 
 
-def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -> None:
+def _print_tables(facts: Facts, labels: Array, predicted: Array, names: Sequence[str]) -> None:
     """Print the facts and tables for people."""
+    named = () if [*names] == [*map(str, range(len(names)))] else names
     trained_on = facts["trained_on"]
     averaged = "" if facts["ema"] is None else ", averaged weights"
     say(f"network   {one_line(facts['path'])}, step {facts['step']:,}{averaged}")
@@ -172,9 +189,9 @@ def _print_tables(facts: Facts, labels: Array, predicted: Array, classes: int) -
     right = round(facts["accuracy"] * facts["images"])
     say(f"loss      {facts['loss']:.4f}")
     say(f"accuracy  {facts['accuracy']:.4f} ({right:,} right)")
-    matrix = confusion_table(labels, predicted, classes)
-    matrix = matrix or mistake_table(mistakes(labels, predicted))
-    for line in ("", *class_table(per_class(labels, predicted, classes)), "", *matrix):
+    matrix = confusion_table(labels, predicted, len(names))
+    matrix = matrix or mistake_table(mistakes(labels, predicted), named)
+    for line in ("", *class_table(per_class(labels, predicted, len(names)), named), "", *matrix):
         say(line)
 
 

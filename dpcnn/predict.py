@@ -49,6 +49,7 @@ class Answer:
     index: int | None  # in a file of several images
     image: Array
     probabilities: Array
+    names: tuple[str, ...]  # of the classes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,9 +126,11 @@ def _answer(
 
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
     shape, index = model.options.image_shape, 0
+    names = tuple(map(in_one_line, model.class_names))
     for images in read(path, shape, arguments.array, _preparation(model, arguments)):
         for image, probabilities in zip(images, model.probabilities(images), strict=True):
-            yield Answer(path, index if is_array(path) else None, image, probabilities)
+            number = index if is_array(path) else None
+            yield Answer(path, number, image, probabilities, names)
             index += 1
 
 
@@ -144,7 +147,7 @@ def _complain(error: DataError) -> int:
 
 def _print_line(answer: Answer) -> None:
     best = answer.probabilities.argmax()
-    say(f"{_name(answer)}\t{best}\t{answer.probabilities[best]:.4f}", flush=False)
+    say(f"{_name(answer)}\t{answer.names[best]}\t{answer.probabilities[best]:.4f}", flush=False)
 
 
 def _print_json(answer: Answer) -> None:
@@ -154,6 +157,7 @@ def _print_json(answer: Answer) -> None:
         "file": str(answer.file),
         **index,
         "class": best,
+        "name": answer.names[best],
         "probability": float(answer.probabilities[best]),
         "probabilities": answer.probabilities.tolist(),
     }
@@ -162,7 +166,7 @@ def _print_json(answer: Answer) -> None:
 
 def _print_drawing(answer: Answer) -> None:
     best = (-answer.probabilities).argsort(kind="stable")[:BEST]
-    words = ", ".join(f"{each} ({answer.probabilities[each]:.4f})" for each in best)
+    words = ", ".join(f"{answer.names[n]} ({answer.probabilities[n]:.4f})" for n in best)
     say("\n".join((f"{_name(answer)}: {words}", *drawing(answer.image), "")), flush=False)
 
 

@@ -49,6 +49,16 @@ class Model:
             trained[slot.layer.name][slot.key] for slot in self.network.plan.slots if slot.trained
         )
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes 0, 1, ..., their numbers if the dataset had none.
+
+        They may come from anyone: not every terminal may be shown them.
+        """
+        names = self.checkpoint.dataset["class_names"]
+        classes = self.network.plan.output_shape[0]
+        return tuple(map(str, names if len(names) == classes else range(classes)))
+
     def probabilities(self, images: ArrayLike) -> Array:
         """Return the probability of each class for each image, (N, classes) float32.
 

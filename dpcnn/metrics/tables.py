@@ -13,11 +13,15 @@ from dpcnn.metrics.classification import Mistake, PerClass, confusion
 Array = NDArray[Any]
 
 COLUMNS = 80  # width of a terminal in characters
+NAME = 24  # characters of the name of a class
 ROWS = 25  # limit for the tables of classes and of mistakes
 
 
-def class_table(scores: PerClass) -> list[str]:
-    """Return the scores per class; of more than ROWS classes, those with the lowest F1."""
+def class_table(scores: PerClass, names: Sequence[str] = ()) -> list[str]:
+    """Return the scores per class; of more than ROWS classes, those with the lowest F1.
+
+    names: of the classes, otherwise they are numbered.
+    """
     classes: Sequence[int] = range(len(scores.support))
     lines: list[str] = []
     if len(classes) > ROWS:
@@ -25,7 +29,8 @@ def class_table(scores: PerClass) -> list[str]:
         classes = np.sort(np.argsort(scores.f1, kind="stable")[:ROWS]).tolist()
     rates = list(zip(*scores[1:], strict=True))
     rows = [
-        (str(label), f"{scores.support[label]:,}", *map(_rate, rates[label])) for label in classes
+        (_named(label, names), f"{scores.support[label]:,}", *map(_rate, rates[label]))
+        for label in classes
     ]
     # The mean over classes, all with the same weight; undefined scores do not count.
     defined = [rate[np.isfinite(rate)] for rate in scores[1:]]
@@ -47,12 +52,20 @@ def confusion_table(labels: Array, predicted: Array, classes: int) -> list[str] 
     return ["rows: true class, columns: predicted class", *lines]
 
 
-def mistake_table(mistakes: Sequence[Mistake]) -> list[str]:
+def mistake_table(mistakes: Sequence[Mistake], names: Sequence[str] = ()) -> list[str]:
     """Return the table of the most frequent mistakes; they come sorted, the most frequent first."""
     if not mistakes:
         return ["no mistakes"]
-    rows = [(str(m.label), str(m.predicted), f"{m.images:,}") for m in mistakes[:ROWS]]
+    rows = [
+        (_named(m.label, names), _named(m.predicted, names), f"{m.images:,}")
+        for m in mistakes[:ROWS]
+    ]
     return ["the most frequent mistakes:", *_aligned(("label", "taken for", "images"), rows)]
+
+
+def _named(label: int, names: Sequence[str]) -> str:
+    """Return the number of a class, and its name if there are names."""
+    return f"{label} {names[label]}"[:NAME] if names else str(label)
 
 
 def _rate(value: float) -> str:

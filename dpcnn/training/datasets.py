@@ -23,8 +23,8 @@ from dpcnn.training.console import Console, on_terminal
 FALL_BACK = "DPCNN_FALL_BACK"
 
 
-def wanted(options: Options, class_names: tuple[str, ...] = ()) -> Wanted:
-    """Return what the options say of the dataset, to be read with these names of classes."""
+def wanted(options: Options) -> Wanted:
+    """Return what the options say of the dataset."""
     height, _, width = (options.size or "").partition("x")
     return Wanted(
         shape=(options.num_channel, options.img_height, options.img_width),
@@ -35,7 +35,6 @@ def wanted(options: Options, class_names: tuple[str, ...] = ()) -> Wanted:
         grey=options.grey,
         test_fraction=options.test_fraction,
         seed=options.seed,
-        class_names=class_names,
     )
 
 
@@ -46,6 +45,7 @@ def open_dataset(
     console: Console,
     may_fall_back: bool = False,
     class_names: tuple[str, ...] = (),
+    test_alone: bool = False,
 ) -> Dataset:
     """Return the dataset, one copy of it for all ranks of a node; collective.
 
@@ -53,12 +53,12 @@ def open_dataset(
     file that its neighbours map. With --stream it stays on the disk, where each rank has it open.
     may_fall_back: whether the built-in digits may take the place of MNIST, unless the start script
     forbids it.
-    class_names: those of a trained network, whose numbers labels with names get. Raises DataError.
+    class_names, test_alone: as for Wanted. Raises DataError.
     """
     fall_back = console.warn if may_fall_back and os.environ.get(FALL_BACK) != "0" else None
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
     root = comm.on_root(lambda: find.resolve(options.dataroot, options.mirror, progress, fall_back))
-    choice = wanted(options, class_names)
+    choice = replace(wanted(options), class_names=class_names, test_alone=test_alone)
 
     with find.scratch(options.stream) as folder:
 

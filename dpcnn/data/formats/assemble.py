@@ -36,7 +36,9 @@ def assemble(raw: Raw, wanted: Wanted, folder: Path | None = None) -> Dataset:
     train = Images(x, read.train)
     notes = [*raw.notes, *([form.note] if form.note else []), *read.notes]
     notes += [encoding.note] if encoding.note else []
-    if raw.test is None:
+    if raw.test is None and wanted.test_alone:
+        test = train
+    elif raw.test is None:
         train, test = _parted(train, raw, wanted, folder)
         notes.append(f"{wanted.test_fraction:g} of the images set apart as the test set")
     else:

@@ -143,7 +143,9 @@ def _walk(root: Path, folder: Path, label: int, listing: Listing, found: list[Li
 
 def _cached(path: Path, listing: Listing, wanted: Wanted) -> Path:
     """Return where the decoded pictures are kept."""
-    digest = hashlib.sha256(repr((wanted.size, wanted.grey, listing.classes)).encode())
+    digest = hashlib.sha256(
+        repr((wanted.size, wanted.grey, wanted.shape[0], listing.classes)).encode()
+    )
     for part, pictures in listing.sets.items():
         for each in pictures:
             try:
@@ -158,15 +160,15 @@ def _cached(path: Path, listing: Listing, wanted: Wanted) -> Path:
 
 def _decode_all(path: Path, listing: Listing, wanted: Wanted) -> dict[str, Array]:
     """Return the arrays of both sets; files that cannot be read are taken from the listing."""
-    size = wanted.size
+    size, channels = wanted.size, wanted.shape[0]
     arrays: dict[str, Array] = {}
     for part, pictures in listing.sets.items():
-        images, labels, size = _decode(path, pictures, size, wanted.grey, listing)
+        images, labels, size = _decode(path, pictures, size, wanted.grey or channels == 1, listing)
         arrays |= {f"x_{part}": images, f"y_{part}": labels}
     count = sum(map(len, listing.sets.values()))
     if len(listing.broken) > max(FEW_BROKEN, MOST_BROKEN * count):
         raise DataError(f"{path}: {_shown(listing.broken, 'cannot be read')} of {count}")
-    grey = all(not _coloured(arrays[f"x_{part}"]) for part in listing.sets)
+    grey = channels != 3 and all(not _coloured(arrays[f"x_{part}"]) for part in listing.sets)
     if grey:
         arrays |= {f"x_{part}": arrays[f"x_{part}"][:, :1] for part in listing.sets}
     return arrays

@@ -69,7 +69,8 @@ class Wanted:
     shape: (C, H, W). layout: `auto`, `chw` or `hwc`. keys: the names of arrays or columns. size:
     (H, W) that pictures are brought to; grey: whether they lose their colours. test_fraction: the
     share of the images that becomes the test set where there is none, chosen by the seed.
-    class_names: those of a trained network, to which labels with names are mapped.
+    class_names: those of a trained network, to which labels with names are mapped. test_alone:
+    images without a test set are all to test on.
     """
 
     shape: NamedShape = ANY
@@ -81,6 +82,7 @@ class Wanted:
     test_fraction: float | None = None
     seed: int = 0
     class_names: tuple[str, ...] = ()
+    test_alone: bool = False
 
 
 NOTHING = Wanted()

@@ -15,6 +15,9 @@ from PIL import Image
 from dpcnn.data.formats import picture, registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.errors import DataError
+from dpcnn.evaluate import main as evaluate
+from dpcnn.predict import main as predict
+from dpcnn.training.api import main as train
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (24, 8, 10, 3)).astype(np.uint8)
@@ -170,3 +173,28 @@ def test_a_bomb_takes_no_memory(root: Path) -> None:
     assert os.path.getsize(bomb) < 1 << 20
     [warning] = registry.read(root).warnings
     assert "bomb.png 10,000 x 10,000 pixels, expected at most" in warning
+
+
+def test_a_folder_is_evaluated_and_its_pictures_predicted_by_name(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The classes get the numbers they had in training, also where some are not there."""
+    out = root.parent / "run"
+    network = ("--n_filter", "2", "--h_filter", "3", "--w_filter", "3", "--epochs", "3")
+    options = ("--dataroot", str(root), *network, "--run_dir", str(out), "--progress", "silent")
+    assert train(options) == 0
+    labelled = root.parent / "labelled"
+    for name, images in (("cat 9", COLOURS[:7]), ("a", COLOURS[7:9])):
+        save(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2), labelled / name)
+    assert evaluate([str(out), "--dataroot", str(labelled)]) == 2
+    assert "class 'a'" in capsys.readouterr().err.replace("label 'a'", "class 'a'")
+    (labelled / "a").rename(labelled / "cat 10")
+    assert evaluate([str(out), "--dataroot", str(labelled)]) == 0
+    table = capsys.readouterr().out
+    assert "9 test images" in table
+    rows = [line.split() for line in table.splitlines() if " cat " in line]
+    assert [row[:4] for row in rows] == [["0", "cat", "10", "2"], ["1", "cat", "9", "7"]]
+    assert predict([str(out), str(root / "test" / "cat 9")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert {line.split("\t")[1] for line in lines} <= {"cat 9", "cat 10"}
