@@ -4,8 +4,8 @@
 
 mpirun's exit code is not trusted: under ULFM it is 0 even if every rank was killed. A run that ends
 by itself records its exit code (dpcnn/run/outcome.py), and the supervisor exits with that. A run
-that is killed records nothing; it is restarted with --resume auto up to MAX_RESTARTS times, but not
-twice from the same checkpoint. Signals to this process are passed on to the ranks, which save and
+that is killed records nothing; it is restarted with --resume auto up to MAX_RESTARTS times without a new
+checkpoint, and once if it had begun to train in between. Signals to this process are passed on to the ranks, which save and
 stop; a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked over
 ssh. Uses only the standard library, so that whatever breaks a run does not break its supervisor.
 """
@@ -66,21 +66,24 @@ class Supervisor:
     def run(self) -> int:
         """Start the run until it ends by itself or makes no progress; return the exit code."""
         self._listen()
-        command, restarts = self.command, 0
+        command, starts, restarts = self.command, 0, 0
         while True:
-            self._start(command, restarts)
+            self._start(command, starts)
             code = self._recorded("exit_code")
             if code is not None:
                 return int(code)
-            progressed = self._has_progressed()
+            before = self.saved
+            begun = self._take_in()
             if self.stops:
                 self._tell_what_is_lost()
                 return 128 + self.stops[0]
-            stuck = restarts > 0 and not progressed
             reason = f"the run was interrupted {moment(self.saved)}"
+            if self.saved != before:
+                restarts = 0
+            stuck = restarts > 0 and begun
             if restarts == self.max_restarts or stuck:
                 return self._give_up(reason, restarts, stuck)
-            restarts += 1
+            starts, restarts = starts + 1, restarts + 1
             say(f"dpcnn: {reason}; restart {restarts} of {self.max_restarts}")
             time.sleep(min(0.1 * restarts, LONGEST_PAUSE))
             command = self._resuming()
@@ -92,15 +95,15 @@ class Supervisor:
                 signal.signal(stop, self._stop)
         signal.signal(signal.SIGTSTP, self._suspend)
 
-    def _has_progressed(self) -> bool:
-        """Take in what the last start has recorded; tell whether another one may get further.
+    def _take_in(self) -> bool:
+        """Take in what the last start has recorded; tell whether the run has begun then.
 
-        It may if this one has saved something, or was killed before it came to the saved step.
+        One that was killed earlier may get further next time, even if it has saved nothing.
         """
         run_dir, saved, before = self._recorded("run_dir"), self._recorded("saved"), self.saved
         self.run_dir = run_dir or self.run_dir
         self.saved = before if saved is None else max(saved, before or 0)
-        return self.saved != before or (run_dir is None and self.saved is not None)
+        return run_dir is not None
 
     def _start(self, command: list[str], restarts: int) -> None:
         """Run mpirun to its end and see to it that no process is left behind."""

@@ -130,6 +130,20 @@ def disturb(
             os.kill(pid, number)
 
 
+def kill_now_and_then(job: subprocess.Popen[str], seconds: float, ranks: int) -> int:
+    """Kill a rank every 2 to 4 s, for so long or until the job ends; return how many died."""
+    rng, deaths, end = random.Random(0), 0, time.monotonic() + seconds
+    while time.monotonic() < end and job.poll() is None:
+        time.sleep(rng.uniform(2, 4))
+        living = [pid for pid in processes() if session_of(pid) == job.pid]
+        living = [pid for pid in living if any(is_rank(pid, rank) for rank in range(ranks))]
+        if living:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(living), signal.SIGKILL)
+            deaths += 1
+    return deaths
+
+
 def is_rank(pid: int, rank: int) -> bool:
     """Tell whether a process is this rank of its job."""
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.faults import chaos
+from tests.launching import metrics, start, supervised
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,19 @@ def test_three_hundred_trials_under_load_end_with_the_same_bits(
     numbers = range(1000 + 10 * group, 1000 + 10 * group + 10)
     with chaos.load(8):
         assert chaos.run_all(numbers, small, undisturbed, tmp_path) == []
+
+
+@pytest.mark.long
+def test_six_minutes_with_a_death_every_few_seconds_change_no_bit(small, alone, tmp_path):
+    options = ("--epochs", 400, "--checkpoint_every", "50st", "--progress", "none")
+    options += ("--microbatch_size", 16)
+    directory, sha = alone(*options)
+    options = ("--dataroot", small, *options, "--run_dir", "run", "--respawn")
+    job = start(4, *options, cwd=tmp_path, mpi="elastic", under=supervised(3))
+    with ThreadPoolExecutor(1) as pool:
+        deaths = pool.submit(chaos.kill_now_and_then, job, 360, 4)
+        stdout, stderr = job.communicate(timeout=900)
+    assert job.returncode == 0, stderr
+    assert f"Weights SHA-256: {sha}" in stdout, stderr
+    assert metrics(tmp_path / "run") == metrics(directory)
+    assert deaths.result() > 20
