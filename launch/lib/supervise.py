@@ -4,10 +4,11 @@
 
 mpirun's exit code is not trusted: under ULFM it is 0 even if every rank was killed. A run that ends
 by itself records its exit code (dpcnn/run/outcome.py), and the supervisor exits with that. A run
-that is killed records nothing; it is restarted with --resume auto up to MAX_RESTARTS times without a new
-checkpoint, and once if it had begun to train in between. Signals to this process are passed on to the ranks, which save and
-stop; a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked over
-ssh. Uses only the standard library, so that whatever breaks a run does not break its supervisor.
+that is killed records nothing; it is restarted with --resume auto, up to MAX_RESTARTS times without
+a new checkpoint, but not twice if it got nowhere. A restart that was killed before the run had
+begun again does not count. Signals to this process are passed on to the ranks, which save and stop;
+a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked over ssh.
+Uses only the standard library, so that whatever breaks a run does not break its supervisor.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ PERIOD_AT_FIRST = 0.25  # the same until the run has begun
 PERIOD_ELSEWHERE = 5.0  # the same if this host has none
 ENDING = 10.0  # seconds for the system to end what was killed
 LONGEST_PAUSE = 2.0  # seconds before a restart
+EARLY = 20  # restarts in a row that do not count, of a run that began before
 
 
 class Supervisor:
@@ -66,7 +68,7 @@ class Supervisor:
     def run(self) -> int:
         """Start the run until it ends by itself or makes no progress; return the exit code."""
         self._listen()
-        command, starts, restarts = self.command, 0, 0
+        command, starts, restarts, early = self.command, 0, 0, 0
         while True:
             self._start(command, starts)
             code = self._recorded("exit_code")
@@ -77,15 +79,16 @@ class Supervisor:
             if self.stops:
                 self._tell_what_is_lost()
                 return 128 + self.stops[0]
-            reason = f"the run was interrupted {moment(self.saved)}"
-            if self.saved != before:
-                restarts = 0
+            restarts = restarts if self.saved == before else 0
+            early = 0 if begun or self.run_dir is None else early + 1
+            counts = not 0 < early <= EARLY or restarts == 0
             stuck = restarts > 0 and begun
-            if restarts == self.max_restarts or stuck:
+            reason = f"the run was interrupted {moment(self.saved)}"
+            if counts and (restarts == self.max_restarts or stuck):
                 return self._give_up(reason, restarts, stuck)
-            starts, restarts = starts + 1, restarts + 1
+            starts, restarts = starts + 1, restarts + counts
             say(f"dpcnn: {reason}; restart {restarts} of {self.max_restarts}")
-            time.sleep(min(0.1 * restarts, LONGEST_PAUSE))
+            time.sleep(min(0.1 * starts, LONGEST_PAUSE))
             command = self._resuming()
 
     def _listen(self) -> None:

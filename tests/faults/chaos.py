@@ -18,7 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.launching import Result, kill_session, metrics, processes, session_of, start, supervised
+from tests.launching import (
+    Result,
+    kill_session,
+    metrics,
+    processes,
+    session_of,
+    start,
+    supervised,
+    wait_for,
+)
 
 OPTIONS = ("--epochs", 2, "--max_steps", 24, "--checkpoint_every", "5st", "--progress", "none")
 LIMIT = 60  # seconds that a trial may take, besides those of a run without faults
@@ -131,7 +140,11 @@ def disturb(
 
 
 def kill_now_and_then(job: subprocess.Popen[str], seconds: float, ranks: int) -> int:
-    """Kill a rank every 2 to 4 s, for so long or until the job ends; return how many died."""
+    """Kill a rank every 2 to 4 s, for so long or until the job ends; return how many died.
+
+    From the first epoch's end on: of a run that never begins there is nothing to go on with.
+    """
+    wait_for(job, "Epoch 1,")
     rng, deaths, end = random.Random(0), 0, time.monotonic() + seconds
     while time.monotonic() < end and job.poll() is None:
         time.sleep(rng.uniform(2, 4))

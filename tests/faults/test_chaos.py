@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.faults import chaos
-from tests.launching import metrics, start, supervised
+from tests.launching import end, metrics, start, supervised
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +45,9 @@ def test_six_minutes_with_a_death_every_few_seconds_change_no_bit(small, alone, 
     directory, sha = alone(*options)
     options = ("--dataroot", small, *options, "--run_dir", "run", "--respawn")
     job = start(4, *options, cwd=tmp_path, mpi="elastic", under=supervised(3))
-    with ThreadPoolExecutor(1) as pool:
-        deaths = pool.submit(chaos.kill_now_and_then, job, 360, 4)
-        stdout, stderr = job.communicate(timeout=900)
-    assert job.returncode == 0, stderr
-    assert f"Weights SHA-256: {sha}" in stdout, stderr
+    deaths = chaos.kill_now_and_then(job, 360, 4)
+    result = end(job)
+    assert result.returncode == 0, result
+    assert result.sha == sha
     assert metrics(tmp_path / "run") == metrics(directory)
-    assert deaths.result() > 20
+    assert deaths > 20

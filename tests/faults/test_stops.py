@@ -98,7 +98,7 @@ def test_a_supervisor_remembers_the_run_over_starts_that_told_nothing(capfd: Cap
     code, commands = supervised(script, 9)
     assert code == 0
     assert commands == [[], [], AGAIN, AGAIN, AGAIN, AGAIN]
-    assert "interrupted after saving step 300; restart 3 of 9" in capfd.readouterr().err
+    assert "interrupted after saving step 300; restart 1 of 9" in capfd.readouterr().err
 
 
 def test_a_supervisor_gives_up_a_run_that_gets_nowhere_and_says_what_is_saved(
@@ -108,13 +108,21 @@ def test_a_supervisor_gives_up_a_run_that_gets_nowhere_and_says_what_is_saved(
     code, commands = supervised([known, {}, known], 9)
     assert (code, len(commands)) == (1, 3)
     error = capfd.readouterr().err.splitlines()[-1]
-    assert "after saving step 300 (2 of 9 restarts, no progress)" in error
+    assert "after saving step 300 (1 of 9 restarts, no progress)" in error
     assert "--run_dir here --resume auto" in error
     code, commands = supervised([{}] * 4, 3)
     assert (code, len(commands)) == (1, 4)
 
 
-def test_a_supervisor_does_not_give_up_a_run_that_makes_progress(capfd: Capture) -> None:
+def test_a_supervisor_does_not_count_restarts_that_are_killed_early() -> None:
+    known = {"run_dir": "here", "saved": 300}
+    code, commands = supervised([known, *[{}] * 10, {"run_dir": "here", "exit_code": 0}], 1)
+    assert (code, len(commands)) == (0, 12)
+    code, commands = supervised([known, *[{}] * 30], 1)
+    assert (code, len(commands)) == (1, 22)
+
+
+def test_a_supervisor_does_not_give_up_a_run_that_makes_progress() -> None:
     run = {"run_dir": "here"}
     script = [{**run, "saved": step} for step in range(50)] + [{**run, "exit_code": 0}]
     code, commands = supervised(script, 1)
