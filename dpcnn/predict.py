@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dpcnn.cli.arguments import CommandLine, add_model
 from dpcnn.cli.job import Job, run
+from dpcnn.data.drawing import drawing
 from dpcnn.data.formats.image_files import is_array, read, walk
 from dpcnn.errors import DataError
 from dpcnn.inference.model import Model, load
@@ -31,8 +32,6 @@ from dpcnn.system.text import in_one_line, say
 
 Array = NDArray[Any]
 
-RAMP = " .:-=+*#%@"
-COLUMNS = 80
 BEST = 3  # classes that --show tells
 PREPARED = {
     "digit": "the digit is found, made light on dark, scaled and centred",
@@ -174,14 +173,6 @@ def _name(answer: Answer) -> str:
     """Return the name of an image, in one line."""
     text = str(answer.file) + ("" if answer.index is None else f"[{answer.index}]")
     return in_one_line(text)
-
-
-def drawing(image: Array) -> list[str]:
-    """Return the lines of an image (C, H, W), uint8 or in [0, 1], drawn with characters."""
-    grey = image.mean(axis=0) / (255 if image.dtype == "uint8" else 1)
-    step = -(-2 * grey.shape[1] // COLUMNS)  # a pixel is two characters wide
-    shades = (grey[::step, ::step] * (len(RAMP) - 1)).round().astype(int)
-    return ["".join(2 * RAMP[shade] for shade in row).rstrip() for row in shades]
 
 
 if __name__ == "__main__":

@@ -78,6 +78,19 @@ def image_sizes(text: str) -> tuple[int, int, int] | None:
     return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
 
 
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Add some of training's options to another command; `chosen` reads them."""
+    for name in names:
+        _add(OPTIONS[name], parser)
+
+
+def chosen(namespace: argparse.Namespace, names: Sequence[str], **values: Value) -> Options:
+    """Return the options with these values and those of a command line; raises OptionError."""
+    texts = {name: text for name, text in vars(namespace).items() if name in names}
+    parsed = {name: OPTIONS[name].parse(text) for name, text in texts.items() if text is not None}
+    return parse_keywords(parsed | values).options
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:
     """Return the options of a command line, and of the TOML files that it names.
 
@@ -167,7 +180,7 @@ def _parser() -> CommandLine:
     return parser
 
 
-def _add(option: Option, section: argparse._ArgumentGroup) -> None:
+def _add(option: Option, section: argparse._ActionsContainer) -> None:
     default = f"(default: {option.text(option.default)})".replace(" ", NO_BREAK_SPACE)
     is_flag = option.value_type is bool  # which needs no value
     section.add_argument(

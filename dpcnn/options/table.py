@@ -290,5 +290,10 @@ OPTIONS: dict[str, Option] = {
 ALIASES = {alias: name for name in OPTIONS for alias in OPTIONS[name].aliases}
 # The options of the tutorial's network, which --model replaces.
 NETWORK = ("n_filter", "h_filter", "w_filter", "stride", "padding")
+# What a user may say of a dataset.
+ABOUT_DATA = (
+    *("mirror", "keys", "layout", "size", "grey", "test_fraction", "seed"),
+    *("num_class", "num_channel", "img_height", "img_width"),
+)
 # What a run takes from its dataset.
 OF_DATASET = ("num_class", "num_channel", "img_height", "img_width")

@@ -83,6 +83,20 @@ def decode(path: Path, size: tuple[int, int] | None, grey: bool) -> Array:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
+def save(image: Array, path: Path) -> None:
+    """Write an image (C, H, W) uint8 of one channel or three as a PNG file.
+
+    Raises DataError if the disk does not take it, OptionError without Pillow.
+    """
+    check_installed(path)
+    from PIL import Image
+
+    try:
+        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(path, "PNG")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}, expected a file to write") from error
+
+
 def check_installed(path: Path) -> None:
     """Raise OptionError unless Pillow is installed."""
     try:
