@@ -18,6 +18,13 @@ the sum of all norms, and that one adds up numbers that are not negative: if it 
 every partial sum anywhere was below it and exact; if some norm was past the range, infinite or
 NaN, so is the sum, and every rank raises the same DivergenceError.
 
+Why float64 and a fixed grid: one rank's sums, of the tutorial's 185,930 parameters and four
+micro-batches, take 0.6 ms of a step of 8 (Zen 3), and float32 takes 0.2. 32-bit integers, scaled by
+a power of two that the last gradient's norm gives, are as exact and take 0.5
+(tests/benchmarks/bench_reduction.py): too little for a grid that the largest values make coarse, a
+scale to keep in checkpoints, and steps that are reduced twice when it was too small. 64-bit
+integers on the same grid save a pass for each micro-batch and lose it when they become float32.
+
 **Fast** adds float32, micro-batches in their order and then ranks in theirs: the same from run to
 run at one world size, and close to exact.
 """

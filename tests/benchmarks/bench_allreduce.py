@@ -45,7 +45,7 @@ WAYS = {"blocking": Blocking, "polled": Polled, "ours": MPICommunicator, "shared
 
 def main() -> None:
     MPICommunicator.world()  # starts MPI
-    ways = {name: WAYS[name](MPI.COMM_WORLD) for name in sys.argv[1:] or WAYS}
+    ways = {name: WAYS[name].of(MPI.COMM_WORLD) for name in sys.argv[1:] or WAYS}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {name: np.ones(VALUES) for name in ways}
     if "shared" in ways:
