@@ -14,7 +14,7 @@ from tests.launching import run, supervised
 
 @pytest.fixture(scope="session")
 def whole(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two ranks, killed at its second checkpoint and started again: three epochs."""
+    """A run of two ranks, killed as it saves an evaluated epoch, started again: three epochs."""
     cwd = tmp_path_factory.mktemp("runs")
     dying = {"module": "tests.faults.dying", "DYING": "checkpoint 2 0 kill", "DYING_ONCE": "1"}
     options = ("--dataroot", small, "--epochs", 3, "--n_filter", 4, "--run_dir", "whole")

@@ -125,7 +125,7 @@ def test_the_history_tells_of_kill_and_restart(page: Path, browser: Browser) -> 
     texts = [re.sub(r"^\d\d \w+ [\d:]+ ", "", line) for line in lines]
     assert texts == [
         "Started on 2 ranks",
-        "Interrupted some time after step 32: no end is recorded",
+        "Interrupted some time after step 16: no end is recorded",
         "Resumed after step 16 on 2 ranks (automatic restart 1)",
         "Finished",
     ]
