@@ -99,6 +99,19 @@ def end(process: subprocess.Popen[str]) -> Result:
     return Result(process.returncode, stdout, stderr)
 
 
+def started(job: subprocess.Popen[str]) -> list[int]:
+    """Return mpirun and all that it has started, of the job's descendants."""
+    rows = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    parent = {int(pid): int(ppid) for pid, ppid in map(str.split, rows.splitlines())}
+
+    def descends(pid: int) -> bool:
+        return pid in parent and (parent[pid] == job.pid or descends(parent[pid]))
+
+    return [pid for pid in parent if descends(pid)]
+
+
 def kill_session(session: int) -> None:
     """Kill all that a job has started: mpirun and its daemons have process groups of their own."""
     for _ in range(100):

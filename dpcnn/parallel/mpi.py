@@ -54,6 +54,8 @@ Array = NDArray[Any]
 POLLS = 4000
 PAUSE = 100e-6  # seconds
 GRACE = 5.0  # seconds that ranks overdue are waited for further
+# Seconds between two looks after which this process was stopped (Ctrl-Z), and the others with it.
+STOPPED = 1.0
 ENDING = 60.0  # seconds at most from the first rank's end to the last one's
 # Tags of messages: who has come, a part of a vector, its sum, a pickled object.
 COME, PART, SUM, OBJECT = 1, 2, 3, 4
@@ -226,7 +228,7 @@ class MPICommunicator(Communicator):
     def _wait(self, requests: list[MPI.Request]) -> None:
         """Wait for requests, one for each other rank, leaving the core to those that have work."""
         polls = 0
-        started = time.monotonic()
+        started = looked = time.monotonic()
         patience = self.timeout
         while not MPI.Request.Testall(requests):
             polls += 1
@@ -235,7 +237,10 @@ class MPICommunicator(Communicator):
                 continue
             time.sleep(PAUSE)
             self._check_ranks()
-            if time.monotonic() - started > patience:
+            before, looked = looked, time.monotonic()
+            if looked - before > STOPPED:
+                patience += looked - before
+            if looked - started > patience:
                 waited_for = zip(self._others(), requests, strict=False)
                 missing = [rank for rank, request in waited_for if not request.Test()]
                 # One speaks for all: the lowest rank that waits, unless it has died meanwhile.

@@ -19,7 +19,7 @@ import io
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,12 @@ class Checkpoint:
         return self.average or self.model
 
     def copy(self) -> Checkpoint:
-        """Return one that keeps its values while training goes on."""
-        return copy.deepcopy(self)
+        """Return one that keeps its values while training goes on.
+
+        The lines of the metrics do not change: only their list is copied, as it may be long.
+        """
+        whole = copy.deepcopy(replace(self, metrics=[]))
+        return replace(whole, metrics=list(self.metrics))
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:

@@ -17,7 +17,17 @@ from typing import Any
 import pytest
 
 from dpcnn.run.directory import RunDirectory
-from tests.launching import Result, end, metrics, run, session_of, start, supervised, wait_for
+from tests.launching import (
+    Result,
+    end,
+    metrics,
+    run,
+    session_of,
+    start,
+    started,
+    supervised,
+    wait_for,
+)
 
 # Standard output as a full disk, and as a pipe whose reader has gone.
 LOGS = {
@@ -43,19 +53,6 @@ def end_dying(plan: str, restarts: int, ranks: int, small: Path, cwd: Path, mpi:
     options = ("--dataroot", small, *STEPS, "--run_dir", "run")
     module = "tests.faults.dying"
     return end(supervise(restarts, ranks, *options, cwd=cwd, mpi=mpi, module=module, DYING=plan))
-
-
-def started(job: subprocess.Popen[str]) -> list[int]:
-    """Return mpirun and all that it has started, of the job's descendants."""
-    rows = subprocess.run(
-        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-    ).stdout
-    parent = {int(pid): int(ppid) for pid, ppid in map(str.split, rows.splitlines())}
-
-    def descends(pid: int) -> bool:
-        return pid in parent and (parent[pid] == job.pid or descends(parent[pid]))
-
-    return [pid for pid in parent if descends(pid)]
 
 
 def newest_step(run_dir: Path) -> int:

@@ -44,6 +44,17 @@ def same(found: Checkpoint, expected: Checkpoint) -> bool:
     return True
 
 
+def test_a_copy_keeps_its_values_and_shares_the_lines_of_the_metrics() -> None:
+    original = state(7, {1: 0.5, 2: 0.75})
+    copied = original.copy()
+    weights = copied.model["dense"]["weights"].copy()
+    original.model["dense"]["weights"][...] = 0
+    original.metrics.append({"epoch": 3})
+    np.testing.assert_array_equal(copied.model["dense"]["weights"], weights)
+    assert len(copied.metrics) == 2
+    assert copied.metrics[0] is original.metrics[0], "thousands of epochs are not copied"
+
+
 def refused(path: Path) -> str:
     """Return the line with which the file is refused."""
     with pytest.raises(CheckpointError) as caught:

@@ -1,0 +1,53 @@
+"""Ctrl-Z: the ranks stop with their supervisor and go on with it, however long that was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.launching import end, start, started, supervised
+
+LIMIT = 30.0  # seconds
+TIMEOUT = 2.0
+
+
+def states(job: subprocess.Popen[str]) -> list[str]:
+    """Return the states of the Python processes of a job; T is stopped."""
+    found = []
+    for pid in (job.pid, *started(job)):
+        try:
+            if Path(os.readlink(f"/proc/{pid}/exe")).name.startswith("python"):
+                found.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+        except OSError:
+            continue
+    return found
+
+
+def wait_until(condition: object) -> None:
+    assert callable(condition)
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < LIMIT
+        time.sleep(0.05)
+
+
+def test_ctrl_z_stops_the_ranks_and_fg_continues_them(small: Path, tmp_path: Path) -> None:
+    options = ("--dataroot", small, "--run_dir", "run", "--epochs", 10_000, "--timeout", TIMEOUT)
+    job = start(2, *options, cwd=tmp_path, under=supervised(0))
+    lines = tmp_path / "run" / "metrics.jsonl"
+    try:
+        wait_until(lambda: lines.exists() and lines.stat().st_size)
+        job.send_signal(signal.SIGTSTP)
+        wait_until(lambda: states(job).count("T") == 3)  # with the supervisor
+        size, stopped = lines.stat().st_size, time.monotonic()
+        wait_until(lambda: time.monotonic() - stopped > 1.5 * TIMEOUT)
+        assert lines.stat().st_size == size
+        job.send_signal(signal.SIGCONT)
+        wait_until(lambda: lines.stat().st_size > size)
+    finally:
+        job.send_signal(signal.SIGCONT)
+        job.send_signal(signal.SIGTERM)
+        assert end(job).returncode == 143
