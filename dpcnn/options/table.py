@@ -31,9 +31,9 @@ class Options:
 
     # fmt: off
     dataroot: str = option(
-        "auto", "data", "HDF5, .npz or CSV; a folder of IDX, CIFAR's binary batches, .npy, or of a"
-        " folder of pictures a class; mnist (downloaded once) or digits (built in); auto: the first"
-        " there is of ./MNISTdata.hdf5, ../MNISTdata.hdf5, mnist and digits",
+        "auto", "data", "HDF5, .npz, .mat, CSV or LIBSVM; a folder of IDX, CIFAR's binary batches,"
+        " .npy, or of a folder of pictures a class; mnist (downloaded once) or digits (built in);"
+        " auto: the first there is of ./MNISTdata.hdf5, ../MNISTdata.hdf5, mnist and digits",
         metavar="PATH", takes=("a path", "mnist", "digits", "auto"), may_change=True)
     mirror: str | None = option(
         None, "data", "download MNIST from this address instead of the usual ones",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dpcnn.data.dataset import Dataset
-from dpcnn.data.formats import cifar, csv_table, hdf5, idx, npy, npz
+from dpcnn.data.formats import cifar, csv_table, hdf5, idx, libsvm, mat, npy, npz
 from dpcnn.data.formats import folder as folders
 from dpcnn.data.formats.assemble import assemble
 from dpcnn.data.formats.raw import NOTHING, Raw, Wanted
@@ -24,7 +24,7 @@ class Reader(Protocol):
         """Open what the user wants of it; raises DataError or OptionError."""
 
 
-FILES: tuple[Reader, ...] = (npz, idx, csv_table, cifar)
+FILES: tuple[Reader, ...] = (npz, idx, csv_table, cifar, mat, libsvm)
 FOLDERS: tuple[Reader, ...] = (idx, cifar, npy, folders)
 
 

@@ -409,3 +409,51 @@ def test_a_file_of_another_kind_is_named_as_what_it_is(
     with pytest.raises(DataError, match=r"data\.h5: cannot be read as HDF5 \(") as caught:
         registry.read(path)
     assert words in str(caught.value)
+
+
+def write_mat(path: Path, **source: Any) -> Path:
+    """Write a file as MATLAB 7.3 does: a block of text first, the axes backwards."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in source.items():
+            file[name] = array.T
+        file.create_group("#refs#")
+    with path.open("r+b") as opened:
+        opened.write(b"MATLAB 7.3 MAT-file")
+    return path
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_matlab_s_files_are_read(rows: bool, tmp_path: Path) -> None:
+    source = arrays((1, 8, 8) if rows else (3, 8, 6))
+    for part in ("train", "test"):
+        x, y = source[f"x_{part}"], source[f"y_{part}"][:, None] + 1.0
+        x = x.swapaxes(2, 3).reshape(len(x), -1) if rows else x.transpose(2, 3, 1, 0)
+        write_mat(tmp_path / f"{part}_32x32.mat", X=x, y=y)
+    dataset = registry.read(tmp_path / "train_32x32.mat")
+    assert dataset.fingerprint() == expected(source, tmp_path)
+    assert dataset.class_names == ("1", "2", "3", "4")
+    path = tmp_path / "train_32x32.mat"
+    for content in (path.read_bytes()[:900], b"MATLAB 5.0 MAT-file" + bytes(200), b"", b"x" * 99):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"train_32x32\.mat: ") as caught:
+            registry.read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_libsvm_s_files_are_read(tmp_path: Path) -> None:
+    source = arrays((6, 6))
+    for part, name in (("train", "small"), ("test", "small.t")):
+        source[f"x_{part}"][:, -1, -2:] = 0  # left out at the end: 34 of 36 values
+        with (tmp_path / name).open("w") as file:
+            pairs = zip(source[f"x_{part}"], source[f"y_{part}"], strict=True)
+            for image, label in pairs:
+                values = [f"{n}:{v}" for n, v in enumerate(image.ravel().tolist(), 1) if v]
+                file.write(f"{label} {' '.join(values)}\n")
+    dataset = registry.read(tmp_path / "small")
+    assert dataset.fingerprint() == expected(source, tmp_path)
+    assert "images of 6x6: the last index is 34" in dataset.notes
+    whole = (tmp_path / "small").read_text()
+    for text in ("1 2:3 1:4\n", "1 0:3\n", "1 99999999:1\n", "1 2:x\n"):
+        (tmp_path / "small").write_text(whole + text)
+        with pytest.raises(DataError, match=r"small: cannot be read \("):
+            registry.read(tmp_path / "small")
