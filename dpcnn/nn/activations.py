@@ -160,7 +160,7 @@ class Sigmoid(Activation):
 
     def apply(self, x: Array, slope: Array | None, work: Array) -> None:
         """Write y and y (1 - y)."""
-        sigmoid(x)
+        sigmoid(x, out=x)
         if slope is not None:
             np.subtract(1, x, out=slope)
             slope *= x
@@ -186,9 +186,7 @@ class SiLU(Activation):
 
     def apply(self, x: Array, slope: Array | None, work: Array) -> None:
         """Write y and s + y (1 - s)."""
-        s = work[0]
-        np.copyto(s, x)
-        sigmoid(s)
+        s = sigmoid(x, out=work[0])
         x *= s
         if slope is not None:
             np.subtract(1, s, out=slope)
@@ -216,7 +214,7 @@ class GELU(Activation):
         np.multiply(square, self.CUBIC, out=s)
         s += self.LINEAR
         s *= x
-        sigmoid(s)
+        sigmoid(s, out=s)
         x *= s
         if slope is not None:
             np.multiply(square, 3 * self.CUBIC, out=slope)
@@ -232,9 +230,9 @@ def positive(x: Array, out: Array) -> Array:
     return np.greater(x, 0, out=out)
 
 
-def sigmoid(x: Array) -> None:
-    """Turn x into 1 / (1 + e^-x)."""
-    np.negative(x, out=x)
-    np.exp(x, out=x)
-    x += 1
-    np.divide(1, x, out=x)
+def sigmoid(x: Array, out: Array) -> Array:
+    """Write 1 / (1 + e^-x)."""
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    out += 1
+    return np.divide(1, out, out=out)
