@@ -219,8 +219,9 @@ class Options:
         " divided among the ranks",
         low=1, high=4096, none_word="auto", may_change=True)
     timeout: float = option(
-        300.0, "ranks", "how long to wait for a rank that hangs before naming it and ending the"
-        " job; under launch/elastic the other ranks continue without it",
+        300.0, "ranks", "how long to wait for a rank that hangs (at least 60 until training begins)"
+        " before naming it and ending the job; under launch/elastic the other ranks continue"
+        " without it",
         metavar="SECONDS", low=0.1, high=1e9, may_change=True)
     respawn: bool = option(
         False, "ranks", "under launch/elastic: replace ranks that die", may_change=True)
