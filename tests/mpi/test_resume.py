@@ -23,7 +23,7 @@ def undisturbed(alone):
 
 
 def test_stops_at_random_steps_and_other_ranks_change_nothing(small, undisturbed, tmp_path):
-    steps = sorted(np.random.default_rng(0).choice(np.arange(1, 64), 10, replace=False))
+    steps = sorted(np.random.default_rng(0).choice(np.arange(1, 64), 6, replace=False))
     for number, step in enumerate([*steps, None]):
         limit = ("--max_steps", "none" if step is None else step)
         ranks = (3, None, 2, 4)[number % 4]
