@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,9 @@ def _label(path: Path, names: list[str] | None, rows: list[list[str]], keys: str
         return named[0]
     values = {place: [row[place] for row in rows if len(row) > place] for place in (0, last)}
     likely = [place for place, column in values.items() if _may_be_labels(column)]
+    if len(likely) == 2:  # a pixel of the corner has nearly always the same value
+        shares = {place: _largest_share(values[place]) for place in likely}
+        likely = [place for place in likely if 2 * shares[place] <= max(shares.values())]
     if len(likely) != 1:
         raise DataError(
             f"{path}: the label may be in the first or the last column: --keys y=first or y=last"
@@ -134,6 +138,11 @@ def _may_be_labels(column: list[str]) -> bool:
     if not all(map(_is_number, column)):
         return True
     return len(set(column)) > 1 and all(float(each).is_integer() for each in column)
+
+
+def _largest_share(column: list[str]) -> float:
+    """Return the share of the most frequent value."""
+    return Counter(column).most_common(1)[0][1] / len(column)
 
 
 def _read(path: Path, columns: Columns) -> Part:

@@ -309,6 +309,7 @@ def test_tables_are_read(at: str, header: str, end: str, names: bool, tmp_path: 
     source = arrays((6, 6))
     for name in ("x_train", "x_test"):
         source[name][:, 0, 0] = source[name][:, -1, -1] = 0
+        source[name][3, 0, 0] = source[name][3, -1, -1] = 1
     if header:
         columns = [f"p{n}" for n in range(36)]
         columns.insert(0 if at == "first" else 36, "label")
@@ -326,7 +327,10 @@ def test_tables_are_read(at: str, header: str, end: str, names: bool, tmp_path: 
 def test_what_is_wrong_with_a_table_is_one_line(tmp_path: Path) -> None:
     source = arrays((6, 6))
     x, y = source["x_train"], source["y_train"]
-    write_csv(tmp_path / "both.csv", x // 64, y)
+    x = x // 64
+    x[:, -1, -1] = y
+    x[5, 2, 2] = 3
+    write_csv(tmp_path / "both.csv", x, y)
     with pytest.raises(DataError, match=r"first or the last column: --keys y=first or y=last"):
         registry.read(tmp_path / "both.csv")
     wanted = Wanted(test_fraction=0.5, keys="y=first")
