@@ -32,7 +32,7 @@ from dpcnn.models.user import import_network
 from dpcnn.options import OPTIONS, Options
 from dpcnn.system.text import one_line, say
 from dpcnn.training.console import console
-from dpcnn.training.datasets import open_dataset, split
+from dpcnn.training.datasets import located, open_dataset, split
 
 Array = NDArray[Any]
 Facts = dict[str, Any]
@@ -107,6 +107,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
         _, height, width = recorded.image_shape
         size = f"{height}x{width}"
         whole = replace(whole, keys=named.get("keys"), size=size, test_fraction=None)
+    else:
+        whole = comm.on_root(lambda: located(whole, checkpoint))
     class_names = tuple(checkpoint.dataset["class_names"])
     node = comm.split_by_node()
     dataset = open_dataset(whole, comm, node, out, False, class_names, "dataroot" in named)

@@ -138,3 +138,14 @@ def test_a_perfect_network_has_no_mistakes():
     table = confusion_table(labels, labels, 3)
     assert table is not None
     assert table[2:] == ["0  1  .  .", "1  .  1  .", "2  .  .  1"]
+
+
+def test_relative_data_are_found_again_from_another_directory(small, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "data.hdf5").symlink_to(small)
+    options = ("--dataroot", "data.hdf5", "--max_steps", 1, "--n_filter", 2, "--run_dir", "run")
+    assert run(None, *options, cwd=tmp_path).returncode == 0
+    result = run(None, "../run", cwd=tmp_path / "here", module="dpcnn.evaluate")
+    assert result.returncode == 0, result.stderr
+    resumed = ("--resume", "../run", "--max_steps", 2)
+    assert run(None, *resumed, cwd=tmp_path / "here").returncode == 0

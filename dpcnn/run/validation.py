@@ -97,6 +97,7 @@ DATASET = {
     "normalization": NORMALIZATION,
     "prepare": PREPARE,
     "class_names": TEXTS,
+    "root": Form("a string", _is_text, needed=False),
 }
 EPOCH = {
     "epoch": COUNT,

@@ -79,6 +79,22 @@ def open_dataset(
         return _share(dataset, node, None if options.stream else folder / "dataset")
 
 
+def root_of(options: Options) -> str:
+    """Return the absolute path of --dataroot, "" for a word such as mnist."""
+    return os.path.abspath(options.dataroot) if os.path.exists(options.dataroot) else ""
+
+
+def located(options: Options, checkpoint: Checkpoint) -> Options:
+    """Return a run's options, its --dataroot found again if that is relative to another directory.
+
+    For rank 0, which tells the others.
+    """
+    root = checkpoint.dataset.get("root", "")
+    if root and os.path.exists(root) and not os.path.exists(options.dataroot):
+        return replace(options, dataroot=root)
+    return options
+
+
 def marked(dataset: Dataset, options: Options, named: frozenset[str]) -> Dataset:
     """Return the dataset, its source marked where it is the built-in digits that nobody named."""
     if dataset.source != find.DRAWN or ("dataroot" in named and options.dataroot == find.DIGITS):

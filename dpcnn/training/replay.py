@@ -16,7 +16,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console
-from dpcnn.training.datasets import check_dataset, fingerprint, open_dataset, prepared
+from dpcnn.training.datasets import check_dataset, fingerprint, located, open_dataset, prepared
 from dpcnn.training.log import Log, StandbyLog
 from dpcnn.training.recovery import Briefing, Recovery, Replacements
 from dpcnn.training.setup import Session, initial_state, make_plan, restore
@@ -34,6 +34,7 @@ def rebuild(
     needed if some are not dpcnn's. Raises OptionError, DataError or CheckpointError, on all ranks.
     """
     options = resolved(resumed(Options(), frozenset(), checkpoint.options), comm.size)
+    options = comm.on_root(lambda: located(options, checkpoint))
     if dataroot is not None:
         options = replace(options, dataroot=dataroot)
     network = comm.on_all(lambda: import_network(model) if model else None)

@@ -32,9 +32,11 @@ from dpcnn.training.datasets import (
     check_dataset,
     fingerprint,
     fitted,
+    located,
     marked,
     open_dataset,
     prepared,
+    root_of,
 )
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
@@ -78,6 +80,8 @@ def set_up(
     make = comm.on_all(lambda: user_network(start.options, start.named, network))
     checkpoint, directory = start.checkpoint, start.directory
     options = resolved(start.options, comm.size)
+    if checkpoint is not None and "dataroot" not in named:
+        options = comm.on_root(lambda: located(options, checkpoint))
     node = comm.split_by_node()
     if options.tensorboard:
         comm.on_all(tensorboard.check)
@@ -148,6 +152,7 @@ def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: s
         "normalization": dataset.train.normalization.config(),
         "prepare": preparation(dataset),
         "class_names": list(dataset.class_names),
+        "root": root_of(options),
     }
     identity = Identity(options.as_dict(), recorded, to_config(plan.layers))
     average = make_average(options, network.values)
