@@ -18,16 +18,11 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
 
 # What shortens a command that would take minutes or the network.
-REAL_NETWORK = (
-    " --minibatch_size 128 --microbatch_size 32 --momentum 0.9 --nesterov --weight_decay 5e-4"
-    " --schedule onecycle --normalize standard --evaluate_on all"
-)
 FEWER = "--train_limit 1920 --test_limit 500"
 SHORTER = {
-    "launch/local -n 2 --model resnet8 --epochs 5 --lr 0.2"
-    f" --augment shift:2,rotate:8,scale:0.08{REAL_NETWORK}": "--dataroot digits --max_steps 3",
-    "launch/local -n 2 --model resnet8 --dataroot fashion-mnist.hdf5 --epochs 11 --lr 0.3"
-    f" --augment flip,shift:2{REAL_NETWORK}": "--dataroot digits --max_steps 3",
+    "launch/local -n 2 --recipe mnist": "--dataroot digits --max_steps 3",
+    "launch/local -n 2 --recipe fashion --dataroot fashion-mnist.hdf5": "--dataroot digits"
+    " --max_steps 3",
     "launch/local -n 4": f"--dataroot digits --epochs 1 {FEWER}",
     "launch/local -n 2 --model resnet8 --dataroot digits --epochs 2 --schedule onecycle"
     " --momentum 0.9 --lr 0.1": "--max_steps 5",
@@ -37,8 +32,7 @@ SHORTER = {
     ". .venv/bin/activate && python -m dpcnn.bench --model resnet8 --layers": "--rounds 1 --steps 3"
     " --minibatch 64",
     ". .venv/bin/activate && python -m dpcnn.bench --predict 1024": "--rounds 1 --steps 3",
-    "launch/local -n 2 --train_limit 20480 --shuffle once --epochs 25": "--dataroot digits"
-    " --max_steps 3",
+    "launch/local -n 2 --recipe tutorial": "--dataroot digits --max_steps 3",
     "launch/local -n 4 --epochs 6": "--dataroot digits --max_steps 3",
 }
 

@@ -31,6 +31,7 @@ C = TypeVar("C", bound=MPI.Comm)
 
 LAST_WORDS = 0.1  # seconds for mpirun to read what was printed
 ORPHANED = 150  # seconds after which a replacement rank ends that has not joined the others
+JOINING = 15  # the same once it is ready: the others take ten at most, or all end
 ENV = "/usr/bin/env"
 MARK = "DPCNN_SPAWNED"  # the variable by which the processes of one spawn are known
 LOOK = 0.25  # seconds between two looks for them
@@ -151,7 +152,12 @@ class ElasticCommunicator(MPICommunicator):
         self._introduce()
 
     def join(self) -> None:
-        """Become the communicator of all ranks: what a replacement does while the others `grow`."""
+        """Become the communicator of all ranks: what a replacement does while the others `grow`.
+
+        Ends this process if that takes too long, by the system's alarm: Open MPI may repeat a
+        message to nobody for ever, in which no thread of Python's gets its turn.
+        """
+        signal.alarm(JOINING)
         with self._errors():
             inter = MPI.COMM_WORLD.Create_intercomm(0, self._comm, 0, GROW)
             self._use(_merge(inter, high=True))

@@ -36,6 +36,7 @@ class Sieve:
         self._page: list[bytes] | None = None
         self._inside = 0
         self._crash = False
+        self._dropped = False  # whether the line before was noise
 
     def sift(self, data: bytes) -> bytes:
         """Return what of the data, and of what was held back, is to be printed now."""
@@ -65,7 +66,11 @@ class Sieve:
         if FRAME.match(line):
             self._page = [line]
             return b""
-        return self._judged(line)
+        if not line and self._dropped:
+            return b""  # a part of the noise
+        judged = self._judged(line)
+        self._dropped = not judged
+        return judged
 
     def _page_line(self, line: bytes) -> bytes:
         assert self._page is not None

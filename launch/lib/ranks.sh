@@ -49,15 +49,16 @@ usable_cores() {
   echo "$cores"
 }
 
-# forget_site: unsets what a site or a surrounding job says about networks, hosts and MPI, which is
-# for other programs: the ranks are on this machine, under the project's own MPI.
+# forget_site: unsets what a site or a surrounding job says about networks, hosts, MPI and OpenMP's
+# threads, which is for other programs: the ranks are on this machine, under the project's own MPI,
+# with one thread each unless --threads says otherwise.
 forget_site() {
   local name
   for name in $(compgen -e); do
     case $name in
       OMPI_* | PRTE_* | PMIX_* | OPAL_* | ORTE_* | UCX_* | FI_* | HYDRA_* | MPIEXEC_* | MPICH_*) ;;
       MPIR_* | PMI_* | SLURM_* | SRUN_* | PBS_* | LSB_* | PE_HOSTFILE | SGE_* | COBALT_*) ;;
-      FLUX_* | PALS_*) ;;
+      FLUX_* | PALS_* | OMP_NUM_THREADS | OMP_THREAD_LIMIT) ;;
       *) continue ;;
     esac
     unset "$name"
@@ -65,11 +66,11 @@ forget_site() {
 }
 
 # spare_shared_memory: keeps MPICH's ranks from crashing where /dev/shm is small (Docker: 64 MB). They
-# map 5.2 MB of it each, mostly for UCX, whose transport over TCP needs none.
+# map 5.2 MB of it each, mostly for UCX, which takes shared memory of System V's kind as well.
 spare_shared_memory() {
   local room
   room=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)
-  ((${room:-0} >= ranks * 6 * 1024)) || export UCX_TLS=tcp,self
+  ((${room:-0} >= ranks * 6 * 1024)) || export UCX_TLS=sysv,self
 }
 
 # describe_terminal: tells the ranks about the terminal, as they see pipes instead.

@@ -55,6 +55,8 @@ def sifted(text: str, rng: random.Random) -> str:
     ("text", "left"),
     [
         (OURS, OURS),
+        (f"{OURS}\n{OURS}", f"{OURS}\n{OURS}"),
+        (OURS + f"{NBC}\n" * 1000 + OURS, OURS + OURS),
         (
             OURS + CRASH + OURS,
             f"{OURS}dpcnn: process 31 on vm has crashed: Floating point exception\n{OURS}",
