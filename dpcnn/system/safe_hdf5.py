@@ -93,9 +93,8 @@ def attribute(parent: h5py.Group, name: str, kind: str, limit: int) -> Any:
 def _child(parent: h5py.Group, name: str, kind: type, kind_name: str) -> Any:
     """Return what a hard link leads to. h5py's own get and `in` would follow other links too."""
     where = _where(parent, name)
-    if (
-        "/" in name or name in ("", ".") or not name.isprintable()
-    ):  # HDF5 takes a/b for a path and follows any links on it
+    # HDF5 takes a/b for a path and follows any links on it.
+    if "/" in name or name in ("", ".") or not name.isprintable():
         raise UnsafeFileError(f"{name!r} in {parent.name}, expected a name")
     link = parent.id.links.get_info(name.encode()).type
     if link != h5py.h5l.TYPE_HARD:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.data.formats.raw import Part, Raw, Wanted
+from dpcnn.data.formats.raw import Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles
 from dpcnn.errors import DataError
 from dpcnn.system.files import UnsafeFileError, file_size
@@ -46,11 +46,7 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
     roles = find_roles(files, wanted.keys, where)
     arrays = {role: load(files[name]) for role, name in roles.items()}
     names = {role: files[name].name for role, name in roles.items()}
-    train = Part(arrays["x_train"], arrays["y_train"], names["x_train"], names["y_train"])
-    test = None
-    if "x_test" in roles:
-        test = Part(arrays["x_test"], arrays["y_test"], names["x_test"], names["y_test"])
-    yield Raw(where, train, test)
+    yield Raw(where, *parts(arrays, names))
 
 
 def load(path: Path) -> Array:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.data.formats.raw import Part, Raw, Wanted
+from dpcnn.data.formats.raw import Part, Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles, listed
 from dpcnn.errors import DataError
 from dpcnn.system.files import UnsafeFileError, file_size
@@ -59,11 +59,7 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
         return
     roles = find_roles(files, wanted.keys, where)
     arrays = {role: load(files[name]) for role, name in roles.items()}
-    train = Part(arrays["x_train"], arrays["y_train"], roles["x_train"], roles["y_train"])
-    test = None
-    if "x_test" in roles:
-        test = Part(arrays["x_test"], arrays["y_test"], roles["x_test"], roles["y_test"])
-    yield Raw(where, train, test)
+    yield Raw(where, *parts(arrays, roles))
 
 
 def load(path: Path) -> Array:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpcnn.data.formats import signature
 from dpcnn.data.formats.npy import read_array
-from dpcnn.data.formats.raw import Part, Raw, Wanted
+from dpcnn.data.formats.raw import Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles
 from dpcnn.errors import DataError
 from dpcnn.system.files import UnsafeFileError, file_size
@@ -64,12 +64,8 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
             f"{path}: cannot be read as .npz ({reason}), expected NumPy arrays x_train,"
             " y_train, x_test, y_test"
         ) from error
-    train = Part(arrays["x_train"], arrays["y_train"], roles["x_train"], roles["y_train"])
-    test = None
-    if "x_test" in roles:
-        test = Part(arrays["x_test"], arrays["y_test"], roles["x_test"], roles["y_test"])
     renamed = [f"{name} as {role}" for role, name in roles.items() if role != name]
-    yield Raw(where, train, test, notes=(", ".join(renamed),) if renamed else ())
+    yield Raw(where, *parts(arrays, roles), notes=(", ".join(renamed),) if renamed else ())
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Array:

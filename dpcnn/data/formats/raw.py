@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -42,6 +43,17 @@ class Part(NamedTuple):
     y_name: str
     location: tuple[Path, int] | None = None
     chunk: int = 1
+
+
+def parts(arrays: Mapping[str, Source], names: Mapping[str, str]) -> tuple[Part, Part | None]:
+    """Return the training set, and the test set if there is one, of arrays by their roles.
+
+    names: what the files call them, by role: x_train, y_train, x_test, y_test.
+    """
+    train = Part(arrays["x_train"], arrays["y_train"], names["x_train"], names["y_train"])
+    if "x_test" not in arrays:
+        return train, None
+    return train, Part(arrays["x_test"], arrays["y_test"], names["x_test"], names["y_test"])
 
 
 @dataclass(frozen=True)
