@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpcnn.cli.arguments import CommandLine, add_options, chosen
+from dpcnn.cli.arguments import CommandLine, add_options, chosen, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import OptionError
@@ -39,7 +39,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("source", metavar="SOURCE", help="what --dataroot of training takes")
-    parser.add_argument("out", type=Path, metavar="OUT.hdf5", help="the file to write, a new one")
+    parser.add_argument(
+        "out", type=file_path, metavar="OUT.hdf5", help="the file to write, a new one"
+    )
     add_options(parser, ABOUT_DATA)
     return parser.parse_args(arguments)
 

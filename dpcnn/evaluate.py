@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import OptionError
@@ -56,10 +56,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "path", type=Path, metavar="RUN|CHECKPOINT", help="a run's directory, or a checkpoint"
+        "path", type=file_path, metavar="RUN|CHECKPOINT", help="a run's directory, or a checkpoint"
     )
     parser.add_argument(
         "--dataroot",
+        type=os.path.expanduser,
         help="what training takes, or a folder with a folder of pictures a class (default: the"
         " training's)",
     )

@@ -13,9 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
 from dpcnn.inference.model import load
@@ -38,8 +37,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Write a trained network as ONNX (pip install dpcnn[onnx]) or .npz.",
         allow_abbrev=False,
     )
-    parser.add_argument("path", type=Path, metavar="RUN|CHECKPOINT", help="the trained network")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the file: NAME.onnx or NAME.npz")
+    parser.add_argument(
+        "path", type=file_path, metavar="RUN|CHECKPOINT", help="the trained network"
+    )
+    parser.add_argument(
+        "out", type=file_path, metavar="OUT", help="the file: NAME.onnx or NAME.npz"
+    )
     add_model(parser)
     options = parser.parse_args(arguments)
     if options.out.suffix.lower() not in SUFFIXES:

@@ -13,13 +13,12 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.cli.arguments import CommandLine, add_options, chosen
+from dpcnn.cli.arguments import CommandLine, add_options, chosen, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.drawing import drawing
@@ -51,7 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("source", metavar="DATAROOT", help="what --dataroot of training takes")
     parser.add_argument(
         "--sheet",
-        type=Path,
+        type=file_path,
         metavar="FILE.png",
         help=f"also write the first {COLUMNS} images of each class there",
     )

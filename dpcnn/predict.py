@@ -21,7 +21,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.data.drawing import drawing
 from dpcnn.data.formats.image_files import is_array, read, walk
@@ -62,10 +62,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Print the class of each image and its probability.",
         allow_abbrev=False,
     )
-    parser.add_argument("path", type=Path, metavar="RUN|CHECKPOINT", help="the trained network")
+    parser.add_argument(
+        "path", type=file_path, metavar="RUN|CHECKPOINT", help="the trained network"
+    )
     parser.add_argument(
         "files",
-        type=Path,
+        type=file_path,
         nargs="+",
         metavar="FILE",
         help="a picture (pip install dpcnn[images]), .npy, HDF5, or a folder of these",

@@ -13,6 +13,7 @@ kind of CPU. Exit code 0: the same bits; 1: not the same; 2: nothing here can be
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dpcnn.cli.arguments import CommandLine, add_model
+from dpcnn.cli.arguments import CommandLine, add_model, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import CheckpointError, DpcnnError
 from dpcnn.run.checkpoint import Checkpoint, read
@@ -46,11 +47,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m dpcnn.verify",
         description="Recompute epochs of a run and compare the weights bit by bit.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory, such as runs/NAME")
+    parser.add_argument(
+        "run", type=file_path, metavar="RUN", help="run directory, such as runs/NAME"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--epoch", type=int, metavar="K", help="epoch K (default: the newest)")
     which.add_argument("--all", action="store_true", help="every epoch, from the initial weights")
-    parser.add_argument("--dataroot", help="where the dataset is now (default: where it was)")
+    parser.add_argument(
+        "--dataroot",
+        type=os.path.expanduser,
+        help="where the dataset is now (default: where it was)",
+    )
     add_model(parser)
     return parser.parse_args(arguments)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,8 @@ SITE = {
     "PBS_NODEFILE": "/no/nodes",
     "PYTHONHOME": "/no/python",
     "PYTHONWARNINGS": "error",
+    "PYTHONHASHSEED": "nothing",
+    "PYTHONPLATLIBDIR": "/no/python",
     "PIP_TARGET": "/no/packages",
     "OMP_NUM_THREADS": "7",
 }
@@ -55,7 +58,11 @@ def launch(
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("script", ["local", "elastic"])
+# Of these, what launch/hosts leaves to its user.
+OF_NETWORKS = ("OMPI_", "PRTE_", "UCX_", "FI_", "MPIR_")
+
+
+@pytest.mark.parametrize("script", ["local", "elastic", "hosts"])
 def test_what_a_site_sets_changes_nothing(script, small, alone, tmp_path):
     if Path(sys.prefix) != ROOT / ".venv" or "DPCNN_OPENMPI" not in os.environ:
         pytest.skip("not in the environment of the launch scripts: start with launch/test")
@@ -65,10 +72,67 @@ def test_what_a_site_sets_changes_nothing(script, small, alone, tmp_path):
         (libraries / name).write_bytes(b"another version")
     site = SITE | {"LD_LIBRARY_PATH": str(libraries)}
     options = ("-n", 2, "--dataroot", small, "--max_steps", 2)
+    if script == "hosts":
+        (tmp_path / "HOSTFILE").write_text("localhost slots=2\n")
+        options = ("HOSTFILE", *options)
+        site = {name: site[name] for name in site if not name.startswith(OF_NETWORKS)}
     result = launch(script, *options, cwd=tmp_path, **site)
     assert result.returncode == 0, result
     assert result.sha == alone("--max_steps", 2)[1]
     assert result.stderr == ""
+
+
+def sourced(code: str, cwd: Path, **environment: str) -> str:
+    """Return what shell code prints that uses the launch scripts' functions."""
+    code = f"source {ROOT}/launch/lib/environment.sh; source {ROOT}/launch/lib/ranks.sh; {code}"
+    command = ["bash", "-eu", "-c", code, "launch/local"]
+    return subprocess.check_output(command, cwd=cwd, env=os.environ | environment, text=True)
+
+
+def test_what_several_hosts_are_given_of_it_is_named(tmp_path):
+    told = sourced("name_site 2>&1", tmp_path, UCX_TLS="tcp", HYDRA_IFACE="eth0")
+    assert told.startswith("launch/local: the ranks are given ")
+    assert "HYDRA_IFACE" in told
+    assert "UCX_TLS" in told
+
+
+def test_pip_is_told_no_more_than_where_packages_come_from(tmp_path):
+    """It is in force in files as well as in variables, and lists what it has found in both."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://one\nextra-index-url = https://two\n    https://three\n"
+        "[install]\ntarget = /no/packages\nuser = yes\nrequire-hashes = yes\nno-deps = yes\n"
+    )
+    unusual = {"PIP_USER": "1", "PIP_PREFIX": "/no", "PIP_DRY_RUN": "1", "PIP_REQUIREMENT": "/no"}
+    files = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_REQUIRE_VIRTUALENV": "1"}
+    code = "unset PIP_INDEX_URL PIP_EXTRA_INDEX_URL; plain_pip ./python; env | grep ^PIP_"
+    told = dict(
+        line.split("=", 1)
+        for line in sourced(code, tmp_path, **unusual, **files, PIP_RETRIES="3").splitlines()
+    )
+    assert told["PIP_INDEX_URL"] == "https://one"
+    assert told["PIP_EXTRA_INDEX_URL"] == "https://two https://three"
+    assert (told["PIP_RETRIES"], told["PIP_CONFIG_FILE"]) == ("3", "/dev/null")
+    refused = ("TARGET", "USER", "PREFIX", "DRY_RUN", "REQUIREMENT", "REQUIRE_HASHES", "NO_DEPS")
+    assert not told.keys() & {f"PIP_{name}" for name in refused}
+
+
+def test_other_packages_than_the_environments_are_named(tmp_path):
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy/__init__.py").touch()
+    check = f"check_python_path {sys.executable}"
+    assert sourced(check, ROOT, PYTHONPATH=str(ROOT)) == ""
+    told = sourced(f"({check}) 2>&1 || true", ROOT, PYTHONPATH=str(tmp_path))
+    cause = f"PYTHONPATH leads to {tmp_path}/numpy/__init__.py, expected the packages of "
+    assert told.startswith(f"launch/local: error: {cause}")
+
+
+def test_the_probe_of_the_slurm_script_counts_ranks():
+    script = (ROOT / "launch/slurm.sbatch").read_text()
+    [probe] = re.findall(r"probe='(.*?)'", script, re.DOTALL)
+    assert subprocess.check_output([sys.executable, "-c", probe], cwd=ROOT, text=True) == "1\n"
 
 
 def test_a_small_dev_shm_is_enough(small, alone, tmp_path):

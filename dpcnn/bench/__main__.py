@@ -26,7 +26,7 @@ from typing import Any
 from dpcnn.bench import comparison, layers, prediction, standard
 from dpcnn.bench.rounds import measure, write_json
 from dpcnn.bench.variants import AVX2, held_to
-from dpcnn.cli.arguments import CommandLine
+from dpcnn.cli.arguments import CommandLine, file_path
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.models.zoo import TUTORIAL
 
@@ -104,7 +104,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         " environment",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all measurements to this file"
+        "--json", type=file_path, metavar="FILE", help="write all measurements to this file"
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(

@@ -53,10 +53,19 @@ class CommandLine(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Prints the description as it is, and breaks no line at a NO_BREAK_SPACE."""
+    """Prints the description as it is, and breaks no line at a NO_BREAK_SPACE.
+
+    What the recipes are for is in their files, which only --help has to read.
+    """
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.dest != "recipe":
+            return action.help
+        recipes = "; ".join(f"{name}: {aim}" for name, aim in recipe_aims().items())
+        return f"{action.help}{recipes.replace('%', '%%')}"
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return [line.replace(NO_BREAK_SPACE, " ") for line in super()._split_lines(text, width)]
@@ -70,6 +79,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="the function that returns the network's layers; needed if some are your own classes",
     )
+
+
+def file_path(text: str) -> Path:
+    """Return the path that a text names, with the home directory for ~, as a shell has it."""
+    return Path(os.path.expanduser(text))
 
 
 def image_sizes(text: str) -> tuple[int, int, int] | None:
@@ -104,7 +118,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Parsed:
     texts = vars(namespace)
     recipe, config = texts.pop("recipe", None), texts.pop("config", None)
     values = {} if recipe is None else _read_recipe(recipe)
-    values |= {} if config is None else _read_toml(Path(config).expanduser())
+    values |= {} if config is None else _read_toml(file_path(config))
     values |= {name: OPTIONS[name].parse(text) for name, text in texts.items()}
     return _parsed(values)
 
@@ -169,12 +183,10 @@ def _parser() -> CommandLine:
         metavar="FILE",
         help="a TOML file with these options, such as lr = 0.05; the command line wins over it",
     )
-    recipes = "; ".join(f"{name}: {aim}" for name, aim in recipe_aims().items())
     other.add_argument(
         "--recipe",
         metavar="NAME",
-        help="options of a run whose result is known, the others win over them. "
-        + recipes.replace("%", "%%"),
+        help="options of a run whose result is known, the others win over them. ",
     )
     other.add_argument("-h", "--help", action="help", help="show this text and exit")
     return parser

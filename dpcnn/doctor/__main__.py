@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dpcnn.cli.arguments import CommandLine
+from dpcnn.cli.arguments import CommandLine, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.doctor import checks, mpi, speed
 from dpcnn.doctor.directory import run_directory
@@ -41,7 +41,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         " them. Exits with 1 if something must be fixed.",
     )
     parser.add_argument(
-        "--run_dir", type=Path, default=Path("runs"), help="where runs are kept (default: runs)"
+        "--run_dir",
+        type=file_path,
+        default=Path("runs"),
+        help="where runs are kept (default: runs)",
     )
     parser.add_argument("--threads", type=int, help="BLAS threads per rank (default: 1)")
     parser.add_argument(

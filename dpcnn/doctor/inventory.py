@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.system.cores import quota
 from dpcnn.system.environment import collect
 from dpcnn.version import __version__
 
 Inventory = dict[str, Any]
 
 SHARED_MEMORY = Path("/dev/shm")
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -33,7 +33,7 @@ def inventory(comm: Communicator, threads: int) -> Inventory:
         "code": checksum(PACKAGE),
         "bound": sorted(os.sched_getaffinity(0)),
         "host_cores": os.cpu_count() or 1,
-        "quota": quota(QUOTA),
+        "quota": quota(),
         "shared_memory": shared_memory(SHARED_MEMORY),
     }
 
@@ -44,15 +44,6 @@ def checksum(package: Path) -> str:
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:8]
-
-
-def quota(path: Path) -> float | None:
-    """Return how many cores the processes of a control group may use, None for no limit."""
-    try:
-        limit, period = path.read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else int(limit) / int(period)
 
 
 def shared_memory(path: Path) -> int | None:

@@ -9,17 +9,27 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+PERIOD = 1.0  # seconds; of the time for which a process was stopped (Ctrl-Z), at most one counts
+
 
 @contextlib.contextmanager
 def after(seconds: float, action: Callable[[], object]) -> Iterator[None]:
-    """Run the action in a thread if the body takes longer."""
-    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), action)
-    timer.daemon = True
-    timer.start()
+    """Run the action in a thread if the body takes longer, while this process is not stopped."""
+    over = threading.Event()
+    threading.Thread(target=_count_down, args=(seconds, over, action), daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
+
+
+def _count_down(seconds: float, over: threading.Event, action: Callable[[], object]) -> None:
+    while seconds > 0:
+        period = min(seconds, PERIOD)
+        if over.wait(period):
+            return
+        seconds -= period
+    action()
 
 
 def deadline(seconds: float, message: str) -> contextlib.AbstractContextManager[None]:

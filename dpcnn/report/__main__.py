@@ -11,11 +11,11 @@ broken is reported as far as there is something to show. Needs the extra `report
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from dpcnn.cli.arguments import CommandLine
+from dpcnn.cli.arguments import CommandLine, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.errors import OptionError
 from dpcnn.system.text import say
@@ -35,11 +35,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="run directory, such as runs/NAME"
+        "runs", type=file_path, nargs="+", metavar="RUN", help="run directory, such as runs/NAME"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=file_path,
         metavar="PATH",
         help="file of the page, or folder of the PNG files (default: report.html, comparison.html"
         " or the folder report, in the first RUN)",
@@ -47,7 +47,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=("html", "png"), default="html", help="one page, or PNG files"
     )
-    parser.add_argument("--dataroot", help="where the dataset is now (default: as recorded)")
+    parser.add_argument(
+        "--dataroot",
+        type=os.path.expanduser,
+        help="where the dataset is now (default: as recorded)",
+    )
     return parser.parse_args(arguments)
 
 

@@ -12,6 +12,7 @@ from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Row
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
+from dpcnn.system import cores
 from dpcnn.training.optimization import summary
 from dpcnn.training.trainer import Trainer
 
@@ -42,6 +43,7 @@ def header(
         **({"augmentation": options.augment} if options.augment else {}),
         **_normalization(dataset.train.normalization),
         "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
+        **_quota(),
         "MPI": comm.library,
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
         f" {options.microbatch_size}; {steps:,} step{'s' * (steps != 1)} an epoch",
@@ -56,6 +58,12 @@ def header(
     if resumed:
         facts["resumed"] = resumed
     return facts
+
+
+def _quota() -> dict[str, str]:
+    """Return a line if the ranks of this machine, as a container, may not use all of its cores."""
+    text = cores.limited()
+    return {"cores": text} if text else {}
 
 
 def _images(dataset: Dataset) -> str:

@@ -24,11 +24,13 @@ fail() {
   exit "$1"
 }
 
-# What the project installs must go into its own environment, with all it needs, whatever pip is set
-# to; and PYTHONHOME would take the environment's standard library away.
-unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES
-unset PIP_NO_BUILD_ISOLATION PYTHONHOME PYTHONOPTIMIZE PYTHONWARNINGS PYTHONINSPECT
-export PIP_USER=0
+# Of what Python is told by variables, only this is for the project's own.
+for name in $(compgen -e | grep '^PYTHON.'); do
+  case ${name#PYTHON} in
+    PATH | UTF8 | IOENCODING | UNBUFFERED | DONTWRITEBYTECODE | PYCACHEPREFIX | FAULTHANDLER) ;;
+    *) unset "$name" ;;
+  esac
+done
 
 env pwd >/dev/null 2>&1 || fail 2 "the current directory is gone: change to one that exists"
 
@@ -73,10 +75,35 @@ set_up() {
     mkdir -p "$directory" &&
       echo unfinished >"$directory/.installed" &&
       { [[ -x $directory/bin/python ]] || "$python" -m venv "$directory" >&2; } &&
+      plain_pip "$directory/bin/python" &&
       (cd "$project" && "$directory/bin/python" -m pip install -qq --no-input \
         --disable-pip-version-check --editable ".[${extras// /,}]" >&2) &&
       printf '%s\n' "$(ground "$directory")" "$(contents)" "$extras" >"$directory/.installed"
   } || fail 1 "could not set up $directory for the reason above (no network?): run this again"
+}
+
+# plain_pip PYTHON: takes over pip's settings, from files and variables, as far as they say which
+# packages to take from where; others could have it install elsewhere, only a part, or nothing.
+plain_pip() {
+  local settings setting name value
+  # PIP_USER and the like would have it list one file alone.
+  settings=$(env -u PIP_USER -u PIP_SITE -u PIP_GLOBAL "$1" -m pip config list) || return
+  for name in $(compgen -e | grep '^PIP_'); do
+    unset "$name"
+  done
+  export PIP_CONFIG_FILE=/dev/null
+  while read -r setting; do # such as global.extra-index-url='https://one\nhttps://two'
+    name=${setting%%=*} value=${setting#*=}
+    name=${name##*.} value=${value:1:-1}
+    case $name in
+      index-url | extra-index-url | no-index | find-links | trusted-host | proxy | keyring-provider) ;;
+      cert | client-cert | timeout | default-timeout | retries | cache-dir | no-cache-dir) ;;
+      constraint | no-compile) ;;
+      *) continue ;;
+    esac
+    name=${name^^}
+    export "PIP_${name//-/_}=${value//\\n/ }"
+  done <<<"$settings"
 }
 
 # read_stamp DIRECTORY: reads the lines ground, contents and extras into the caller's `stamp`.

@@ -49,20 +49,43 @@ usable_cores() {
   echo "$cores"
 }
 
-# forget_site: unsets what a site or a surrounding job says about networks, hosts, MPI and OpenMP's
-# threads, which is for other programs: the ranks are on this machine, under the project's own MPI,
-# with one thread each unless --threads says otherwise.
-forget_site() {
+# forget_job: unsets what a surrounding job says about its hosts, ranks and OpenMP's threads: the
+# ranks are where the launch script says, with one thread each unless --threads says otherwise.
+forget_job() {
   local name
   for name in $(compgen -e); do
     case $name in
-      OMPI_* | PRTE_* | PMIX_* | OPAL_* | ORTE_* | UCX_* | FI_* | HYDRA_* | MPIEXEC_* | MPICH_*) ;;
-      MPIR_* | PMI_* | SLURM_* | SRUN_* | PBS_* | LSB_* | PE_HOSTFILE | SGE_* | COBALT_*) ;;
-      FLUX_* | PALS_* | OMP_NUM_THREADS | OMP_THREAD_LIMIT) ;;
+      OMPI_COMM_* | OMPI_UNIVERSE_* | PRTE_LAUNCHED | PMIX_* | PMI_* | HYDI_* | MPI_LOCAL*) ;;
+      HYDRA_HOST_FILE | HYDRA_LAUNCHER* | HYDRA_BOOTSTRAP* | HYDRA_RMK | MPIEXEC_TIMEOUT) ;;
+      SLURM_* | SRUN_* | PBS_* | LSB_* | PE_HOSTFILE | SGE_* | COBALT_* | FLUX_* | PALS_*) ;;
+      OMP_NUM_THREADS | OMP_THREAD_LIMIT) ;;
       *) continue ;;
     esac
     unset "$name"
   done
+}
+
+# of_networks: prints the names of the variables that say how MPI and its networks are to be used.
+of_networks() {
+  compgen -e | grep -E '^(OMPI|PRTE|OPAL|ORTE|UCX|FI|HYDRA|MPIEXEC|MPICH|MPIR)_' || true
+}
+
+# forget_site: unsets also what a site says about networks and MPI, which is for other programs: the
+# ranks are on this machine, under the project's own MPI.
+forget_site() {
+  local name
+  forget_job
+  for name in $(of_networks); do
+    unset "$name"
+  done
+}
+
+# name_site: says which variables of that kind are in force, as they are for the user to choose where
+# ranks are on several machines.
+name_site() {
+  local names
+  names=$(of_networks | xargs)
+  [[ -z $names ]] || echo "launch/$script: the ranks are given ${names// /, }" >&2
 }
 
 # spare_shared_memory: keeps MPICH's ranks from crashing where /dev/shm is small (Docker: 64 MB). They
@@ -102,11 +125,26 @@ outlive_ranks() {
     --mca coll '^hcoll,portals4,han' --mca btl "self,tcp" --prtemca state_base_recoverable 1)
 }
 
+# check_python_path PYTHON: ends the script if PYTHONPATH, perhaps of a module system, has packages that
+# would take the place of the environment's.
+check_python_path() {
+  local other
+  [[ -n ${PYTHONPATH:-} ]] || return 0
+  other=$("$1" -P -c 'import sys
+from importlib.util import find_spec
+names = ("numpy", "h5py", "mpi4py", "tqdm")
+files = (spec.origin for spec in map(find_spec, names) if spec)
+print(next((file for file in files if not file.startswith(sys.prefix)), ""))')
+  [[ -z $other ]] ||
+    fail 2 "PYTHONPATH leads to $other, expected the packages of ${1%/bin/python}: unset PYTHONPATH"
+}
+
 # start ENVIRONMENT MPIRUN...: trains in this environment under this mpirun; does not return.
 start() {
   local python=$project/$1/bin/python
   # Modules of a site may put other versions of MPI's libraries there.
   [[ -z ${LD_LIBRARY_PATH:-} ]] || export LD_LIBRARY_PATH=$project/$1/lib:$LD_LIBRARY_PATH
+  check_python_path "$python"
   # -P: a file in the user's directory must not replace a module.
   local train=("$python" -P -m dpcnn.train "${options[@]}")
   # mpirun reads two pipes in any order, which would mix lines into the bar: let them share one.

@@ -35,7 +35,6 @@ from patience import Patience, View
 COMMAND = "DPCNN_COMMAND"
 HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
-ELASTIC = "DPCNN_ELASTIC"
 SUPERVISOR = "DPCNN_SUPERVISOR"
 # Schedulers announce the end with the one or the other; a terminal that is closed sends SIGHUP.
 STOPS = (
@@ -204,13 +203,7 @@ class Supervisor:
             traces.deliver(self.mpirun.pid, number)
 
     def _suspend(self, number: int, frame: object) -> None:
-        """Stop this process and the ranks for as long as somebody has typed Ctrl-Z.
-
-        Ranks of an elastic run are left alone: one that is stopped counts as dead.
-        """
-        if os.environ.get(ELASTIC) == "1":
-            os.kill(os.getpid(), signal.SIGSTOP)
-            return
+        """Stop this process and the ranks for as long as somebody has typed Ctrl-Z."""
         self._send(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._send(signal.SIGCONT)

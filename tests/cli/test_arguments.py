@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpcnn.cli import arguments as command_line
 from dpcnn.cli.arguments import parse_arguments, parse_keywords, recipe_aims
 from dpcnn.errors import OptionError
 from dpcnn.options import ALIASES, OPTIONS, Options
@@ -231,6 +233,30 @@ def test_a_tilde_is_the_home_directory_in_paths_alone(toml: Any, monkeypatch: An
     assert options.model == "~/m"
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("verify", ["~/run", "--dataroot", "~/a.h5"]),
+        ("evaluate", ["~/run", "--dataroot", "~/a.h5"]),
+        ("predict", ["~/run", "~/a.png", "~/b.png"]),
+        ("export", ["~/run", "~/a.onnx"]),
+        ("convert", ["digits", "~/a.hdf5"]),
+        ("look", ["digits", "--sheet", "~/a.png"]),
+        ("report.__main__", ["~/run", "--out", "~/a.html", "--dataroot", "~/a.h5"]),
+        ("bench.__main__", ["--json", "~/a.json"]),
+        ("doctor.__main__", ["--run_dir", "~/runs"]),
+    ],
+)
+def test_so_it_is_in_every_command(command: str, arguments: list[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    parsed = vars(importlib.import_module(f"dpcnn.{command}")._parse(arguments))
+    assert str(parsed).count("/home/me/") == str(arguments).count("~/")
+
+
+def test_a_home_of_nobody_is_taken_as_it_is() -> None:
+    assert "~nobody-here/a.toml: " in message_of("--config", "~nobody-here/a.toml")
+
+
 def test_a_toml_file_may_begin_as_some_editors_begin_it(tmp_path: Path) -> None:
     path = tmp_path / "options.toml"
     path.write_bytes(b"\xef\xbb\xbfepochs = 3\r\n")
@@ -249,6 +275,11 @@ def test_the_command_line_wins_over_the_toml_file(toml: Any) -> None:
     path = toml("lr = 0.5\nepochs = 3")
     for arguments in (["--lr", "0.25", "--config", path], ["--config", path, "--lr", "0.25"]):
         assert options_of(*arguments) == Options(lr=0.25, epochs=3)
+
+
+def test_only_help_reads_what_recipes_are_for(monkeypatch: Any) -> None:
+    monkeypatch.setattr(command_line, "recipe_aims", lambda: pytest.fail("read"))
+    assert options_of("--epochs", "2").epochs == 2
 
 
 @pytest.mark.parametrize("recipe", recipe_aims())

@@ -9,7 +9,7 @@ import pytest
 from dpcnn.doctor import checks
 from dpcnn.doctor.directory import Mount, mount
 from dpcnn.doctor.finding import COLUMNS, FAILURE, OK, WARNING, Finding
-from dpcnn.doctor.inventory import checksum, inventory, quota, shared_memory
+from dpcnn.doctor.inventory import checksum, inventory, shared_memory
 from dpcnn.parallel.communicator import Communicator
 
 HERE = inventory(Communicator(), threads=1)
@@ -102,14 +102,6 @@ def test_a_containers_small_shared_memory_is_a_warning_where_ranks_need_it() -> 
     assert (finding.state, "10 MB in /dev/shm" in finding.text) == (WARNING, True)
     [finding] = checks.shared_memory([rank(n, shared_memory=None) for n in range(4)])
     assert finding.state == FAILURE
-
-
-def test_a_limit_of_a_container_is_read(tmp_path: Path) -> None:
-    file = tmp_path / "cpu.max"
-    assert quota(file) is None
-    for text, cores in (("max 100000\n", None), ("150000 100000\n", 1.5)):
-        file.write_text(text)
-        assert quota(file) == cores
 
 
 def test_shared_memory_that_is_not_there_is_none(tmp_path: Path) -> None:

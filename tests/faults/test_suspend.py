@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.launching import end, start, started, supervised
 
 LIMIT = 30.0  # seconds
@@ -34,9 +36,12 @@ def wait_until(condition: object) -> None:
         time.sleep(0.05)
 
 
-def test_ctrl_z_stops_the_ranks_and_fg_continues_them(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
+def test_ctrl_z_stops_the_ranks_and_fg_continues_them(
+    mpi: str, small: Path, tmp_path: Path
+) -> None:
     options = ("--dataroot", small, "--run_dir", "run", "--epochs", 10_000, "--timeout", TIMEOUT)
-    job = start(2, *options, cwd=tmp_path, under=supervised(0))
+    job = start(2, *options, cwd=tmp_path, mpi=mpi, under=supervised(0))
     lines = tmp_path / "run" / "metrics.jsonl"
     try:
         wait_until(lambda: lines.exists() and lines.stat().st_size)
