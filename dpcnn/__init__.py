@@ -6,6 +6,7 @@
 From Python:
 
     run = dpcnn.train(dataroot="digits", epochs=3)      the same, and under mpirun too
+    run = dpcnn.train(layers, X, y, x_test=..., ...)    a network of your own, on arrays
     dpcnn.load("runs/NAME").predict(images)             a trained network in use
     dpcnn.nn                                            layers for a network of your own
 """
@@ -15,9 +16,10 @@ from dpcnn.system import blas
 blas.default_to_one_thread()  # before anything below imports NumPy
 
 from dpcnn import nn  # noqa: E402
+from dpcnn.api.sources import read  # noqa: E402
+from dpcnn.api.training import Run, train  # noqa: E402
 from dpcnn.errors import DpcnnError  # noqa: E402
 from dpcnn.inference.model import Model, load  # noqa: E402
-from dpcnn.training.api import Run, train  # noqa: E402
 from dpcnn.version import __version__  # noqa: E402
 
-__all__ = ["DpcnnError", "Model", "Run", "__version__", "load", "nn", "train"]
+__all__ = ["DpcnnError", "Model", "Run", "__version__", "load", "nn", "read", "train"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, Mapped, check, write_mapped
@@ -18,6 +20,9 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.training.console import Console, on_terminal
+
+# What reads a dataset as the user wants it; with a folder, its images stay on the disk.
+Read = Callable[[Wanted, Path | None], Dataset]
 
 # Start scripts set it to 0 where nobody would see the warning that there is no MNIST.
 FALL_BACK = "DPCNN_FALL_BACK"
@@ -46,25 +51,25 @@ def open_dataset(
     may_fall_back: bool = False,
     class_names: tuple[str, ...] = (),
     test_alone: bool = False,
+    read: Read | None = None,
 ) -> Dataset:
     """Return the dataset, one copy of it for all ranks of a node; collective.
 
     Rank 0 finds or downloads it; the first rank of each node reads it and writes the arrays to a
     file that its neighbours map. With --stream it stays on the disk, where each rank has it open.
-    may_fall_back: whether the built-in digits may take the place of MNIST, unless the start script
-    forbids it.
+    read: what reads it, where that is not for --dataroot to say. may_fall_back: whether the
+    built-in digits may take the place of MNIST, unless the start script forbids it.
     class_names, test_alone: as for Wanted. Raises DataError.
     """
-    fall_back = console.warn if may_fall_back and os.environ.get(FALL_BACK) != "0" else None
-    progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
-    root = comm.on_root(lambda: find.resolve(options.dataroot, options.mirror, progress, fall_back))
+    if read is None:
+        read = _found(options, comm, console, may_fall_back)
     choice = replace(wanted(options), class_names=class_names, test_alone=test_alone)
 
     with find.scratch(options.stream) as folder:
 
         def load() -> Dataset:
             stored = folder if options.stream else None
-            dataset = find.load(root, choice, stored)
+            dataset = read(choice, stored)
             dataset = dataset.limited(options.train_limit, options.test_limit)
             check(dataset, choice.shape, comm.size)
             return dataset
@@ -77,6 +82,14 @@ def open_dataset(
             assert dataset is not None, "the only rank of the node has read it"
             return dataset
         return _share(dataset, node, None if options.stream else folder / "dataset")
+
+
+def _found(options: Options, comm: Communicator, console: Console, may_fall_back: bool) -> Read:
+    """Return what reads the dataset of --dataroot, which rank 0 finds or downloads; collective."""
+    fall_back = console.warn if may_fall_back and os.environ.get(FALL_BACK) != "0" else None
+    progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
+    root = comm.on_root(lambda: find.resolve(options.dataroot, options.mirror, progress, fall_back))
+    return partial(find.load, root)
 
 
 def root_of(options: Options) -> str:

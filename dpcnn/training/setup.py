@@ -29,6 +29,7 @@ from dpcnn.system import environment
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console, console
 from dpcnn.training.datasets import (
+    Read,
     check_dataset,
     fingerprint,
     fitted,
@@ -68,12 +69,13 @@ def set_up(
     comm: Communicator,
     threads: int,
     network: Sequence[Layer] | None = None,
+    read: Read | None = None,
 ) -> Session:
     """Return the session that the options ask for, its header printed; collective.
 
     `named` are the options that the user named, `threads` the BLAS threads of a rank, `network` the
-    layers of the user's own network if --model does not name them. Raises OptionError, DataError
-    or CheckpointError, on all ranks.
+    layers of the user's own network if --model does not name them, `read` what reads the dataset
+    if it is not --dataroot's. Raises OptionError, DataError or CheckpointError, on all ranks.
     """
     out = console(options.progress, comm.rank)
     start = comm.on_root(lambda: find_start(options, named, out.warn))
@@ -85,7 +87,7 @@ def set_up(
     node = comm.split_by_node()
     if options.tensorboard:
         comm.on_all(tensorboard.check)
-    dataset = open_dataset(options, comm, node, out, may_fall_back=not start.resumed)
+    dataset = open_dataset(options, comm, node, out, not start.resumed, read=read)
     dataset = marked(dataset, options, named)
     options = fitted(options, dataset)
     layers = _same_layers(options, make, comm)

@@ -25,7 +25,9 @@ _, network, dataroot, run_dir = sys.argv
 options = dict(dataroot=dataroot, run_dir=run_dir, progress="silent")
 layers = getattr(networks, network)()
 first = dpcnn.train(layers, epochs=2, max_steps=21, **options)
-run = dpcnn.train(layers, epochs=2, max_steps=None, resume="auto", **options)
+*train, x_test, y_test = dpcnn.read(options.pop("dataroot")).arrays()
+options |= dict(x_test=x_test, y_test=y_test, epochs=2, max_steps=None, resume="auto")
+run = dpcnn.train(layers, *train, **options)
 assert first.exit_code == run.exit_code == 0
 assert first.weights_sha256 != run.weights_sha256
 sys.stdout.write(f"{run.weights_sha256}\\n")

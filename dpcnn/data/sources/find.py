@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.disk_array import StoredArray
-from dpcnn.data.formats import registry
+from dpcnn.data.formats import arrays, registry
 from dpcnn.data.formats.raw import NOTHING, Wanted
 from dpcnn.data.sources import synthetic
 from dpcnn.errors import DataError
@@ -18,6 +18,7 @@ from dpcnn.errors import DataError
 DIGITS = "digits"
 MNIST = "mnist"
 AUTO = "auto"
+ARRAYS = arrays.WHERE  # what a run that was given arrays records in the place of a path
 NEARBY = (Path("MNISTdata.hdf5"), Path("../MNISTdata.hdf5"))
 # The source of the built-in digits, as it is and where no dataset was named.
 DRAWN = "built-in digits, drawn by the program"
@@ -90,6 +91,11 @@ def load(root: str, wanted: Wanted = NOTHING, folder: Path | None = None) -> Dat
     wanted: what the user says of it, needed where the files leave it open. With a folder the images
     stay on the disk, as for `assemble`. Raises DataError for what cannot be trained on.
     """
+    if root == ARRAYS:
+        raise DataError(
+            "trained on arrays from Python, which are kept nowhere, expected --dataroot with a file"
+            " of the same images, such as .npz"
+        )
     if root != DIGITS:
         return registry.read(Path(root), wanted, folder)
     train, test = (

@@ -1,0 +1,136 @@
+"""Training from Python: dpcnn.train() and the Run that it returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from dpcnn.api.sources import Arrays, Source
+from dpcnn.cli.arguments import Parsed, parse_keywords
+from dpcnn.cli.job import Job, call
+from dpcnn.cli.signature import with_options
+from dpcnn.data.dataset import Dataset
+from dpcnn.inference.model import Model
+from dpcnn.nn.layer import Layer
+from dpcnn.training.api import begin, threads, timeout
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of training has come to, the same on every rank.
+
+    directory: the run directory. model: the trained network, to be used. metrics: an object an
+    epoch, with the keys of metrics.jsonl. weights_sha256: of the weights as they are now.
+    exit_code: what the command would have left with, 0, or 128 + the signal that stopped the run.
+    """
+
+    directory: Path
+    exit_code: int
+    weights_sha256: str
+    metrics: list[dict[str, Any]] = field(repr=False)
+    model: Model = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """The test accuracy after the last epoch that was finished, NaN if none was."""
+        return float(self.metrics[-1]["test_accuracy"]) if self.metrics else math.nan
+
+
+@with_options
+def train(
+    network: Sequence[Layer] | None = None,
+    X: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    *,
+    x_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
+    dataset: Dataset | None = None,
+    **options: Any,
+) -> Run:
+    """Train a network, as `python -m dpcnn.train` does: the same files, output and bits.
+
+    Parameters
+    ----------
+    network : list of layers, optional
+        Your own network, of `dpcnn.nn` or subclasses of its Layer; the tutorial's if left out. The
+        layers are copied: what you pass stays as it is.
+    X, y : arrays, optional
+        The images to train on, (N, C, H, W), (N, H, W, C), (N, H, W) or (N, C*H*W), and their
+        labels (N,), in the place of `dataroot`. Read and checked as those of a file, to the same
+        bits.
+    x_test, y_test : arrays, optional
+        The images to test on and their labels; without them `test_fraction=0.2` sets some of X
+        apart.
+    dataset : optional
+        What `dpcnn.read()` has returned, in the place of arrays.
+    **options
+        Those of the command line, by name and with their defaults, listed below. None stands for
+        its words all, auto and none. `progress="silent"` prints warnings alone.
+
+    Returns
+    -------
+    Run
+        The run directory, the metrics, the trained network. A run that was stopped by a signal
+        (Ctrl-C) has been saved and is returned too, with its exit code.
+
+    Raises
+    ------
+    DpcnnError
+        OptionError, DataError, CheckpointError, LaunchError, DivergenceError: what the command
+        ends with in one line.
+
+    Under mpirun every rank makes the same calls, and each gets the Run; of arrays, those of the
+    first rank of a node count. An exception that a rank is alone with ends all of them.
+
+    >>> import dpcnn
+    >>> from dpcnn.nn import Convolution, Dense, Flatten, MaxPooling, ReLU
+    >>> layers = [Convolution(8, 5), ReLU(), MaxPooling(2), Flatten(), Dense(10)]
+    >>> run = dpcnn.train(
+    ...     layers, dataroot="digits", train_limit=2000, epochs=2, lr=0.05, progress="silent"
+    ... )
+    >>> len(run.metrics), run.accuracy > 0.5
+    (2, True)
+    >>> run.model.network.layers[2]
+    MaxPooling(2x2, stride 2x2)
+    """
+    passed = Arrays(X, y, x_test, y_test, dataset)
+    source: list[Source | None] = []
+
+    def parse() -> Parsed:
+        source.append(passed.source(options))
+        return parse_keywords(options | ({"dataroot": source[0].dataroot} if source[0] else {}))
+
+    def work(job: Job, parsed: Parsed) -> Run:
+        return _train(job, parsed, network, source[0])
+
+    return call(parse, work, threads, timeout)
+
+
+def _train(job: Job, parsed: Parsed, network: Sequence[Layer] | None, source: Source | None) -> Run:
+    session = begin(job, parsed, network, source and source.read)
+    trainer, state = session.trainer, session.trainer.state
+    if job.comm.size == 1:
+        trainer.stops.at_once = _interrupt  # a second Ctrl-C must not end a whole session
+    try:
+        code = trainer.run()
+        if job.comm.rank == 0:
+            job.record(code)
+    finally:
+        session.directory.release()
+    sha256 = state.network.weights_sha256()
+    checkpoint = state.checkpoint()
+    if state.average is not None:
+        checkpoint = checkpoint.copy()  # which has the trained weights too
+        state.network.restore(checkpoint.average)
+    normalization = trainer.dataset.train.normalization
+    model = Model(state.network, session.options, checkpoint, normalization)
+    return Run(session.directory.path, code, sha256, state.metrics, model)
+
+
+def _interrupt(code: int) -> None:
+    raise KeyboardInterrupt
