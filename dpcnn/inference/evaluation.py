@@ -12,10 +12,17 @@ from dpcnn.data import sampler
 from dpcnn.data.dataset import Images
 from dpcnn.nn.losses import softmax, softmax_cross_entropy
 from dpcnn.nn.network import Network
+from dpcnn.nn.plan import Plan
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.reduction import ExactReduction
 
 Array = NDArray[Any]
+
+# Images of a micro-batch where there are MANY, if training on as many took at most MOST bytes. VGG
+# and resnet20 take 3 % and 6 % less time than with 16, which leave no rank without work.
+LARGE_MICROBATCH = 64
+MANY = 4 * LARGE_MICROBATCH
+MOST = 2**30
 
 COUNTS = ("loss", "correct", "images")
 
@@ -57,5 +64,12 @@ def _logits(
     network: Network, images: Images, rank: int, size: int
 ) -> Iterator[tuple[sampler.Indices, Array]]:
     """Yield the indices of each micro-batch of the rank's shard and its logits (classes, N)."""
-    for chosen in sampler.shard(np.arange(len(images)), sampler.AUTO_MICROBATCH, rank, size):
+    microbatch = microbatch_size(network.plan, len(images))
+    for chosen in sampler.shard(np.arange(len(images)), microbatch, rank, size):
         yield chosen, network.forward(images.load(chosen))
+
+
+def microbatch_size(plan: Plan, images: int) -> int:
+    """Return how many of the images are computed together: the same on any number of ranks."""
+    large = images >= MANY and plan.bytes_needed(LARGE_MICROBATCH) <= MOST
+    return LARGE_MICROBATCH if large else sampler.AUTO_MICROBATCH
