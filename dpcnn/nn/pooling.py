@@ -31,6 +31,8 @@ class Pooling(Layer):
     has (H + 2P - F)/S + 1 rows, rounded down.
     """
 
+    overwrites_x = False
+
     def __init__(self, window: Size = 2, stride: Size | None = None, padding: Size = 0) -> None:
         super().__init__()
         name = type(self).__name__
@@ -105,8 +107,8 @@ class MaxPooling(Pooling):
 
     Padding is never the largest, as in PyTorch.
 
-    A chain of comparisons, y = max(y, view), each with a mask of where the view was larger.
-    Backward goes through the chain from its end; what no view takes is left for the first.
+    A chain of comparisons, y = max(y, view), in training each with a mask of where the view was
+    larger. Backward goes through the chain from its end; what no view takes is left for the first.
     """
 
     def forward(self, x: Array) -> Array:
@@ -119,11 +121,13 @@ class MaxPooling(Pooling):
         else:
             (_, first), *self.chain = self.positions()
             copy_pixels(y, x[first])
-        self.masks = self.buffer("masks", (len(self.chain), *y.shape), bool)
-        for (windows, place), mask in zip(self.chain, self.masks, strict=True):
+        shape = (len(self.chain), *y.shape)
+        self.masks = self.buffer("masks", shape, bool) if self.training else None
+        for number, (windows, place) in enumerate(self.chain):
             largest, value = y[windows], candidate[windows]
             copy_pixels(value, x[place])  # contiguous: the rest saves more time than this takes
-            np.greater(value, largest, out=mask[windows])
+            if self.masks is not None:
+                np.greater(value, largest, out=self.masks[number][windows])
             np.maximum(value, largest, out=largest)
         return y
 
@@ -131,6 +135,7 @@ class MaxPooling(Pooling):
         """Return dx (C, H, W, N): each dy (C, Ho, Wo, N) where the largest value was, else 0."""
         if not self.needs_dx:
             return None
+        assert self.masks is not None, "backward follows a forward of training"
         dx = self.dx_buffer(dy.shape[-1])
         masked = self.buffer("masked", dy.shape)
         for (windows, place), mask in zip(reversed(self.chain), reversed(self.masks), strict=True):
@@ -189,6 +194,8 @@ class GlobalAveragePooling(Layer):
 
     Source: Lin, Chen and Yan, "Network in network", ICLR 2014.
     """
+
+    overwrites_x = False
 
     def build(self, input_shape: Shape) -> Shape:
         """Return (C,) for (C, H, W)."""

@@ -46,9 +46,9 @@ def distinct(*shape: int) -> Array:
 
 
 def alone(layer: Layer, shape: tuple[int, ...], dtype: Any = np.float64) -> Layer:
-    """Return the layer, built, with an input gradient."""
-    Network(Plan([layer], shape[:-1]), dtype)
-    layer.needs_dx = True
+    """Return the layer in training, built, with an input gradient."""
+    network = Network(Plan([layer], shape[:-1]), dtype)
+    network.context.training = layer.needs_dx = True
     return layer
 
 
@@ -91,6 +91,10 @@ def test_pooling_equals_the_plain_loops(kind: type[Any], case: Any) -> None:
         dx = layer.backward(dy.copy())
         assert dx is not None
         np.testing.assert_allclose(dx, plain(kind, x, dy, *sizes), rtol=1e-12, atol=1e-15)
+        trained = y.copy()
+        layer.context.training = False
+        np.testing.assert_array_equal(layer.forward(x), trained)
+        layer.context.training = True
 
 
 @kinds
