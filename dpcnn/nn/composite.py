@@ -46,6 +46,9 @@ class Sequential(Composite):
             if not isinstance(layer, Layer):
                 raise OptionError(f"layer {number} in a row is {layer!r:.200}, expected a layer")
         self.layers = list(layers)
+        if layers:
+            self.overwrites_x = layers[0].overwrites_x
+            self.overwrites_dy = layers[-1].overwrites_dy
 
     def parts(self) -> Sequence[Layer]:
         """Return the layers."""
@@ -120,17 +123,20 @@ class Residual(Composite):
 
     def forward(self, x: Array) -> Array:
         """Return body(x) + shortcut(x), of the body's output shape."""
-        # The shortcut first, and from a copy: layers may overwrite their input.
-        kept = self.buffer("kept", x.shape)
-        np.copyto(kept, x)
+        kept = x
+        if any(part.overwrites_x for part in self.parts()):
+            kept = self.buffer("kept", x.shape)
+            np.copyto(kept, x)
         beside = kept if self.shortcut is None else self.shortcut.forward(kept)
         y = self.body.forward(x)
         return np.add(y, beside, out=y)
 
     def backward(self, dy: Array) -> Array | None:
         """Return the sum of the input gradients of body and shortcut."""
-        kept = self.buffer("dkept", dy.shape)
-        np.copyto(kept, dy)
+        kept = dy
+        if any(part.overwrites_dy for part in self.parts()):
+            kept = self.buffer("dkept", dy.shape)
+            np.copyto(kept, dy)
         beside = kept if self.shortcut is None else self.shortcut.backward(kept)
         dx = self.body.backward(dy)
         if dx is None or beside is None:
@@ -138,9 +144,13 @@ class Residual(Composite):
         return np.add(dx, beside, out=dx)
 
     def workspace_size(self, images: int) -> int:
-        """Count the copies of the input and of the output's gradient besides the parts' buffers."""
-        copies = math.prod(self.input_shape) + math.prod(self.output_shape)
-        return super().workspace_size(images) + copies * images
+        """Count the copies, if any, of x and of dy besides the parts' buffers."""
+        parts, values = self.parts(), super().workspace_size(images)
+        if any(part.overwrites_x for part in parts):
+            values += math.prod(self.input_shape) * images
+        if any(part.overwrites_dy for part in parts):
+            values += math.prod(self.output_shape) * images
+        return values
 
     def __repr__(self) -> str:
         shortcut = "" if self.shortcut is None else f", shortcut {self.shortcut!r}"
@@ -183,9 +193,12 @@ class Concatenate(Composite):
     def forward(self, x: Array) -> Array:
         """Return the branches' outputs for x, (sum of C, H, W, N)."""
         y = self.buffer("y", (*self.output_shape, x.shape[-1]))
-        kept = self.buffer("kept", (len(self.branches), *x.shape))
-        kept[...] = x  # a copy for each: layers may overwrite their input, and may keep it
-        for branch, own_x, part in zip(self.branches, kept, self._split(y), strict=True):
+        copies = iter(self.buffer("kept", (self._copies(), *x.shape)))
+        for branch, part in zip(self.branches, self._split(y), strict=True):
+            own_x = x
+            if branch.overwrites_x:  # of its own: others may keep x
+                own_x = next(copies)
+                np.copyto(own_x, x)
             np.copyto(part, branch.forward(own_x))
         return y
 
@@ -199,13 +212,17 @@ class Concatenate(Composite):
                 np.add(dx, gradient, out=dx)
         return dx if self.needs_dx else None
 
+    def _copies(self) -> int:
+        """Return how many branches need a copy of x."""
+        return sum(branch.overwrites_x for branch in self.branches)
+
     def _split(self, y: Array) -> list[Array]:
         """View y (sum of C, ...) as the parts of the branches."""
         return np.split(y, np.cumsum(self.sizes)[:-1])
 
     def workspace_size(self, images: int) -> int:
-        """Count y, the copies of the input and dx besides the branches' buffers."""
-        copies = (len(self.branches) + 1) * math.prod(self.input_shape)
+        """Count y, the copies of x and dx besides the branches' buffers."""
+        copies = (self._copies() + 1) * math.prod(self.input_shape)
         return super().workspace_size(images) + (math.prod(self.output_shape) + copies) * images
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ class Dense(Layer):
     b: Array
     dW: Array
     db: Array
+    overwrites_x = overwrites_dy = False
 
     def __init__(self, outputs: int, bias: bool = True, initializer: str = "he_normal") -> None:
         super().__init__()

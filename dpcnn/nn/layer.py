@@ -49,12 +49,18 @@ class Layer:
     After each step the state moves towards the step's mean of those, by `state_momentum`.
     `never_negative` has the names in it that no sound checkpoint has a negative value of.
 
+    `overwrites_x` is False if x is the same after forward, and what it returns is no view of it;
+    `overwrites_dy` likewise, for backward. A composite copies what it still needs where they are
+    not.
+
     `name` is the layer's path in the network, such as residual3/convolution1, and `number` its
     place there; both are set by the plan.
     """
 
     state_momentum = 0.1
     never_negative: tuple[str, ...] = ()
+    overwrites_x: bool = True
+    overwrites_dy: bool = True
 
     def __init__(self) -> None:
         self.parameter_shapes: dict[str, Shape] = {}
@@ -95,15 +101,15 @@ class Layer:
     def forward(self, x: Array) -> Array:
         """Return the output for the input x (..., N).
 
-        It may overwrite x; otherwise x stays as it is until backward. What it returns may be
-        overwritten by the next layer.
+        It may overwrite x (`overwrites_x`); otherwise x stays as it is until backward. What it
+        returns may be overwritten by the next layer.
         """
         raise NotImplementedError
 
     def backward(self, dy: Array) -> Array | None:
         """Write the parameters' gradients; return the input's, or None if it is not needed.
 
-        dy is the gradient of the last forward's output; it may be overwritten.
+        dy is the gradient of the last forward's output; it may be overwritten (`overwrites_dy`).
         """
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ x-hat = (x - mean) / sqrt(variance + eps), and ends with y = x-hat * scale + shi
 E[x^2] - mean^2 would lose its digits where the mean is large.
 
 Work goes in blocks that stay in the cache (blocks.py), and in place wherever that is allowed: the
-input becomes x - mean or x-hat, which backward needs, and backward turns it and dy into dx. Sums
+input becomes x - mean, which backward needs, and backward turns it or dy into dx. Sums
 are products with ones, by BLAS: three to five times as fast as NumPy's.
 """
 
@@ -61,6 +61,7 @@ class BatchNorm(Layer):
     batch_mean: Array
     batch_variance: Array
     never_negative = ("variance",)
+    overwrites_dy = False
 
     def __init__(
         self, momentum: float = 0.1, eps: float = 1e-5, scale: bool = True, shift: bool = True
@@ -161,7 +162,7 @@ class BatchNorm(Layer):
         return inverse * self.scale[part] if self.has_scale else inverse
 
     def backward(self, dy: Array) -> Array | None:
-        """Write dscale = sum of dy * x-hat, dshift = sum of dy; return dx in place of dy.
+        """Write dscale = sum of dy * x-hat, dshift = sum of dy; return dx in place of x - mean.
 
         With c = x - mean, s = 1 / sqrt(variance + eps) and m values of a channel,
         dx = scale s (dy - sum(dy)/m - c s^2 sum(dy c)/m); where the statistics are constants, that
@@ -183,9 +184,9 @@ class BatchNorm(Layer):
             if count > 1:
                 np.multiply(centred, (dscale[part] * inverse / count)[:, None], out=centred)
                 np.add(centred, (dshift[part] / count)[:, None], out=centred)
-                np.subtract(gradient, centred, out=gradient)
-            np.multiply(gradient, self._factor(inverse, part)[:, None], out=gradient)
-        return dy.reshape(shape) if self.needs_dx else None
+                gradient = np.subtract(gradient, centred, out=centred)
+            np.multiply(gradient, self._factor(inverse, part)[:, None], out=centred)
+        return self.centred.reshape(shape) if self.needs_dx else None
 
     def workspace_size(self, images: int) -> int:
         """Count y."""

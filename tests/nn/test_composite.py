@@ -10,11 +10,13 @@ import pytest
 from dpcnn.errors import OptionError
 from dpcnn.nn import (
     AveragePooling,
+    BatchNorm,
     Concatenate,
     Convolution,
     Dense,
     Flatten,
     Layer,
+    MaxPooling,
     ReLU,
     Residual,
     Sequential,
@@ -77,6 +79,27 @@ def test_the_input_gradient(composite) -> None:
     network.forward(x.copy(), training=True)
     dx = layer.backward(dy.copy())
     check_gradient(lambda x: float(np.sum(dy * layer.forward(x.copy()))), x, dx.copy())
+
+
+@pytest.mark.parametrize(
+    "composite",
+    [
+        lambda: Residual([Convolution(4, 1), BatchNorm(), ReLU(), Convolution(2, 1), BatchNorm()]),
+        lambda: Residual([Convolution(2, 1), BatchNorm()], [MaxPooling(1), Convolution(2, 1)]),
+        lambda: Concatenate(Convolution(1, 1), [MaxPooling(1), Convolution(1, 1)]),
+    ],
+)
+def test_what_its_layers_leave_as_it_is_is_not_copied(composite) -> None:
+    layer = composite()
+    network = network_of([AveragePooling(1), layer], (2, 3, 3))
+    network.context.training = True
+    x, dy = (np.random.default_rng(seed).standard_normal((2, 3, 3, 4)) for seed in (1, 2))
+    first_x, first_dy = x.copy(), dy.copy()
+    layer.forward(x)
+    np.testing.assert_array_equal(x, first_x)
+    assert layer.backward(dy) is not None
+    np.testing.assert_array_equal(dy, first_dy)
+    assert not any(copy.size for (name, _), copy in layer._buffers.items() if "kept" in name)
 
 
 def test_a_residual_adds_its_input_and_branches_follow_each_other() -> None:

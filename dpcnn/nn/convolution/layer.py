@@ -38,6 +38,7 @@ class Convolution(Layer):
     b: Array
     dW: Array
     db: Array
+    overwrites_x = overwrites_dy = False
 
     def __init__(
         self,
