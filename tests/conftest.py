@@ -47,13 +47,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 Trained = tuple[Path, str]
 
 
+def from_environment(variable: str, name: str) -> Path:
+    """Return the file that an environment variable names; skips the test if there is none."""
+    path = Path(os.environ.get(variable, ""))
+    if not path.is_file():
+        pytest.skip(f"{variable} does not name {name}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def mnist() -> Path:
     """The real MNIST in the tutorial's file."""
-    path = Path(os.environ.get("DPCNN_MNIST", ""))
-    if not path.is_file():
-        pytest.skip("DPCNN_MNIST does not name MNISTdata.hdf5")
-    return path
+    return from_environment("DPCNN_MNIST", "MNISTdata.hdf5")
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +90,15 @@ def work(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     shutil.copy(small, folder / "small.hdf5")
     return folder
+
+
+@pytest.fixture(scope="session")
+def fashion() -> Path:
+    """The real Fashion-MNIST as an HDF5 file."""
+    return from_environment("DPCNN_FASHION", "fashion-mnist.hdf5")
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The real CIFAR-10 as an HDF5 file."""
+    return from_environment("DPCNN_CIFAR10", "cifar10.hdf5")

@@ -32,12 +32,15 @@ class Options:
     # fmt: off
     dataroot: str = option(
         "auto", "data", "HDF5, .npz, .mat, CSV or LIBSVM; a folder of IDX, CIFAR's binary batches,"
-        " .npy, or of a folder of pictures a class; mnist (downloaded once) or digits (built in);"
+        " .npy, or of a folder of pictures a class; downloaded once: mnist, fashion, kmnist,"
+        " emnist-letters, cifar10, cifar100; built in: digits;"
         " auto: the first there is of ./MNISTdata.hdf5, ../MNISTdata.hdf5, mnist and digits",
-        metavar="PATH", takes=("a path", "mnist", "digits", "auto"), may_change=True)
+        metavar="PATH", takes=("a path", "a name such as mnist", "digits", "auto"), may_change=True)
     mirror: str | None = option(
-        None, "data", "download MNIST from this address instead of the usual ones",
-        metavar="URL", pattern=r"(?i)https?://[^\s\0]+", takes=("an http:// or https:// URL",),
+        None, "data", "download a dataset known by name from this address, which may be"
+        " file:///..., instead of the usual ones",
+        metavar="URL", pattern=r"(?i)(?:https?://|file:///)[^\s\0]+",
+        takes=("an http://, https:// or file:/// URL",),
         none_word="none", may_change=True)
     keys: str | None = option(
         None, "data", "the names of the arrays or columns that hold images and labels, where they"

@@ -86,15 +86,17 @@ def open_dataset(
 
 def _found(options: Options, comm: Communicator, console: Console, may_fall_back: bool) -> Read:
     """Return what reads the dataset of --dataroot, which rank 0 finds or downloads; collective."""
-    fall_back = console.warn if may_fall_back and os.environ.get(FALL_BACK) != "0" else None
+    fall_back = may_fall_back and os.environ.get(FALL_BACK) != "0"
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
-    root = comm.on_root(lambda: find.resolve(options.dataroot, options.mirror, progress, fall_back))
+    word, mirror = options.dataroot, options.mirror
+    root = comm.on_root(lambda: find.resolve(word, mirror, progress, console.warn, fall_back))
     return partial(find.load, root)
 
 
 def root_of(options: Options) -> str:
     """Return the absolute path of --dataroot, "" for a word such as mnist."""
-    return os.path.abspath(options.dataroot) if os.path.exists(options.dataroot) else ""
+    named = options.dataroot
+    return os.path.abspath(named) if os.path.exists(named) and not find.is_word(named) else ""
 
 
 def located(options: Options, checkpoint: Checkpoint) -> Options:

@@ -133,10 +133,11 @@ def test_an_empty_text_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mirror", "file:///etc/passwd", "ftp://mirror/", "//mirror", "http://", "http://a b"]
+    "url",
+    ["mirror", "file:etc", "file://host/a", "ftp://mirror/", "//mirror", "http://", "http://a b"],
 )
-def test_only_http_and_https_are_mirrors(url: str) -> None:
-    expected = "expected an http:// or https:// URL or none"
+def test_only_addresses_are_mirrors(url: str) -> None:
+    expected = "expected an http://, https:// or file:/// URL or none"
     assert message_of("--mirror", url) == f"--mirror is {url!r}, {expected}"
     assert options_of("--mirror", "HTTPS://mirror").mirror == "HTTPS://mirror"
 

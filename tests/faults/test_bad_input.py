@@ -51,7 +51,7 @@ def test_a_bad_number_is_refused(name: str, value: str, check_refusal: Check) ->
 
 
 PLACES = "a number of epochs or steps such as 1ep or 500st"
-URL = "expected an http:// or https:// URL"
+URL = "expected an http://, https:// or file:/// URL"
 DIRECTORY = "expected a directory to write to"
 MEMORY = (" takes about ", " GiB of memory, expected at most the ")
 LONG = "n" * 300

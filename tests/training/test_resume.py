@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dpcnn.data.sources import find, mnist
+from dpcnn.data.sources import download, find
 from dpcnn.errors import DataError
 from dpcnn.options import Options, resumed
 from dpcnn.run.directory import RunDirectory
@@ -112,7 +112,7 @@ def test_without_mnist_every_line_says_what_is_trained_on_instead(
     def fetch(*_: Any) -> Path:
         raise DataError("no network")
 
-    monkeypatch.setattr(mnist, "fetch", fetch)
+    monkeypatch.setattr(download, "fetch", fetch)
     monkeypatch.setenv("DPCNN_CACHE", str(tmp_path))
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")

@@ -1,4 +1,4 @@
-"""From a word of --dataroot to a dataset: a file, MNIST, or the built-in digits."""
+"""From a word of --dataroot to a dataset: a file, one known by name, or the built-in digits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dpcnn.data.disk_array import StoredArray
 from dpcnn.data.formats import arrays, registry
 from dpcnn.data.formats.raw import NOTHING, Wanted
 from dpcnn.data.sources import synthetic
+from dpcnn.data.sources.catalog import SOURCES
 from dpcnn.errors import DataError
 
 DIGITS = "digits"
@@ -27,19 +28,24 @@ DIGITS_TRAIN, DIGITS_TEST = 12_000, 2_000
 
 
 def locate(dataroot: str) -> str | None:
-    """Return `digits` or the path of a file; None if MNIST would have to be downloaded."""
-    if dataroot not in (AUTO, MNIST):
+    """Return `digits` or the path of a file; None if a dataset would have to be downloaded."""
+    if dataroot != AUTO and dataroot not in SOURCES:
         return _in_this_locale(dataroot)
     nearby = (path for path in NEARBY if dataroot == AUTO and path.is_file())
     if (path := next(nearby, None)) is not None:
         return str(path)
-    from dpcnn.data.sources import mnist  # here, as every start pays for the modules of the network
+    from dpcnn.data.sources import download  # here: each start pays for the modules of the network
 
     try:
-        cached = mnist.cached()
+        cached = download.cached(MNIST if dataroot == AUTO else dataroot)
     except DataError:  # no cache directory: `fetch` reports that
         return None
     return None if cached is None else str(cached)
+
+
+def is_word(dataroot: str) -> bool:
+    """Tell whether --dataroot is a word rather than a path."""
+    return dataroot in (AUTO, DIGITS, *SOURCES)
 
 
 def _in_this_locale(path: str) -> str:
@@ -52,22 +58,24 @@ def _in_this_locale(path: str) -> str:
 
 
 def resolve(
-    dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None] | None
+    dataroot: str, mirror: str | None, progress: bool, warn: Callable[[str], None], fall_back: bool
 ) -> str:
-    """Return `digits` or the path of a file, downloading MNIST if need be.
+    """Return `digits` or the path of a file, downloading a dataset known by name if need be.
 
-    Only one rank of a job may call this. mirror, progress: as for mnist.fetch. If there is no MNIST
-    to be had, `auto` calls `warn` and takes the built-in digits; `mnist` raises DataError, and so
-    does `auto` if `warn` is None.
+    Only one rank of a job may call this. mirror, progress: as for download.fetch. If there is no
+    MNIST to be had and it may fall back, `auto` calls `warn` and takes the built-in digits;
+    otherwise it raises DataError, as any other word does.
     """
+    if is_word(dataroot) and os.path.exists(dataroot):
+        warn(f"--dataroot {dataroot} is the dataset of that name; ./{dataroot} is what is here")
     if (root := locate(dataroot)) is not None:
         return root
-    from dpcnn.data.sources import mnist
+    from dpcnn.data.sources import download
 
     try:
-        return str(mnist.fetch(mirror, progress))
+        return str(download.fetch(MNIST if dataroot == AUTO else dataroot, mirror, progress))
     except DataError as error:
-        if dataroot == MNIST or warn is None:
+        if dataroot != AUTO or not fall_back:
             raise
         warn(f"no MNIST found: training on the BUILT-IN DIGITS, which are not MNIST ({error})")
         return DIGITS

@@ -13,7 +13,8 @@ import pytest
 
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
-from dpcnn.data.sources import find, mnist
+from dpcnn.data.sources import download, find
+from dpcnn.data.sources.catalog import SOURCES
 from dpcnn.errors import DataError
 from tests.launching import ROOT
 
@@ -25,17 +26,17 @@ class Fetch:
         self.calls: list[Any] = []
         self.fails = False
 
-    def __call__(self, mirror: str | None = None, progress: bool = False) -> Path:
-        self.calls.append((mirror, progress))
+    def __call__(self, word: str, mirror: str | None = None, progress: bool = False) -> Path:
+        self.calls.append((word, mirror, progress))
         if self.fails:
             raise DataError("no network")
-        return Path("/cache/mnist.hdf5")
+        return Path(f"/cache/{word}.hdf5")
 
 
 @pytest.fixture
 def fetch(monkeypatch: pytest.MonkeyPatch) -> Fetch:
     fetch = Fetch()
-    monkeypatch.setattr(mnist, "fetch", fetch)
+    monkeypatch.setattr(download, "fetch", fetch)
     return fetch
 
 
@@ -51,7 +52,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def resolve(dataroot: str, mirror: str | None = None) -> tuple[str, list[str]]:
     """Return the root that dataroot stands for, and the warnings."""
     warnings: list[str] = []
-    return find.resolve(dataroot, mirror, False, warnings.append), warnings
+    return find.resolve(dataroot, mirror, False, warnings.append, fall_back=True), warnings
 
 
 @pytest.mark.parametrize("dataroot", ["x.hdf5", "/no/such/file", "digits"])
@@ -81,7 +82,7 @@ def test_auto_then_takes_the_file_above(inside: Path, fetch: Fetch) -> None:
 @pytest.mark.parametrize("dataroot", ["auto", "mnist"])
 def test_mnist_is_fetched_from_the_cache_or_the_mirror(dataroot: str, fetch: Fetch) -> None:
     assert resolve(dataroot, "http://mirror") == ("/cache/mnist.hdf5", [])
-    assert fetch.calls == [("http://mirror", False)]
+    assert fetch.calls == [("mnist", "http://mirror", False)]
 
 
 @pytest.mark.usefixtures("inside")
@@ -95,10 +96,24 @@ def test_auto_falls_back_to_the_digits_with_a_warning(fetch: Fetch) -> None:
 
 
 @pytest.mark.usefixtures("inside")
-def test_mnist_by_name_is_an_error_when_it_cannot_be_downloaded(fetch: Fetch) -> None:
+@pytest.mark.parametrize("word", SOURCES)
+def test_only_auto_falls_back_when_nothing_can_be_downloaded(word: str, fetch: Fetch) -> None:
     fetch.fails = True
     with pytest.raises(DataError, match="no network"):
-        resolve("mnist")
+        resolve(word)
+    with pytest.raises(DataError, match="no network"):
+        find.resolve("auto", None, False, pytest.fail, fall_back=False)
+
+
+def test_a_word_is_the_dataset_of_that_name_and_says_so_beside_a_folder_so_named(
+    inside: Path, fetch: Fetch
+) -> None:
+    assert resolve("cifar10") == ("/cache/cifar10.hdf5", [])
+    (inside / "cifar10").mkdir()
+    root, warnings = resolve("cifar10")
+    assert root == "/cache/cifar10.hdf5"
+    assert "./cifar10 is what is here" in warnings[0]
+    assert resolve("./cifar10") == ("./cifar10", [])
 
 
 def test_there_are_12000_and_2000_digits_balanced_over_the_classes() -> None:
