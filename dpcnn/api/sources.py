@@ -17,6 +17,7 @@ from dpcnn.data.formats.assemble import assemble
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import find
 from dpcnn.errors import OptionError
+from dpcnn.system.text import warn
 from dpcnn.training.datasets import Read, wanted
 
 # Options that say how files are read, and those that say how any dataset is.
@@ -88,7 +89,7 @@ def read(dataroot: str | Path = "auto", **options: Any) -> Dataset:
     ((1000, 1, 28, 28), (1000,))
     """
     parsed = parse_keywords({"dataroot": dataroot} | options).options
-    root = find.resolve(parsed.dataroot, parsed.mirror, progress=False, warn=None)
+    root = find.resolve(parsed.dataroot, parsed.mirror, False, warn, fall_back=False)
     choice = wanted(parsed)
     dataset = find.load(root, choice).limited(parsed.train_limit, parsed.test_limit)
     check(dataset, choice.shape, world_size=1)

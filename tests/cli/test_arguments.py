@@ -314,7 +314,10 @@ def test_another_recipe_is_refused_with_those_that_are_there(name: str) -> None:
         ("lr = [1]", ["--lr is [1]", "expected a number"]),
         ("lr = nan", ["--lr is nan", "expected a number"]),
         ("lr = 1e300", ["--lr is 1e+300", "expected a number"]),
-        ("dataroot = 5", ["--dataroot is 5", "expected a path, mnist, digits or auto"]),
+        (
+            "dataroot = 5",
+            ["--dataroot is 5", "expected a path, a name such as mnist, digits"],
+        ),
         (
             "batch-size = 8\nminibatch_size = 8",
             ["batch-size and minibatch_size are the same option: give one"],

@@ -128,7 +128,7 @@ OPTIONS: dict[str, tuple[str, Parts]] = {
         f"--resume run {TUTORIAL}",
         ("layer 1 of the network: found {", "'filters': 32", "expected {", "'filters': 2"),
     ),
-    "dataroot: empty": ("--dataroot=", ("--dataroot is '', expected a path, mnist, digits",)),
+    "dataroot: empty": ("--dataroot=", ("--dataroot is '', expected a path, a name such as",)),
     "dataroot: misspelt": ("--dataroot minst", ("minst: no such file or directory",)),
     "memory: parameters": ("--n_filter 65536 --num_class 65536", ("--n_filter 65536", *MEMORY)),
     "memory: filters": (
