@@ -17,10 +17,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
-import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from dpcnn.bench import comparison, layers, prediction, standard
@@ -29,6 +27,7 @@ from dpcnn.bench.variants import AVX2, held_to
 from dpcnn.cli.arguments import CommandLine, file_path
 from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.models.zoo import TUTORIAL
+from dpcnn.parallel.launcher import find_mpirun
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parse(arguments)
         mode = _mode(options)
-        configurations = mode.configurations(options, _mpirun())
+        configurations = mode.configurations(options, find_mpirun())
         measurements = measure(configurations, options.rounds, held_to(options.isa))
     except DpcnnError as error:
         print(f"dpcnn: error: {error}", file=sys.stderr)
@@ -177,12 +176,6 @@ def _check(options: argparse.Namespace) -> None:
     if (options.against or options.standard) and importlib.util.find_spec("torch") is None:
         option = "--standard" if options.standard else "--against torch"
         raise OptionError(f"{option} needs the package torch: pip install 'dpcnn[torch]'")
-
-
-def _mpirun() -> str | None:
-    """Return the mpirun of this environment, else the one on the PATH."""
-    beside = Path(sys.executable).with_name("mpirun")
-    return str(beside) if beside.exists() else shutil.which("mpirun")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,23 @@ from dpcnn.system.files import read_bytes
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 METAVARS = {int: "N", float: "X", str: "TEXT", bool: "true|false"}
 RECIPES = Path(__file__).parents[1] / "recipes"
+ELSEWHERE = {  # option: what other programs call it
+    "batch_size": "batch bs train_batch_size",
+    "clip_norm": "max_grad_norm gradient_clip_val",
+    "dataroot": "data dataset data_dir data_path",
+    "epochs": "num_epochs n_epochs max_epochs num_train_epochs",
+    "lr": "learning_rate eta",
+    "model": "arch net network",
+    "optimizer": "optim opt",
+    "patience": "early_stopping",
+    "resume": "ckpt checkpoint load",
+    "run_dir": "output_dir save_dir log_dir logdir",
+    "schedule": "sched scheduler lr_scheduler",
+    "seed": "random_seed random_state",
+    "validation": "val_split validation_split",
+    "weight_decay": "wd l2",
+}
+OURS = {word: name for name, words in ELSEWHERE.items() for word in words.split()}
 DESCRIPTION = """\
 Train a convolutional network in NumPy, data-parallel over MPI:
 
@@ -39,6 +56,11 @@ class Parsed(NamedTuple):
 
 class CommandLine(argparse.ArgumentParser):
     """An argparse parser that takes - for _ in options, and raises OptionError for mistakes."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        """prog: such as `python -m dpcnn.look`; where `dpcnn look` was typed, that is shown."""
+        typed, command = sys.argv[0], prog.removeprefix("python -m dpcnn.")
+        super().__init__(prog=typed if typed.endswith(f"dpcnn {command}") else prog, **settings)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -208,7 +230,8 @@ def _add(option: Option, section: argparse._ActionsContainer) -> None:
 def _suggestion(name: str, *others: str) -> str:
     """Return the option, or the other name, that is most like this one, as a question."""
     known = [*OPTIONS, *ALIASES, *others]
-    close = difflib.get_close_matches(name.partition("=")[0], known, 1)
+    asked = name.partition("=")[0]
+    close = difflib.get_close_matches(OURS.get(asked, asked), known, 1)
     return f": did you mean {close[0]}?" if close else " (see --help)"
 
 

@@ -8,8 +8,11 @@ since the number of local ranks decides the BLAS threads.
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 OPEN_MPI = "Open MPI's mpirun"
 HYDRA = "a Hydra mpirun (MPICH or Intel MPI)"
@@ -91,6 +94,12 @@ def family(version: str) -> str | None:
     if "Open MPI" in version or "OpenRTE" in version:
         return OPEN_MPI
     return HYDRA if "HYDRA" in version or "Intel" in version else None
+
+
+def find_mpirun() -> str | None:
+    """Return the mpirun of this environment, else the one on the PATH, None if there is neither."""
+    beside = Path(sys.executable).with_name("mpirun")
+    return str(beside) if beside.exists() else shutil.which("mpirun")
 
 
 def command(size: int, environment: Mapping[str, str] = os.environ) -> str:

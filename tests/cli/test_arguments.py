@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dpcnn.cli import arguments as command_line
-from dpcnn.cli.arguments import parse_arguments, parse_keywords, recipe_aims
+from dpcnn.cli.arguments import OURS, parse_arguments, parse_keywords, recipe_aims
 from dpcnn.errors import OptionError
 from dpcnn.options import ALIASES, OPTIONS, Options
 
@@ -150,6 +150,8 @@ def test_only_addresses_are_mirrors(url: str) -> None:
         (["--batchsize", "3"], "batch_size"),
         (["--run-dri", "x"], "run_dir"),
         (["--confg", "x"], "config"),
+        (["--learning_rate", "3"], "lr"),
+        (["--optim=adam"], "optimizer"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest_known(
@@ -158,6 +160,12 @@ def test_an_unknown_option_is_refused_with_the_nearest_known(
     message = message_of(*arguments)
     assert "unknown option --" in message
     assert f"did you mean {nearest}?" in message
+
+
+def test_what_other_programs_call_our_options_is_answered_with_ours() -> None:
+    known = {*OPTIONS, *ALIASES}
+    assert not known & set(OURS)
+    assert set(OURS.values()) <= known
 
 
 @pytest.mark.parametrize("argument", ["--zzzzzz", "zzz", "-z", "--"])

@@ -1,0 +1,118 @@
+"""All commands as one: `dpcnn COMMAND`, and `dpcnn run` for several ranks."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpcnn.__main__ import COMMANDS, main
+from dpcnn.cli import ranks
+from dpcnn.version import __version__
+from tests.launching import TIMEOUT, launcher
+
+
+def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Return the exit code, the output and the errors of `dpcnn ARGUMENTS`, here."""
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def _typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/environment/bin/dpcnn"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_help_lists_every_command(arguments: list[str], capsys: Any) -> None:
+    code, out, _ = call(*arguments, capsys=capsys)
+    assert code == 0
+    assert out.startswith("usage: dpcnn COMMAND ...\n")
+    assert re.findall(r"^  ([a-z]+) +[a-z]", out, re.MULTILINE) == list(COMMANDS)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_version(capsys: Any) -> None:
+    assert call("--version", capsys=capsys) == (0, f"dpcnn {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "cure"),
+    [
+        ("trian", "did you mean train?"),
+        ("zzzzzz", "expected one of train, run, evaluate"),
+        ("--epochs", "expected a command before it, such as train --epochs"),
+    ],
+)
+def test_an_unknown_command_is_one_line_with_the_cure(typed: str, cure: str, capsys: Any) -> None:
+    code, out, error = call(typed, "3", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert error.count("\n") == 1
+    assert cure in error
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_shows_what_was_typed(command: str, capsys: Any) -> None:
+    try:
+        code = main([command, "--help"])
+    except SystemExit as exit_:
+        code = exit_.code or 0  # type: ignore[assignment]
+    assert code == 0
+    assert capsys.readouterr().out.startswith(f"usage: dpcnn {command} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "started"),
+    [
+        ([], ["train"]),
+        (["--epochs", "3"], ["train", "--epochs", "3"]),
+        (["evaluate", "runs/first", "--json"], ["evaluate", "runs/first", "--json"]),
+    ],
+)
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
+def test_run_becomes_mpirun_on_this_machine(
+    words: list[str], started: list[str], mpi: str, monkeypatch: Any
+) -> None:
+    mpirun = launcher(3, mpi)[0]
+    become: list[str] = []
+    monkeypatch.setattr(ranks, "find_mpirun", lambda: mpirun)
+    monkeypatch.setattr(ranks, "_become", lambda command: become.extend(command) or 0)
+    monkeypatch.delenv("DPCNN_COMMAND", raising=False)
+    assert main(["run", *words, "-n", "3"]) == 0
+    assert become[0] == mpirun
+    assert any("localhost" in word for word in become)
+    assert become[become.index("-n") + 1] == "3"
+    assert become[become.index(sys.executable) :] == [sys.executable, "-P", "-m", "dpcnn", *started]
+    assert os.environ.get("DPCNN_COMMAND") == ("dpcnn run -n 3" if started[0] == "train" else None)
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "x", "1.5"])
+def test_run_refuses_another_number_of_ranks(count: str, capsys: Any) -> None:
+    code, _, error = call("run", "-n", count, capsys=capsys)
+    assert code == 2
+    assert error.count("\n") == 1
+    assert "-n" in error
+
+
+def test_run_without_an_mpirun_says_what_to_install(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(ranks, "find_mpirun", lambda: None)
+    code, _, error = call("run", capsys=capsys)
+    assert code == 2
+    assert "pip install dpcnn[mpich]" in error
+
+
+def test_run_trains_on_the_ranks_and_the_resume_command_is_its_own(tmp_path: Path) -> None:
+    train = ["--dataroot", "digits", "--train_limit", "128", "--test_limit", "32", "--epochs", "2"]
+    command = [sys.executable, "-m", "dpcnn", "run", "-n", "2", *train, "--run_dir", "run"]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "ranks          2 (2 on" in result.stdout
+    assert "Epoch 2," in result.stdout
