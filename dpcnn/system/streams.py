@@ -12,6 +12,9 @@ from typing import Any, TextIO
 from dpcnn.errors import DpcnnError
 
 NAMES = {1: "standard output", 2: "standard error"}
+# Set by launch/lib/supervise.py: the folder of its two named pipes.
+OUTPUT = "DPCNN_OUTPUT"
+PIPES = {1: "stdout", 2: "stderr"}
 
 
 class Stream(io.FileIO):
@@ -48,6 +51,25 @@ def lead_nowhere(number: int) -> None:
         os.close(nowhere)
 
 
+def write_to_supervisor() -> None:
+    """Let standard output and error lead to the supervisor of this job, if it is on this host.
+
+    Past mpirun: Open MPI's (5.0.11) may hang after the death of a rank, with what others print. The
+    pipes are for this process alone: what it starts itself has the streams that it is given.
+    """
+    folder = os.environ.pop(OUTPUT, None)
+    if folder is None:
+        return
+    # A launch script that has a terminal lets both share one, to keep lines in order.
+    pipes = {1: PIPES[2], 2: PIPES[2]} if os.path.sameopenfile(1, 2) else PIPES
+    for number, name in pipes.items():
+        with contextlib.suppress(OSError):  # of another host, or nobody reads it
+            pipe = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_NONBLOCK)
+            os.set_blocking(pipe, True)
+            os.dup2(pipe, number)
+            os.close(pipe)
+
+
 def secure(going_on: str = "") -> None:
     """Make Streams of this process's standard output and error. Only the first call does anything.
 
@@ -59,6 +81,7 @@ def secure(going_on: str = "") -> None:
             os.fstat(number)
         except OSError:  # closed: another file would get the number, and the output
             lead_nowhere(number)
+    write_to_supervisor()
     if sys.stdout is sys.__stdout__:
         sys.stdout = _text(1, going_on, sys.stdout)
     if sys.stderr is sys.__stderr__:

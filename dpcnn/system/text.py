@@ -40,7 +40,7 @@ def say(text: str = "", file: TextIO | None = None, flush: bool = True) -> None:
     out = sys.stdout if file is None else file
     encoding = out.encoding or "utf-8"
     line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(line, file=out, flush=flush)
+    print(f"{line}\n", end="", file=out, flush=flush)  # at once: ranks share a pipe
 
 
 def warn(text: str) -> None:

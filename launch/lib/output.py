@@ -1,22 +1,34 @@
-"""Hands on what mpirun prints, so that a log that cannot be written does not end the run.
+"""Hands on what mpirun and the ranks print: nothing of it is lost, and no rank waits for a reader.
 
-MPICH's mpirun ends with its ranks when it cannot write, Open MPI's when a pipe is closed.
+Ranks on this host write into two named pipes of the supervisor (dpcnn/system/streams.py), not to
+mpirun: Open MPI's (5.0.11) may hang after the death of a rank, with what the others print. A log
+that cannot be written does not end the run: MPICH's mpirun ends with its ranks when it cannot
+write, Open MPI's when a pipe is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 from noise import Sieve
 
 NAMES = {1: "standard output", 2: "standard error"}
+PIPES = {1: "stdout", 2: "stderr"}  # their names, which dpcnn/system/streams.py knows too
 CHUNK = 1 << 16
-LEFT = 2.0  # seconds for a process that mpirun has left behind to close its output
+HELD = 1 << 20  # chunks that are kept for a reader who pauses: those of a day, from a progress bar
+PERIOD = 0.1  # seconds between two looks whether the wait for a reader is over
+LEFT = 10.0  # seconds for the reader of a run that was asked to stop
+ENDED = b"."  # tells that nothing is being written any more
+STARTS_OF_LINES = (b"\n", b"\r", b"\x1b[K")
 
 
 def say(line: str, number: int = 2) -> None:
@@ -26,56 +38,116 @@ def say(line: str, number: int = 2) -> None:
 
 
 class Output:
-    """Reads the standard output and error of a process, to its end, and writes what can be.
+    """Two pipes for mpirun and two named ones for ranks, in a folder, and who reads them.
 
-    In a process of its own: the ranks can still save if the supervisor is killed.
+    The reader is a process of its own: the ranks can still save if the supervisor is killed. It
+    ends when it has read all that was written before `finish`, or without a supervisor when nobody
+    has the pipes open any more.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        sources = process.stdout.fileno(), process.stderr.fileno()
-        command = [sys.executable, "-S", "-E", __file__, *map(str, sources)]
+    def __init__(self, folder: Path) -> None:
+        pipes = [os.pipe(), os.pipe(), *(_named_pipe(folder / name) for name in PIPES.values())]
+        control, self._control = os.pipe()
+        read = [control, *(read for read, _ in pipes)]
+        self.stdout, self.stderr, *self._kept = (write for _, write in pipes)
+        command = [sys.executable, "-S", "-E", __file__, *map(str, read)]
         self.reader = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=sources, process_group=0
+            command, stdin=subprocess.DEVNULL, pass_fds=read, process_group=0
         )
-        process.stdout.close()
-        process.stderr.close()
+        for each in read:
+            os.close(each)
 
-    def finish(self) -> None:
-        """Wait until all is written of a process that has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.reader.wait(LEFT)
+    def close(self) -> None:
+        """Leave mpirun's pipes to mpirun, which has been started."""
+        os.close(self.stdout)
+        os.close(self.stderr)
+
+    def finish(self, asked: Callable[[], object]) -> None:
+        """Wait until all is written of processes that have ended.
+
+        As long as the reader of this output takes; once `asked` to stop for LEFT seconds.
+        """
+        os.write(self._control, ENDED)
+        patience = LEFT
+        while self.reader.poll() is None and patience > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.reader.wait(PERIOD)
+            patience -= PERIOD if asked() else 0
         self.reader.kill()
         self.reader.wait()
+        for each in (self._control, *self._kept):
+            os.close(each)
 
 
-def main(sources: list[int]) -> None:
-    """Hand on what comes from these, to standard output and error, until both have ended."""
+def _named_pipe(path: Path) -> tuple[int, int]:
+    """Make it; return its two ends. The one for writing keeps it from ending between two ranks."""
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK), os.open(path, os.O_WRONLY)
+
+
+class Target:
+    """Standard output or error: written in a thread, so that whoever reads slowly holds up none."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._lost = False
+        self._last: int | None = None  # the source of a line that has begun
+        self._held: queue.Queue[bytes] = queue.Queue(HELD)
+        self._writer = threading.Thread(target=self._write)
+        self._writer.start()
+
+    def put(self, data: bytes, source: int) -> None:
+        """Write data of a source after what came before, in a line of its own."""
+        if data:
+            between = b"\n" if self._last not in (None, source) else b""
+            self._last = None if data.endswith(STARTS_OF_LINES) else source
+            self._held.put(between + data)
+
+    def finish(self) -> None:
+        """Wait until all is written."""
+        self._held.put(b"")
+        self._writer.join()
+
+    def _write(self) -> None:
+        while data := self._held.get():
+            try:
+                while data and not self._lost:
+                    data = data[os.write(self._number, data) :]
+            except OSError as error:
+                self._lost = True
+                reason = f"{NAMES[self._number]} cannot be written any more ({error.strerror})"
+                say(f"warning: {reason}: training goes on", 3 - self._number)
+
+
+def main(control: int, *sources: int) -> None:
+    """Hand on what comes from the sources, to standard output and error in turn, to their end."""
     for number in (signal.SIGHUP, signal.SIGTTOU):  # a terminal may go, and be another's
         signal.signal(number, signal.SIG_IGN)
-    threads = [
-        threading.Thread(target=_hand_on, args=(source, target))
-        for target, source in enumerate(sources, 1)
-    ]
-    for thread in threads:
-        thread.start()
+    targets = Target(1), Target(2)
+    left = {source: (Sieve(), targets[place % 2]) for place, source in enumerate(sources)}
+    told, ended = [control], False
+    while left:
+        ready, _, _ = select.select([*told, *left], [], [], 0 if ended else None)
+        if ended and not ready:
+            break
+        for source in ready:
+            data = os.read(source, CHUNK)
+            if source == control:
+                told, ended = [], data == ENDED
+            elif data:
+                sieve, target = left[source]
+                target.put(sieve.sift(data), source)
+            else:
+                _end(source, *left.pop(source))
+    for source, (sieve, target) in left.items():
+        _end(source, sieve, target)
+    for target in targets:
+        target.finish()
 
 
-def _hand_on(source: int, target: int) -> None:
-    lost, sieve, more = False, Sieve(), True
-    while more:
-        read = os.read(source, CHUNK)
-        more = bool(read)
-        data = sieve.sift(read) if read else sieve.rest()
-        try:
-            while data and not lost:
-                data = data[os.write(target, data) :]
-        except OSError as error:
-            lost = True
-            reason = f"{NAMES[target]} cannot be written any more ({error.strerror})"
-            say(f"warning: {reason}: training goes on", 3 - target)
+def _end(source: int, sieve: Sieve, target: Target) -> None:
+    target.put(sieve.rest(), source)
 
 
 if __name__ == "__main__":
-    main([int(source) for source in sys.argv[1:]])
+    main(*map(int, sys.argv[1:]))

@@ -36,6 +36,7 @@ COMMAND = "DPCNN_COMMAND"
 HOSTS = "DPCNN_HOSTS"
 RESTART = "DPCNN_RESTART"
 SUPERVISOR = "DPCNN_SUPERVISOR"
+OUTPUT = "DPCNN_OUTPUT"
 # Schedulers announce the end with the one or the other; a terminal that is closed sends SIGHUP.
 STOPS = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
@@ -118,22 +119,27 @@ class Supervisor:
             traces.OUTCOME: str(self.told),
             RESTART: str(restarts),
             SUPERVISOR: traces.own_name(),
+            OUTPUT: str(self.told.parent),
         }
+        output = Output(self.told.parent)
         # In its own process group: Ctrl-C is for this process, which passes it on once.
         self.mpirun = subprocess.Popen(
             command,
             env=os.environ | own,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output.stdout,
+            stderr=output.stderr,
             process_group=0,
         )
-        output = Output(self.mpirun)
+        output.close()
         sweep.sweep()  # while mpirun starts
         self._wait(self.mpirun)
+        hangs = self.mpirun.poll() is None
         record = traces.end(self.told)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.mpirun.wait(ENDING)
-        output.finish()
+        output.finish(lambda: self.stops)
+        if hangs and self.hosts:
+            say("dpcnn: mpirun was hanging: the last lines of ranks on other hosts may be missing")
         self.records = [record, *self._elsewhere("end")]
 
     def _wait(self, mpirun: subprocess.Popen[bytes]) -> None:

@@ -103,6 +103,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "kill": kill,
     "kill_soon": kill_soon,
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "stop_mpirun": lambda: os.kill(os.getppid(), signal.SIGSTOP),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "bug": bug,
     "exit": lambda: sys.exit(3),

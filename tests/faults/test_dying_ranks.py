@@ -209,7 +209,13 @@ def test_without_elastic_it_ends_the_job_without_a_record(mpi, action, small, tm
 def test_a_signal_stops_an_elastic_run_that_has_lost_rank_0(small, tmp_path):
     options = ("--dataroot", small, "--epochs", 4000, "--run_dir", "run")
     job = start(
-        3, *options, cwd=tmp_path, mpi="elastic", module="tests.faults.dying", DYING="step 6 0 kill"
+        *(3, *options),
+        cwd=tmp_path,
+        mpi="elastic",
+        module="tests.faults.dying",
+        under=supervised(3),
+        DYING="step 6 0 kill",
+        DYING_ONCE="1",
     )
     assert job.stdout is not None
     for line in job.stdout:

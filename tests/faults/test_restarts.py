@@ -175,6 +175,15 @@ def test_a_log_that_cannot_be_written_costs_the_log_alone(mpi, log, small, tmp_p
 
 
 @pytest.mark.parametrize("mpi", ["mpich", "elastic"])
+def test_what_ranks_print_does_not_depend_on_mpirun(mpi, small, tmp_path, undisturbed):
+    """Open MPI's may hang after a death, and keep what it has read from the others."""
+    result = end_dying("step 6 0 stop_mpirun", 0, 2, small, tmp_path, mpi)
+    assert result.returncode == 0, result
+    assert re.findall(r"^Epoch (\d),", result.stdout, re.MULTILINE) == list("1234")
+    assert result.stdout.splitlines()[-1] == f"Weights SHA-256: {undisturbed[1]}"
+
+
+@pytest.mark.parametrize("mpi", ["mpich", "elastic"])
 def test_ranks_whose_supervisor_was_killed_save_and_stop(mpi, small, tmp_path):
     options = ("--dataroot", small, "--epochs", 4000, "--run_dir", "run")
     job = supervise(9, 2, *options, cwd=tmp_path, mpi=mpi)
