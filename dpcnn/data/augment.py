@@ -1,13 +1,15 @@
 """Augmentation: training images are changed at random, in another way whenever they are seen.
 
 What is asked for is done in this order, whatever the order of the words, on batches in [0, 1]
-before normalisation. What comes in from outside an image is 0, the black of the pixels.
+before normalisation. What comes in from outside an image is 0, the black of the pixels; with
+reflect the image itself, mirrored at its border.
 
-1. flip, crop, shift, rotate, scale: where each pixel comes from, in one go. By whole pixels without
+1. alternate, reflect: mirrored, and moved by whole pixels over the mirrored border, in one go.
+2. flip, crop, shift, rotate, scale: where each pixel comes from, in one go. By whole pixels without
    rotate and scale, else with one bilinear interpolation for all of them.
-2. brightness, contrast: x*b, then the distance from the image's mean times c; then cut to [0, 1].
-3. cutout: a square of 0 around a random pixel, cut off at the border.
-4. mixup: each image is mixed with another of its micro-batch, and so are their labels.
+3. brightness, contrast: x*b, then the distance from the image's mean times c; then cut to [0, 1].
+4. cutout: a square of 0 around a random pixel, cut off at the border.
+5. mixup: each image is mixed with another of its micro-batch, and so are their labels.
 
 Axes of a batch: x (C, H, W, N). What is drawn is (N,), a value for each image.
 """
@@ -30,6 +32,7 @@ Shape = tuple[int, int, int]
 # The second word of the key of the random numbers, in the place where nn/layer.py has the number
 # of a layer: no network has so many. The rest of key and counter is laid out as there.
 STREAM = 2**64 - 1
+ALTERNATE = 2**64 - 2  # in the same place, of what is drawn once for all training images
 
 
 def generator(seed: int, step: int, microbatch: int) -> np.random.Generator:
@@ -38,13 +41,23 @@ def generator(seed: int, step: int, microbatch: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, microbatch, step]))
 
 
+def mirrored_first(seed: int, count: int) -> Array:
+    """Return which of a run's training images alternate mirrors in odd epochs, (count,) bool."""
+    key = np.array([seed, ALTERNATE], np.uint64)
+    drawn: Array = np.random.Generator(np.random.Philox(key=key)).random(count) < 0.5
+    return drawn
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How much may be done to an image; 0 stands for nothing.
 
-    flip: 1 to mirror half of the images, left to right. crop: pixels of zeros around the image
-    before a window of its own size is cut out at random (He et al., "Deep residual learning for
-    image recognition", CVPR 2016). shift: the most pixels to move by, up or down and left or right.
+    flip: 1 to mirror half of the images, left to right. alternate: 1 to mirror each image in every
+    other epoch, half of them in the odd ones (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single
+    GPU", 2024). crop: pixels of zeros around the image before a window of its own size is cut out
+    at random (He et al., "Deep residual learning for image recognition", CVPR 2016). shift: the
+    most pixels to move by, up or down and left or right; reflect: the same, with the image mirrored
+    at its border in place of zeros.
     rotate: the most degrees, either way. scale: by factors from 1 - scale to 1 + scale, and
     brightness and contrast alike. cutout: the side of the square in pixels (DeVries and Taylor,
     "Improved regularization of convolutional neural networks with cutout", 2017). mixup: the alpha
@@ -53,8 +66,10 @@ class Augmentation:
     """
 
     flip: int = 0
+    alternate: int = 0
     crop: int = 0
     shift: int = 0
+    reflect: int = 0
     rotate: float = 0
     scale: float = 0
     brightness: float = 0
@@ -66,7 +81,8 @@ class Augmentation:
         """Return what is done, as the words of --augment and in its order."""
         amounts = {name: amount for name, amount in asdict(self).items() if amount}
         return [
-            name if name == "flip" else f"{name}:{amount:g}" for name, amount in amounts.items()
+            name if name in ("flip", "alternate") else f"{name}:{amount:g}"
+            for name, amount in amounts.items()
         ]
 
 
@@ -76,9 +92,10 @@ NOTHING = Augmentation()
 class Draws(NamedTuple):
     """What happens to each image of a micro-batch.
 
-    flipped: whether it is mirrored. down, right: the pixels that it is moved by. angle: in radians,
-    counterclockwise. factor: of its size. row, column: the middle of its square. partner: the image
-    that it is mixed with; share: its own share of the mixture, at least 1/2.
+    flipped: whether it is mirrored; alternated: whether alternate does so in this epoch. down,
+    right: the pixels that it is moved by; reflected: these two (2, N) for reflect. angle: in
+    radians, counterclockwise. factor: of its size. row, column: the middle of its square. partner:
+    the image that it is mixed with; share: its own share of the mixture, at least 1/2.
     """
 
     flipped: Array
@@ -92,6 +109,8 @@ class Draws(NamedTuple):
     column: Array
     partner: Array
     share: Array
+    reflected: Array
+    alternated: Array
 
 
 def draw(augmentation: Augmentation, rng: np.random.Generator, count: int, shape: Shape) -> Draws:
@@ -106,6 +125,9 @@ def draw(augmentation: Augmentation, rng: np.random.Generator, count: int, shape
     crops = np.floor(uniform[1:3] * (2 * a.crop + 1)) - a.crop
     shifts = np.floor(uniform[3:5] * (2 * a.shift + 1)) - a.shift
     down, right = (crops + shifts).astype(np.int64)
+    reflected = np.zeros((2, count))
+    if a.reflect:  # further numbers: those of the other words stay as they are
+        reflected = np.floor(rng.random((2, count)) * (2 * a.reflect + 1)) - a.reflect
     # Whose share is the larger one is a matter of whose place it is in: Beta is symmetric.
     share = rng.beta(a.mixup, a.mixup, count) if a.mixup else np.ones(count)
     partner = rng.permutation(count) if a.mixup else np.arange(count)
@@ -121,6 +143,8 @@ def draw(augmentation: Augmentation, rng: np.random.Generator, count: int, shape
         column=np.floor(uniform[10] * width).astype(np.int64),
         partner=partner,
         share=np.maximum(share, 1 - share),
+        reflected=reflected.astype(np.int64),
+        alternated=np.zeros(count, bool),
     )
 
 
@@ -138,13 +162,18 @@ class Augmenter:
         self.augmentation = augmentation
         self._geometry = Geometry()
 
-    def augment(self, x: Array, labels: Array, rng: np.random.Generator) -> Mixture | None:
+    def augment(
+        self, x: Array, labels: Array, rng: np.random.Generator, alternated: Array | None = None
+    ) -> Mixture | None:
         """Change the images x (C, H, W, N) in [0, 1] at random, in place.
 
-        Returns what that makes of their labels (N,): None unless they are mixed.
+        alternated: those (N,) that alternate mirrors in this epoch, if it is asked for. Returns
+        what all that makes of the labels (N,): None unless they are mixed.
         """
         channels, height, width, count = x.shape
         draws = draw(self.augmentation, rng, count, (channels, height, width))
+        if alternated is not None:
+            draws = draws._replace(alternated=alternated)
         self.apply(x, draws)
         if not self.augmentation.mixup:
             return None
@@ -153,6 +182,8 @@ class Augmenter:
     def apply(self, x: Array, draws: Draws) -> None:
         """Change the images x (C, H, W, N) in [0, 1] as drawn, in place."""
         a = self.augmentation
+        if a.alternate or a.reflect:
+            self._geometry.reflect(x, draws.alternated, *draws.reflected)
         moves = draws.flipped, draws.down, draws.right
         if a.rotate or a.scale:
             self._geometry.resample(x, *moves, draws.angle, draws.factor)

@@ -35,6 +35,21 @@ class Geometry:
         for channel, padded in zip(x, self._padded(x, most, most), strict=True):
             np.take(padded.reshape(-1), index, out=channel, mode="clip")
 
+    def reflect(self, x: Array, flipped: Array, down: Array, right: Array) -> None:
+        """Mirror the flipped images, then move all by whole pixels, in place.
+
+        As `move`, but what comes in from outside is the image, mirrored at its border without the
+        border's own pixels; down, right: less than the height and the width.
+        """
+        _, height, width, count = x.shape
+        columns = _mirrored(np.arange(width)[:, None] - right, width)
+        columns = np.where(flipped, width - 1 - columns, columns)
+        rows = _mirrored(np.arange(height)[:, None] - down, height)
+        index = self._buffer("index", (height, width, count), np.intp)
+        np.add((rows * width * count)[:, None], columns * count + np.arange(count), out=index)
+        for channel, copied in zip(x, self._padded(x, 0, 0), strict=True):
+            np.take(copied.reshape(-1), index, out=channel, mode="clip")
+
     def resample(
         self, x: Array, flipped: Array, down: Array, right: Array, angle: Array, factor: Array
     ) -> None:
@@ -121,3 +136,9 @@ class Geometry:
         if key not in self._buffers:
             self._buffers[key] = np.zeros(shape, dtype)
         return self._buffers[key]
+
+
+def _mirrored(place: Array, size: int) -> Array:
+    """Return places outside 0 to size - 1 mirrored at the nearer end."""
+    inside: Array = (size - 1) - np.abs((size - 1) - np.abs(place))
+    return inside

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.data import sampler
-from dpcnn.data.augment import NOTHING, Augmentation, Augmenter, Mixture, generator
+from dpcnn.data.augment import (
+    NOTHING,
+    Augmentation,
+    Augmenter,
+    Mixture,
+    generator,
+    mirrored_first,
+)
 from dpcnn.data.dataset import Images, as_batch
 from dpcnn.data.sampler import Indices, Order, StreamOrder
 from dpcnn.data.streaming import read_ahead
@@ -74,6 +81,7 @@ class Loader:
         self.minibatch_size, self.microbatch_size = minibatch_size, microbatch_size
         self.seed, self.shuffle = seed, shuffle
         self._augmenter = None if augmentation == NOTHING else Augmenter(augmentation)
+        self._mirrored = mirrored_first(seed, len(images)) if augmentation.alternate else None
         self.fewest = fewest
         smallest = minibatch_size if last_minibatch == "drop" else fewest
         self.visited = sampler.images_in_epoch(len(images), minibatch_size, smallest)
@@ -107,7 +115,8 @@ class Loader:
         for step, (minibatch, shard) in enumerate(shards, (epoch - 1) * self.steps + first):
             start, images = minibatch.start, self.microbatch_size
             microbatches = (
-                self._load(step, (part.start - start) // images, *next(read)) for part in shard
+                self._load(epoch, step, (part.start - start) // images, *next(read))
+                for part in shard
             )
             yield Minibatch(len(minibatch), microbatches)
             deque(microbatches, maxlen=0)  # skip those that were not asked for
@@ -129,8 +138,10 @@ class Loader:
         chosen = (order[microbatch.start : microbatch.stop] for microbatch in positions)
         return ((indices, self.images.rows(indices)) for indices in chosen)
 
-    def _load(self, step: int, number: int, indices: Indices, rows: Array) -> Microbatch:
-        """Return the micro-batch of this number in a step of the run.
+    def _load(
+        self, epoch: int, step: int, number: int, indices: Indices, rows: Array
+    ) -> Microbatch:
+        """Return the micro-batch of this number in a step and an epoch of the run.
 
         rows: the images (N, C, H, W) of these indices, as they are kept.
         """
@@ -139,6 +150,10 @@ class Loader:
         if self._augmenter is None:
             return Microbatch(number, as_batch(rows, np.float32, normalization), labels, None)
         x = as_batch(rows, np.float32)
-        mixture = self._augmenter.augment(x, labels, generator(self.seed, step, number))
+        rng = generator(self.seed, step, number)
+        alternated = None
+        if self._mirrored is not None:
+            alternated = self._mirrored[indices] ^ (epoch % 2 == 0)
+        mixture = self._augmenter.augment(x, labels, rng, alternated)
         normalization.apply(x)
         return Microbatch(number, x, labels, mixture)

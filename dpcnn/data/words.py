@@ -49,8 +49,10 @@ class Word:
 
 WORDS = {
     "flip": Word(),
+    "alternate": Word(),
     "crop": Word("PIXELS", integer=True, of_side=1 / 2),
     "shift": Word("PIXELS", integer=True, of_side=1 / 2),
+    "reflect": Word("PIXELS", integer=True, of_side=1 / 2),
     "rotate": Word("DEGREES", high=180),
     "scale": Word("FRACTION", high=0.9),
     "brightness": Word("FRACTION"),
@@ -80,6 +82,8 @@ def parse(text: str | None, shape: Shape) -> Augmentation:
         if amount is None:
             raise _error(item, word.expected(name, shape))
         amounts[name] = amount
+    if "flip" in amounts and "alternate" in amounts:
+        raise _error("flip", "flip or alternate, not both")
     return Augmentation(**amounts)  # type: ignore[arg-type]  # integers where they are declared
 
 

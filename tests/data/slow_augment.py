@@ -15,7 +15,8 @@ Array = NDArray[Any]
 
 def apply(augmentation: Augmentation, x: Array, draws: Draws) -> Array:
     """Return the images x (C, H, W, N) as drawn."""
-    images = [geometry(augmentation, x[..., n], draws, n) for n in range(x.shape[3])]
+    images = [reflected(x[..., n], draws, n) for n in range(x.shape[3])]
+    images = [geometry(augmentation, image, draws, n) for n, image in enumerate(images)]
     images = [tones(augmentation, image, draws, n) for n, image in enumerate(images)]
     images = [cut_out(image, draws, n, augmentation.cutout) for n, image in enumerate(images)]
     mixed = [
@@ -23,6 +24,16 @@ def apply(augmentation: Augmentation, x: Array, draws: Draws) -> Array:
         for image, partner, share in zip(images, draws.partner, draws.share, strict=True)
     ]
     return np.stack(mixed, axis=3)
+
+
+def reflected(image: Array, draws: Draws, n: int) -> Array:
+    """Return one image (C, H, W) mirrored and moved, in a border that is its mirror image."""
+    if draws.alternated[n]:
+        image = image[:, :, ::-1]
+    _, height, width = image.shape
+    (down, right), most = draws.reflected[:, n].tolist(), int(np.abs(draws.reflected).max())
+    padded = np.pad(image, [(0, 0), (most, most), (most, most)], mode="reflect")
+    return padded[:, most - down : most - down + height, most - right : most - right + width]
 
 
 def geometry(augmentation: Augmentation, image: Array, draws: Draws, n: int) -> Array:

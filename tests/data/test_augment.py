@@ -22,7 +22,7 @@ shapes = st.tuples(st.integers(1, 3), st.integers(2, 7), st.integers(2, 7))
 
 ALL: dict[str, Any] = {
     "flip": 1, "crop": 1, "shift": 1, "rotate": 90.0, "scale": 0.5, "brightness": 0.8,
-    "contrast": 0.9, "cutout": 2, "mixup": 0.4,
+    "contrast": 0.9, "cutout": 2, "mixup": 0.4, "alternate": 1, "reflect": 1,
 }  # fmt: skip
 words = st.sets(st.sampled_from(list(ALL)))
 
@@ -43,6 +43,8 @@ def test_it_does_what_plain_loops_do(
 ) -> None:
     augmentation = of(*names)
     draws = draw(augmentation, generator(seed, 3, 1), count, shape)
+    if "alternate" in names:
+        draws = draws._replace(alternated=np.arange(count) % 2 == 0)
     augmenter = Augmenter(augmentation)
     for dtype, tolerance in ((np.float64, 1e-10), (np.float32, 1e-5)):
         x = images(shape, count, dtype, seed)
@@ -56,6 +58,7 @@ def test_it_does_what_plain_loops_do(
 def test_every_word_alone_changes_images_as_plain_loops_do(name: str) -> None:
     augmentation, x = of(name), images((2, 8, 8), 6)
     draws = draw(augmentation, generator(0, 3, 1), 6, (2, 8, 8))
+    draws = draws._replace(alternated=np.arange(6) % 2 < augmentation.alternate)
     expected = slow_augment.apply(augmentation, x.astype(np.float64), draws)
     before = x.copy()
     Augmenter(augmentation).apply(x, draws)
@@ -118,6 +121,7 @@ def test_draws_stay_within_their_bounds_and_reach_them() -> None:
         margin = (high - low) / 1000
         assert low <= values.min() < low + margin
         assert high - margin < values.max() <= high
+    assert set(draws.reflected.ravel().tolist()) == {-1, 0, 1}
     assert set(draws.row.tolist()) == set(range(9))
     assert set(draws.column.tolist()) == set(range(5))
     assert sorted(draws.partner.tolist()) == list(range(20_000))

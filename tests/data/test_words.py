@@ -12,16 +12,21 @@ SHAPE = (3, 32, 28)
 
 
 def test_words_and_arguments_are_read_in_any_order() -> None:
-    every = "mixup:0.2,flip, crop:4,shift:2,rotate:10,scale:0.1,cutout:8,brightness:0.2,contrast:1"
+    every = (
+        "mixup:0.2,flip, crop:4,reflect:3,shift:2,rotate:10,scale:0.1,cutout:8,brightness:0.2,"
+        "contrast:1"
+    )
     assert parse(every, SHAPE) == Augmentation(
         flip=1, crop=4, shift=2, rotate=10, scale=0.1, cutout=8, brightness=0.2, contrast=1,
-        mixup=0.2,
+        mixup=0.2, reflect=3,
     )  # fmt: skip
     in_order = (
-        "flip crop:4 shift:2 rotate:10 scale:0.1 brightness:0.2 contrast:1 cutout:8 mixup:0.2"
+        "flip crop:4 shift:2 reflect:3 rotate:10 scale:0.1 brightness:0.2 contrast:1 cutout:8"
+        " mixup:0.2"
     )
     assert parse(every, SHAPE).words() == in_order.split()
     assert parse("flip", SHAPE) == Augmentation(flip=1)
+    assert parse("alternate", SHAPE).words() == ["alternate"]
     assert parse(None, SHAPE) == NOTHING
 
 
@@ -34,11 +39,13 @@ def test_the_largest_arguments_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "found", "expected"),
     [
-        ("flop", "'flop'", "some of flip, crop:PIXELS, shift:PIXELS, rotate:DEGREES,"),
+        ("flop", "'flop'", "some of flip, alternate, crop:PIXELS, shift:PIXELS, reflect:PIX"),
         ("", "''", "some of flip"),
         ("flip,,crop:4", "''", "some of flip"),
         ("none,flip", "'none'", "some of flip"),
         ("Flip", "'Flip'", "some of flip"),
+        ("flip,alternate", "'flip'", "flip or alternate, not both"),
+        ("reflect:15", "'reflect:15'", "reflect:PIXELS, an integer from 1 up to 14 for images"),
         ("flip:1", "'flip:1'", "flip"),
         ("flip:", "'flip:'", "flip"),
         ("crop", "'crop'", "crop:PIXELS, an integer from 1 up to 14 for images of 32x28"),

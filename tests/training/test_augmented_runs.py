@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dpcnn
@@ -27,6 +28,7 @@ from tests.parallel.ranks import on_ranks
 EVERYTHING = (
     "flip,crop:4,shift:2,rotate:10,scale:0.1,cutout:8,brightness:0.2,contrast:0.2,mixup:0.2"
 )
+ALTERNATE = "alternate,reflect:2"
 IMAGES = 130  # steps of 50, 50 and 30, which are 4 micro-batches, the last of them of 6
 
 
@@ -63,6 +65,23 @@ def test_any_number_of_ranks_gives_the_bits_of_one(ranks: int) -> None:
     assert on_ranks(ranks, lambda comm: train(comm, EVERYTHING), 0) == [alone()] * ranks
 
 
+def test_flips_that_alternate_are_the_same_on_other_ranks_and_through_a_stop() -> None:
+    assert on_ranks(3, lambda comm: train(comm, ALTERNATE, (4,)), 0) == [alone(ALTERNATE)] * 3
+
+
+def test_an_image_that_alternates_is_mirrored_in_every_other_epoch() -> None:
+    made = loader("alternate", shuffle="none")
+    plain = loader(None, shuffle="none")
+    [original] = (next(next(plain.minibatches(1)).microbatches).x,)
+    first, second, third = (
+        next(next(made.minibatches(epoch)).microbatches).x.copy() for epoch in (1, 2, 3)
+    )
+    np.testing.assert_allclose(first, second[:, :, ::-1], rtol=1e-6)
+    np.testing.assert_array_equal(first, third)
+    same = [np.allclose(first[..., n], original[..., n], rtol=1e-5) for n in range(8)]
+    assert 0 < sum(same) < 8
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_stops_within_epochs_and_at_their_ends_change_no_bit(ranks: int) -> None:
     found = on_ranks(ranks, lambda comm: train(comm, EVERYTHING, (1, 3, 5)), 0)
@@ -70,7 +89,7 @@ def test_stops_within_epochs_and_at_their_ends_change_no_bit(ranks: int) -> None
 
 
 def test_each_word_gives_other_bits() -> None:
-    every = [None, EVERYTHING, *EVERYTHING.split(",")]
+    every = [None, EVERYTHING, *EVERYTHING.split(","), ALTERNATE, *ALTERNATE.split(",")]
     assert len({alone(augment) for augment in every}) == len(every)
 
 
