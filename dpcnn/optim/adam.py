@@ -34,7 +34,7 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
     def _update_block(
-        self, part: slice, p: Array, g: Array, lr: float, step: int, temporary: Array
+        self, part: slice, p: Array, g: Array, lr: float | Array, step: int, temporary: Array
     ) -> None:
         m, v = self.slots["mean"][part], self.slots["mean_square"][part]
         if self.coupled:

@@ -38,21 +38,20 @@ class LARS(Optimizer):
 
     def update(self, parameters: Array, gradient: Array, lr: float, step: int) -> None:
         for run, scaled in self._runs:
-            rate = self._rate(run, parameters[run], gradient[run]) if scaled else 1.0
+            scale = self._scale(run, parameters[run], gradient[run]) if scaled else 1.0
             for part in blocks(run.start, run.stop):
                 temporary = self._temporary[: part.stop - part.start]
-                self._update_block(
-                    part, parameters[part], gradient[part], lr * rate, step, temporary
-                )
+                rate = self._rate_of(part, lr * scale)
+                self._update_block(part, parameters[part], gradient[part], rate, step, temporary)
 
-    def _rate(self, part: slice, w: Array, g: Array) -> float:
+    def _scale(self, part: slice, w: Array, g: Array) -> float:
         of_weights, of_gradient = norm(w), norm(g)
         if of_weights == 0 or of_gradient == 0:
             return 1.0
         return TRUST * of_weights / (of_gradient + float(self.decay[part.start]) * of_weights)
 
     def _update_block(
-        self, part: slice, p: Array, g: Array, lr: float, step: int, temporary: Array
+        self, part: slice, p: Array, g: Array, lr: float | Array, step: int, temporary: Array
     ) -> None:
         v = self.slots["momentum"][part]
         self._add_decay(part, p, g, temporary)

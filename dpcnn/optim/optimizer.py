@@ -25,7 +25,8 @@ class Optimizer:
     """Updates a vector of parameters (P,) from its gradient; subclasses are the methods.
 
     slots: name -> vector (P,), the state that a checkpoint keeps. decay: the weight decay of each
-    parameter (P,). Each value is computed from those at its place alone, so blocks change no bit.
+    parameter (P,). lr_factors: what the learning rate of each parameter is multiplied with, (P,),
+    or None. Each value is computed from those at its place alone, so blocks change no bit.
     never_negative: the slots that no sound checkpoint has a negative value in.
     """
 
@@ -42,6 +43,7 @@ class Optimizer:
         self.slots: dict[str, Array] = {name: np.zeros(size, dtype) for name in slots}
         self.decay: Array = np.broadcast_to(np.asarray(weight_decay, dtype), (size,))
         self.decays = bool(np.any(weight_decay))
+        self.lr_factors: Array | None = None
         self._temporary = np.empty(min(size, BLOCK), dtype)
 
     def update(self, parameters: Array, gradient: Array, lr: float, step: int) -> None:
@@ -51,10 +53,15 @@ class Optimizer:
         """
         for part in blocks(0, parameters.size):
             temporary = self._temporary[: part.stop - part.start]
-            self._update_block(part, parameters[part], gradient[part], lr, step, temporary)
+            rate = self._rate_of(part, lr)
+            self._update_block(part, parameters[part], gradient[part], rate, step, temporary)
+
+    def _rate_of(self, part: slice, lr: float) -> float | Array:
+        """Return the learning rate of a block: one for all, or one for each parameter."""
+        return lr if self.lr_factors is None else self.lr_factors[part] * lr
 
     def _update_block(
-        self, part: slice, p: Array, g: Array, lr: float, step: int, temporary: Array
+        self, part: slice, p: Array, g: Array, lr: float | Array, step: int, temporary: Array
     ) -> None:
         """Update the parameters p of one block in place from their gradient g."""
         raise NotImplementedError

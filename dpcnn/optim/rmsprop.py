@@ -33,7 +33,7 @@ class RMSprop(Optimizer):
         self.beta2, self.eps, self.momentum = beta2, eps, momentum
 
     def _update_block(
-        self, part: slice, p: Array, g: Array, lr: float, step: int, temporary: Array
+        self, part: slice, p: Array, g: Array, lr: float | Array, step: int, temporary: Array
     ) -> None:
         v = self.slots["mean_square"][part]
         self._add_decay(part, p, g, temporary)

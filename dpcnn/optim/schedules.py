@@ -69,6 +69,22 @@ def onecycle(lr: float, final_lr: float | None, total: int, pct_start: float) ->
     return rate
 
 
+def triangle(lr: float, first_lr: float, final_lr: float, total: int, pct_start: float) -> Schedule:
+    """Return a straight line from first_lr up to lr, and one down to final_lr after the last step.
+
+    The peak is at the share pct_start of the steps, rounded down to one of them. Smith, "Cyclical
+    learning rates for training neural networks", 2017, with one cycle.
+    """
+    peak = int(pct_start * total)
+
+    def rate(step: int) -> float:
+        if step < peak:
+            return _between(first_lr, lr, _done(step, 0, peak))
+        return _between(lr, final_lr, _done(step, peak, total))
+
+    return rate
+
+
 def plateau(losses: Iterable[float], gamma: float, patience: int) -> float:
     """Return what the learning rate is multiplied with after epochs with these losses.
 

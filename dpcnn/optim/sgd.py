@@ -29,14 +29,16 @@ class SGD(Optimizer):
         self.plain = not momentum and not self.decays
 
     def update(self, parameters: Array, gradient: Array, lr: float, step: int) -> None:
-        if self.plain:  # two passes: whole vectors are as fast as blocks
+        if (
+            self.plain and self.lr_factors is None
+        ):  # two passes: whole vectors are as fast as blocks
             np.multiply(gradient, parameters.dtype.type(lr), out=gradient)
             np.subtract(parameters, gradient, out=parameters)
         else:
             super().update(parameters, gradient, lr, step)
 
     def _update_block(
-        self, part: slice, p: Array, g: Array, lr: float, step: int, temporary: Array
+        self, part: slice, p: Array, g: Array, lr: float | Array, step: int, temporary: Array
     ) -> None:
         self._add_decay(part, p, g, temporary)
         direction = self._add_momentum(part, g, temporary) if self.momentum else g

@@ -22,12 +22,13 @@ SCHEDULES = {
     "milestones": ("step",),
     "gamma": ("step", "plateau"),
     "plateau_patience": ("plateau",),
-    "final_lr": ("cosine", "linear", "onecycle", "plateau"),
-    "pct_start": ("onecycle",),
+    "first_lr": ("triangle",),
+    "final_lr": ("cosine", "linear", "onecycle", "triangle", "plateau"),
+    "pct_start": ("onecycle", "triangle"),
     "warmup": ("constant", "step", "cosine", "linear", "plateau"),
 }
 # Schedules that depend on the number of steps of the whole run.
-WHOLE_RUN = ("cosine", "linear", "onecycle")
+WHOLE_RUN = ("cosine", "linear", "onecycle", "triangle")
 
 
 def check_together(options: Options) -> None:
@@ -56,8 +57,9 @@ def _contradictions(values: Values) -> Iterator[str]:
         yield "--decay_all is true without --weight_decay, expected one such as 0.0001"
     if values["schedule"] == "step" and values["milestones"] is None:
         yield "--schedule is step without --milestones, expected some such as 0.5,0.75"
-    if (values["final_lr"] or 0) > values["lr"]:
-        yield f"--final_lr is {values['final_lr']}, expected at most --lr, {values['lr']}"
+    for name in ("first_lr", "final_lr"):
+        if (values[name] or 0) > values["lr"]:
+            yield f"--{name} is {values[name]}, expected at most --lr, {values['lr']}"
 
 
 def _decays(values: Values) -> bool:

@@ -18,6 +18,8 @@ BIG = 2**31 - 1
 NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 # A length of time: epochs, steps, or a part of the run.
 SPAN = rf"(?:{NUMBER}ep|[0-9]{{1,9}}st|0?\.[0-9]{{1,9}})"
+# A list of names of parameters, with a number behind each.
+FACTORS = rf"[^,:\s]+:{NUMBER}(?:,[^,:\s]+:{NUMBER})*"
 SPANS = "epochs, steps or parts of the run"
 
 
@@ -92,7 +94,8 @@ class Options:
         choices=("none", "standard", "per_image"))
     augment: str | None = option(
         None, "data", "change training images at random, in the order of this list: flip,"
-        " crop:PIXELS, shift:PIXELS, rotate:DEGREES, scale:FRACTION, brightness:FRACTION,"
+        " alternate (flip in every other epoch), crop:PIXELS, shift:PIXELS, reflect:PIXELS (shift,"
+        " mirrored at the border), rotate:DEGREES, scale:FRACTION, brightness:FRACTION,"
         " contrast:FRACTION, cutout:PIXELS, mixup:ALPHA, such as flip,crop:4 for photographs",
         metavar="WORDS", takes=("words such as flip,crop:4",), none_word="none")
 
@@ -172,6 +175,12 @@ class Options:
         low=0, high=1e6, none_word="auto")
     decay_all: bool = option(
         False, "optimizer", "decay the vectors too, and let lars scale their steps")
+    lr_factors: str | None = option(
+        None, "optimizer", "what the learning rate of some parameters is multiplied with, such as"
+        " batchnorm*/shift:64,dense1/W:0.5, by the names in the table of layers; * stands for any"
+        " text, 0 keeps them as they are. Their weight decay stays the same",
+        metavar="LIST", pattern=FACTORS, takes=("a list such as batchnorm*/shift:64",),
+        none_word="none")
     clip_norm: float | None = option(
         None, "optimizer", "scale the gradient of a step down to this norm where it is larger",
         low=1e-12, high=1e12, none_word="none")
@@ -184,9 +193,10 @@ class Options:
     schedule: str = option(
         "constant", "schedule", "how the learning rate changes from step to step, as in PyTorch;"
         " step: by --gamma at the --milestones; cosine, linear: down to --final_lr at the end;"
-        " onecycle: up from --lr / 25, and down; plateau: by --gamma when the loss on the"
+        " onecycle: up from --lr / 25, and down; triangle: in a straight line up from --first_lr,"
+        " and down to --final_lr; plateau: by --gamma when the loss on the"
         " validation set, or on the training set if there is none, no longer falls",
-        choices=("constant", "step", "cosine", "linear", "onecycle", "plateau"))
+        choices=("constant", "step", "cosine", "linear", "onecycle", "triangle", "plateau"))
     warmup: str | None = option(
         None, "schedule", "let the learning rate rise in equal parts during the first epochs (2ep),"
         " steps (500st) or part of the run (0.05)",
@@ -203,12 +213,15 @@ class Options:
     plateau_patience: int | None = option(
         None, "schedule", "epochs without a smaller loss that plateau bears. auto: 10",
         low=0, high=BIG, none_word="auto")
+    first_lr: float | None = option(
+        None, "schedule", "learning rate of triangle at the first step. auto: 0",
+        low=0, high=1e6, none_word="auto")
     final_lr: float | None = option(
-        None, "schedule", "learning rate at the end of cosine, linear and onecycle, and the lowest"
-        " of plateau. auto: --lr / 250000 for onecycle, otherwise 0",
+        None, "schedule", "learning rate at the end of cosine, linear, onecycle and triangle, and"
+        " the lowest of plateau. auto: --lr / 250000 for onecycle, otherwise 0",
         low=0, high=1e6, none_word="auto")
     pct_start: float | None = option(
-        None, "schedule", "part of the run in which onecycle rises. auto: 0.3",
+        None, "schedule", "part of the run in which onecycle and triangle rise. auto: 0.3",
         low=0, high=1, none_word="auto")
 
     reduce: str = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -41,11 +42,37 @@ def make_optimizer(options: Options, plan: Plan) -> Optimizer:
     ]
     decay: float | Array = _weight_decay(options)
     if decay and not options.decay_all:
-        factors = np.zeros(plan.parameter_count, np.float32)
+        of_each = np.zeros(plan.parameter_count, np.float32)
         for part in decayed:
-            factors[part] = decay
-        decay = factors
-    return _optimizer(options, plan.parameter_count, decay, decayed)
+            of_each[part] = decay
+        decay = of_each
+    factors = None if options.lr_factors is None else lr_factors(options.lr_factors, plan)
+    if factors is not None:  # an update multiplies the decay with the learning rate
+        decay = np.divide(decay, factors, out=np.zeros_like(factors), where=factors > 0)
+    optimizer = _optimizer(options, plan.parameter_count, decay, decayed)
+    optimizer.lr_factors = factors
+    return optimizer
+
+
+def lr_factors(text: str, plan: Plan) -> Array:
+    """Return what the learning rate of each parameter (P,) is multiplied with, 1 unless named.
+
+    text: as of --lr_factors; of several names that match, the last one counts. Raises OptionError
+    for one that matches no parameter.
+    """
+    factors = np.ones(plan.parameter_count, np.float32)
+    slots = {f"{slot.layer.name}/{slot.key}": slot.part for slot in plan.slots if slot.trained}
+    for item in text.split(","):
+        pattern, _, factor = item.rpartition(":")
+        names = fnmatch.filter(slots, pattern)
+        if not names:
+            raise OptionError(
+                f"--lr_factors has {pattern!r:.100}, expected a parameter of the network, such as"
+                f" {next(iter(slots))}"
+            )
+        for name in names:
+            factors[slots[name]] = float(factor)
+    return factors
 
 
 def make_average(options: Options, values: Array) -> Average | None:
@@ -55,7 +82,8 @@ def make_average(options: Options, values: Array) -> Average | None:
 
 def vectors(options: Options) -> int:
     """Return how many vectors as long as the parameters training keeps besides them."""
-    return len(_optimizer(options, 0, 0.0, []).slots) + (options.ema is not None)
+    own = len(_optimizer(options, 0, 0.0, []).slots)
+    return own + (options.ema is not None) + (options.lr_factors is not None)
 
 
 def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
@@ -134,6 +162,7 @@ def _chosen(options: Options, *names: str) -> dict[str, Any]:
 def _schedule(options: Options, total: int, warm_up: int, reached: Sequence[int]) -> Schedule:
     """Return the schedule without its warm-up; reached: the steps of the milestones."""
     lr, final_lr = options.lr, options.final_lr
+    pct_start = 0.3 if options.pct_start is None else options.pct_start
     match options.schedule:
         case "step":
             return schedules.milestones(lr, reached, _gamma(options))
@@ -142,8 +171,10 @@ def _schedule(options: Options, total: int, warm_up: int, reached: Sequence[int]
         case "linear":
             return schedules.linear(lr, final_lr or 0.0, total, warm_up)
         case "onecycle":
-            pct_start = 0.3 if options.pct_start is None else options.pct_start
             return schedules.onecycle(lr, final_lr, total, pct_start)
+        case "triangle":
+            ends = options.first_lr or 0.0, final_lr or 0.0
+            return schedules.triangle(lr, *ends, total, pct_start)
     return schedules.constant(lr)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from dpcnn.optim.schedules import (
     milestones,
     onecycle,
     plateau,
+    triangle,
     warmed,
 )
 
@@ -133,3 +135,11 @@ def test_every_schedule_has_a_rate_at_every_step_of_short_runs(
     for schedule in schedules:
         for step in range(total):
             assert 0 <= warmed(schedule, warm_up)(step) <= LR * (1 + 1e-12)
+
+
+def test_a_triangle_is_two_straight_lines() -> None:
+    found = ours(triangle(LR, 0.06, 0.03, STEPS, 0.25))
+    expected = np.interp(np.arange(STEPS), [0, 12, STEPS], [0.06, LR, 0.03])
+    assert found == close(expected.tolist())
+    assert triangle(LR, 0.06, 0.03, STEPS, 0.0)(0) == LR
+    assert triangle(LR, 0.06, 0.03, STEPS, 1.0)(STEPS - 1) < LR

@@ -16,7 +16,8 @@ from tests.networks import of_mnist
 # What an option is set to where its value does not matter.
 VALUES: dict[str, Any] = {
     "momentum": 0.9, "nesterov": True, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6,
-    "milestones": "0.5", "gamma": 0.5, "plateau_patience": 2, "final_lr": 0.001, "pct_start": 0.2,
+    "milestones": "0.5", "gamma": 0.5, "plateau_patience": 2, "first_lr": 0.001, "final_lr": 0.001,
+    "pct_start": 0.2,
     "warmup": "2ep",
 }  # fmt: skip
 USERS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
@@ -65,6 +66,7 @@ def test_an_option_goes_with_the_choices_that_use_it_alone(
         ({"milestones": "2ep"}, "--milestones is 2ep with --schedule constant, expected --schedule"
          " step"),
         ({"schedule": "onecycle", "warmup": "2ep"}, "--warmup is 2ep with --schedule onecycle"),
+        ({"schedule": "triangle", "first_lr": 0.1}, "--first_lr is 0.1, expected at most"),
         ({"schedule": "cosine", "final_lr": 0.1}, "--final_lr is 0.1, expected at most --lr, 0.01"),
     ],
 )  # fmt: skip
@@ -98,7 +100,8 @@ def test_a_command_line_is_checked_before_anything_starts_unless_a_checkpoint_ma
         ("warmup", "0.5st"), ("warmup", ""), ("milestones", "2ep,"), ("milestones", "2ep;3ep"),
         ("momentum", 1.0), ("momentum", -0.1), ("beta2", 1.0), ("ema", 1.0), ("clip_norm", 0.0),
         ("eps", 0.0), ("gamma", 0.0), ("pct_start", 1.5), ("optimizer", "adagrad"),
-        ("schedule", "triangle"), ("weight_decay", -1.0),
+        ("schedule", "circle"), ("lr_factors", "dense1/W"), ("lr_factors", "a:1,,b:2"),
+        ("lr_factors", "a:-1"), ("weight_decay", -1.0),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused(name: str, value: Any) -> None:
@@ -117,7 +120,8 @@ def test_lengths_are_epochs_steps_or_parts_of_the_run(text: str) -> None:
     ("values", "depends"),
     [
         ({}, False), ({"schedule": "cosine"}, True), ({"schedule": "linear"}, True),
-        ({"schedule": "onecycle"}, True), ({"schedule": "plateau"}, False),
+        ({"schedule": "onecycle"}, True), ({"schedule": "triangle"}, True),
+        ({"schedule": "plateau"}, False),
         ({"schedule": "step", "milestones": "2ep,40st"}, False), ({"warmup": "2ep"}, False),
         ({"schedule": "step", "milestones": "2ep,0.9"}, True), ({"warmup": "0.1"}, True),
     ],

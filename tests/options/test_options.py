@@ -27,9 +27,10 @@ DEFAULTS = {
     "tensorboard": False, "stream": False, "respawn": False, "validation": None, "patience": None,
     "label_smoothing": 0.0, "class_weights": None,
     "optimizer": "sgd", "momentum": None, "nesterov": False, "beta1": None, "beta2": None,
-    "eps": None, "weight_decay": None, "decay_all": False, "clip_norm": None, "ema": None,
+    "eps": None, "weight_decay": None, "decay_all": False, "lr_factors": None, "clip_norm": None,
+    "ema": None,
     "schedule": "constant", "warmup": None, "milestones": None, "gamma": None,
-    "plateau_patience": None, "final_lr": None, "pct_start": None,
+    "plateau_patience": None, "first_lr": None, "final_lr": None, "pct_start": None,
 }  # fmt: skip
 # Of each option that may change on resume, another value than the default.
 OTHER = {

@@ -42,6 +42,9 @@ KINDS: dict[str, dict[str, Any]] = {
              "milestones": "1ep,7st"},
     "rmsprop": {"optimizer": "rmsprop", "lr": 1e-4, "schedule": "plateau", "plateau_patience": 0,
                 "warmup": "2st"},
+    "triangle": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "decay_all": True,
+                 "lr_factors": "batchnorm*/shift:64,dense2/*:0", "schedule": "triangle",
+                 "first_lr": 0.002, "final_lr": 0.001},
 }  # fmt: skip
 
 
@@ -181,6 +184,30 @@ def test_vectors_are_not_decayed_unless_all_are(values: dict[str, Any], decayed:
         assert factors == {float(np.float32(0.01)) if name in decayed else 0.0}
 
 
+def test_factors_scale_the_steps_of_some_parameters_and_not_their_decay() -> None:
+    options = of_mnist(n_filter=2, lr=0.1, weight_decay=0.5, lr_factors="conv*/?:4,dense1/W:0")
+    plan = plan_network(options)
+    optimizer = make_optimizer(options, plan)
+    parameters = np.ones(plan.parameter_count, np.float32)
+    optimizer.update(parameters, np.ones_like(parameters), 0.1, 0)
+    found = {
+        f"{slot.layer.name}/{slot.key}": {*parameters[slot.part].tolist()} for slot in plan.slots
+    }
+    expected = {
+        "convolution1/W": 1 - 0.4 - 0.05, "convolution1/b": 0.6, "dense1/W": 1, "dense1/b": 0.9
+    }  # fmt: skip
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert [*found[name]] == [pytest.approx(value, rel=1e-6)]
+
+
+def test_a_factor_of_no_parameter_is_refused() -> None:
+    options = of_mnist(n_filter=2, lr_factors="convolution*/W:2,conv/W:3")
+    message = "--lr_factors has 'conv/W', expected a parameter of the network, such as convolution1"
+    with pytest.raises(OptionError, match=message):
+        make_optimizer(options, plan_network(options))
+
+
 def test_what_is_auto_is_the_default_of_pytorch_and_lars_has_momentum() -> None:
     plan = plan_network(of_mnist(n_filter=2))
     adamw = make_optimizer(of_mnist(optimizer="adamw", beta2=0.9), plan)
@@ -193,7 +220,13 @@ def test_what_is_auto_is_the_default_of_pytorch_and_lars_has_momentum() -> None:
 
 @pytest.mark.parametrize(
     ("values", "count"),
-    [({}, 0), ({"momentum": 0.9}, 1), ({"optimizer": "adam", "ema": 0.9}, 3), ({"ema": 0.9}, 1)],
+    [
+        ({}, 0),
+        ({"momentum": 0.9}, 1),
+        ({"optimizer": "adam", "ema": 0.9}, 3),
+        ({"ema": 0.9}, 1),
+        ({"lr_factors": "*:2"}, 1),
+    ],
 )
 def test_the_vectors_that_training_keeps_are_counted(values: dict[str, Any], count: int) -> None:
     assert vectors(of_mnist(**values)) == count
@@ -212,6 +245,8 @@ def test_the_vectors_that_training_keeps_are_counted(values: dict[str, Any], cou
         ({"schedule": "linear", "final_lr": 0.05}, {0: 0.1, 50: 0.075}),
         ({"schedule": "linear", "max_steps": 50}, {0: 0.1, 25: 0.05}),
         ({"schedule": "linear", "max_steps": 5000}, {50: 0.05}),
+        ({"schedule": "triangle", "first_lr": 0.02, "pct_start": 0.2},
+         {0: 0.02, 20: 0.1, 60: 0.05}),
         ({"schedule": "onecycle"}, {0: 0.004, 29: 0.1, 99: 4e-7}),
         ({"schedule": "onecycle", "pct_start": 0.5, "final_lr": 0.001}, {49: 0.1, 99: 0.001}),
     ],
