@@ -215,12 +215,18 @@ def _is_tutorial(options: Options, layers: Sequence[Layer]) -> bool:
 
 
 def _check_output(options: Options, plan: Plan) -> None:
-    """Raise OptionError unless the network has a value for each class, and something to train."""
+    """Raise OptionError unless the network has a value for each class, and something to train.
+
+    A layer that is fitted to the images must be the first.
+    """
     if plan.output_shape != (options.num_class,):
         raise OptionError(
             f"the network's output is {plan.output_shape}, expected ({options.num_class},), a value"
             " for each class (--num_class)"
         )
+    for name, layer in [*plan.leaves.items()][1:]:
+        if layer.fits_images:
+            raise OptionError(f"{name}, {layer!r}, is fitted to the images: put it first")
     if plan.parameter_count == 0:
         raise OptionError("the network has no parameters, expected some to train")
 

@@ -60,10 +60,11 @@ class Sequential(Composite):
 
     def build(self, input_shape: Shape) -> Shape:
         """Return the last layer's output shape; raises OptionError that names who does not fit."""
-        shape = input_shape
-        for number, layer in enumerate(self.layers):
-            layer.needs_dx = self.needs_dx or number > 0
+        shape, needed = input_shape, self.needs_dx
+        for layer in self.layers:
+            layer.needs_dx = needed
             shape = build(layer, shape)
+            needed = needed or _has_parameters(layer)
         return shape
 
     def forward(self, x: Array) -> Array:
@@ -74,10 +75,12 @@ class Sequential(Composite):
 
     def backward(self, dy: Array) -> Array | None:
         """Return the gradient of the first layer's input, from that of the last layer's output."""
-        gradient: Array | None = dy
+        gradient = dy
         for layer in reversed(self.layers):
-            assert gradient is not None, "only the first layer may keep its input gradient"
-            gradient = layer.backward(gradient)
+            dx = layer.backward(gradient)
+            if dx is None:  # no layer before this one has parameters
+                return None
+            gradient = dx
         return gradient
 
     def __repr__(self) -> str:
@@ -250,6 +253,11 @@ def build(layer: Layer, input_shape: Shape) -> Shape:
         raise LayerError(f"{layer.name}, {layer!r}: {error}") from error
     layer.input_shape, layer.output_shape = input_shape, output_shape
     return output_shape
+
+
+def _has_parameters(layer: Layer) -> bool:
+    """Tell whether a layer that has been built, or one that it is made of, has parameters."""
+    return bool(layer.parameter_shapes) or any(map(_has_parameters, layer.children().values()))
 
 
 def unique_names(layers: Sequence[Layer]) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any
 from dpcnn.errors import OptionError
 from dpcnn.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from dpcnn.nn.composite import Concatenate, Residual, Sequential
-from dpcnn.nn.convolution import Convolution
+from dpcnn.nn.convolution import Convolution, Whitening
 from dpcnn.nn.dense import Dense
 from dpcnn.nn.dropout import Dropout
 from dpcnn.nn.flatten import Flatten
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.normalization import BatchNorm, GroupNorm, LayerNorm
 from dpcnn.nn.pooling import AveragePooling, GlobalAveragePooling, MaxPooling
+from dpcnn.nn.scale import Scale
 
 # For each layer the name of its class, as "layer", and the arguments that make it.
 Config = list[dict[str, Any]]
@@ -39,10 +40,12 @@ LAYERS: dict[str, type[Layer]] = {
         MaxPooling,
         ReLU,
         Residual,
+        Scale,
         Sequential,
         SiLU,
         Sigmoid,
         Tanh,
+        Whitening,
     )
 }
 OWN = "own."  # stands before the class of a layer that is the user's own

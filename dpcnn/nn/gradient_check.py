@@ -85,7 +85,7 @@ def compare_gradients(
 
 
 class _Input(Layer):
-    """Stands before the layers, so that the first computes its input gradient, and keeps it."""
+    """Stands before the layers, and keeps the input gradient of the first."""
 
     def build(self, input_shape: Shape) -> Shape:
         return input_shape
@@ -103,7 +103,7 @@ def _compare(
 ) -> Iterator[Comparison]:
     """Yield a comparison for each parameter of the layers in a row, and for their input."""
     start = _Input()
-    plan = Plan([start, *copy.deepcopy(list(layers))], input_shape)
+    plan = Plan([start, *copy.deepcopy(list(layers))], input_shape, needs_dx=True)
     network = Network(plan, np.float64)
     rng = np.random.default_rng(seed)
     network.initialize(seed)

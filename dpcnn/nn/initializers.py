@@ -83,6 +83,11 @@ def lecun_uniform(weights: Weights, rng: np.random.Generator) -> None:
     _draw_uniform(weights.values, weights.n_in, rng)
 
 
+def torch_uniform(weights: Weights, rng: np.random.Generator) -> None:
+    """Draw uniformly from -1/sqrt(n_in) to 1/sqrt(n_in): PyTorch's default."""
+    _draw_uniform(weights.values, 3 * weights.n_in, rng)
+
+
 def tutorial(weights: Weights, rng: np.random.Generator) -> None:
     """Draw from N(0, 2/n), n the number of filters of a convolution, the inputs of a dense layer.
 
@@ -110,7 +115,7 @@ def orthogonal(weights: Weights, rng: np.random.Generator) -> None:
 
 
 def dirac(weights: Weights, rng: np.random.Generator) -> None:
-    """Let filter k of each group pass channel k on as it is; filters beyond are he_normal's.
+    """Let filter k of each group pass channel k on as it is; filters beyond are torch_uniform's.
 
     The output's first C channels are then the input, if the padding is `same`, the stride 1, and
     the filters are at least as many. PyTorch's dirac_ sets the other filters to 0, which behind a
@@ -119,7 +124,7 @@ def dirac(weights: Weights, rng: np.random.Generator) -> None:
     Sources: Zagoruyko and Komodakis, "DiracNets: Training very deep neural networks without
     skip-connections", 2017; Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
     """
-    he_normal(weights, rng)
+    torch_uniform(weights, rng)
     _, outputs, inputs, fh, fw = weights.filters.shape
     passed = min(outputs, inputs)
     channels = np.arange(passed)
@@ -144,6 +149,7 @@ INITIALIZERS: dict[str, Initializer] = {
         glorot_uniform,
         lecun_normal,
         lecun_uniform,
+        torch_uniform,
         orthogonal,
         dirac,
         zeros,

@@ -41,13 +41,14 @@ class Layer:
     """One stage of a network. Subclasses define build, forward and backward.
 
     `parameter_shapes` (name -> shape) is set by build; the network then sets views of its flat
-    vectors as attributes: parameter `W` as `W`, its gradient as `dW`. `needs_dx` is False in the
-    first layer, whose input gradient nobody reads.
+    vectors as attributes: parameter `W` as `W`, its gradient as `dW`. `needs_dx` is False up to
+    the first layer with parameters: nobody reads the gradients of what comes in there.
 
     `state_shapes` (name -> shape) is what a layer keeps but does not train: for `mean`, the network
     sets `mean`, and `batch_mean`, into which a training forward writes that of its micro-batch.
     After each step the state moves towards the step's mean of those, by `state_momentum`.
     `never_negative` has the names in it that no sound checkpoint has a negative value of.
+    `fits_images`: whether `fit` is called, of the first layer, before a run's first step.
 
     `overwrites_x` is False if x is the same after forward, and what it returns is no view of it;
     `overwrites_dy` likewise, for backward. A composite copies what it still needs where they are
@@ -59,6 +60,7 @@ class Layer:
 
     state_momentum = 0.1
     never_negative: tuple[str, ...] = ()
+    fits_images: bool = False
     overwrites_x: bool = True
     overwrites_dy: bool = True
 
@@ -97,6 +99,9 @@ class Layer:
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw the parameters, and set the state. Layers without any leave this out."""
+
+    def fit(self, x: Array) -> None:
+        """Set the state from training images x (C, H, W, N), as the network sees them."""
 
     def forward(self, x: Array) -> Array:
         """Return the output for the input x (..., N).

@@ -34,6 +34,8 @@ class Slot(NamedTuple):
 class Plan:
     """Layers in a row, built for images of one shape (C, H, W).
 
+    needs_dx: whether anybody reads the gradient of the images.
+
     root: the layers as one. leaves: name -> layer for all that are not composite, in order; a name
     is the path in the network, such as residual3/convolution1. output_shape: without the batch
     axis. slots: every parameter of every layer, then all state, in the order of the network's
@@ -41,11 +43,11 @@ class Plan:
     does not fit the one before it.
     """
 
-    def __init__(self, layers: Sequence[Layer], input_shape: Shape) -> None:
+    def __init__(self, layers: Sequence[Layer], input_shape: Shape, needs_dx: bool = False) -> None:
         self.layers = list(layers)
         self.input_shape = input_shape
         self.root = Sequential(*layers)
-        self.root.needs_dx = False  # nobody reads the gradient of the images
+        self.root.needs_dx = needs_dx
         for name, layer in descendants(self.root):
             layer.name = name
         self.leaves = leaves(self.root)

@@ -103,10 +103,16 @@ def test_dirac_passes_the_channels_on(filter_size: Any, groups: int) -> None:
     np.testing.assert_array_equal(layer.forward(x), x)
 
 
-def test_dirac_draws_the_filters_beyond_the_channels_as_he_normal_does() -> None:
+def test_torch_uniform_is_within_one_over_the_root_of_the_inputs() -> None:
+    W = weights_of(Convolution(90, 3, initializer="torch_uniform"), (4, 5, 5))
+    assert 0.99 / 6 < np.abs(W).max() <= 1 / 6
+    assert W.std() == pytest.approx(1 / 6 / 3**0.5, rel=0.05)
+
+
+def test_dirac_draws_the_filters_beyond_the_channels_as_torch_uniform_does() -> None:
     W, drawn = (
         weights_of(Convolution(9, 3, initializer=name), (4, 5, 5))
-        for name in ("dirac", "he_normal")
+        for name in ("dirac", "torch_uniform")
     )
     np.testing.assert_array_equal(W[4:], drawn[4:])
     assert W[:4].sum() == np.count_nonzero(W[:4]) == 4
