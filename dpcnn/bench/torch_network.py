@@ -127,6 +127,25 @@ def _group_norm(layer: dpcnn.GroupNorm) -> Module:
     return module
 
 
+def _whitening(layer: dpcnn.Whitening) -> Module:
+    """Return the convolution, whose filters are not trained."""
+    module = _convolution(layer)
+    module.weight.requires_grad_(False)
+    return module
+
+
+class Scale(nn.Module):  # type: ignore[misc]
+    """x times a factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Any) -> Any:
+        """Return factor * x."""
+        return self.factor * x
+
+
 MAKERS: dict[type[Layer], Make] = {
     dpcnn.AveragePooling: lambda layer: nn.AvgPool2d(layer.window, layer.stride, layer.padding),
     dpcnn.BatchNorm: _batch_norm,
@@ -142,7 +161,9 @@ MAKERS: dict[type[Layer], Make] = {
     dpcnn.LeakyReLU: lambda layer: nn.LeakyReLU(layer.negative_slope),
     dpcnn.MaxPooling: lambda layer: nn.MaxPool2d(layer.window, layer.stride, layer.padding),
     dpcnn.ReLU: lambda layer: nn.ReLU(),
+    dpcnn.Scale: lambda layer: Scale(layer.factor),
     dpcnn.SiLU: lambda layer: nn.SiLU(),
     dpcnn.Sigmoid: lambda layer: nn.Sigmoid(),
     dpcnn.Tanh: lambda layer: nn.Tanh(),
+    dpcnn.Whitening: _whitening,
 }

@@ -33,10 +33,12 @@ from dpcnn.nn import (
     MaxPooling,
     ReLU,
     Residual,
+    Scale,
     Sequential,
     Sigmoid,
     SiLU,
     Tanh,
+    Whitening,
 )
 
 Array = NDArray[Any]
@@ -132,15 +134,22 @@ def _concatenate(graph: Graph, layer: Concatenate, x: str) -> str:
 
 def _convolution(graph: Graph, layer: Convolution, x: str) -> str:
     rows, columns = layer.geometry.rows, layer.geometry.columns
+    keys = ("W", "b") if layer.bias else ("W",)
+    weights = [graph.constant(f"{layer.name}/{key}", getattr(layer, key)) for key in keys]
     return graph.add(
         "Conv",
-        [x, *graph.parameters(layer)],
+        [x, *weights],
         layer.name,
         strides=layer.stride,
         pads=[rows.before, columns.before, rows.after, columns.after],
         dilations=layer.dilation,
         group=layer.groups,
     )
+
+
+def _scale(graph: Graph, layer: Scale, x: str) -> str:
+    factor = graph.constant(f"{layer.name}/factor", layer.factor)
+    return graph.add("Mul", [x, factor], layer.name)
 
 
 def _dense(graph: Graph, layer: Dense, x: str) -> str:
@@ -238,8 +247,10 @@ LAYERS: dict[type[Layer], Callable[[Graph, Any, str], str]] = {
     MaxPooling: _max_pooling,
     ReLU: _operator("Relu"),
     Residual: _residual,
+    Scale: _scale,
     Sequential: _sequential,
     Sigmoid: _operator("Sigmoid"),
     SiLU: _silu,
     Tanh: _operator("Tanh"),
+    Whitening: _convolution,
 }

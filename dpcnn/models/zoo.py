@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dpcnn.errors import OptionError
 from dpcnn.nn import (
+    GELU,
     BatchNorm,
     Convolution,
     Dense,
@@ -21,7 +22,9 @@ from dpcnn.nn import (
     MaxPooling,
     ReLU,
     Residual,
+    Scale,
     Sequential,
+    Whitening,
 )
 from dpcnn.options import Options
 
@@ -142,6 +145,28 @@ def mobilenet(shape: ImageShape, classes: int) -> list[Layer]:
     return [*layers, GlobalAveragePooling(), Dense(classes)]
 
 
+def airbench(shape: ImageShape, classes: int) -> list[Layer]:
+    """Return the network of airbench94, which learns CIFAR-10 in ten passes over its images.
+
+    The images' patches are whitened. Convolutions pass their channels on at first, so that it
+    learns from the first step on; normalisations have no scale. --recipe cifar10 has the learning
+    rates that go with it. Source: Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+    """
+
+    def normalized() -> list[Layer]:
+        return [BatchNorm(momentum=0.4, scale=False), GELU()]
+
+    layers: list[Layer] = [Whitening(), GELU()]
+    for filters in (64, 256, 256):
+        first, last = (
+            Convolution(filters, 3, padding="same", bias=False, initializer="dirac")
+            for _ in range(2)
+        )
+        layers += [first, MaxPooling(2), *normalized(), last, *normalized()]
+    head = Dense(classes, bias=False, initializer="torch_uniform")
+    return [*layers, MaxPooling(3), Flatten(), head, Scale(1 / 9)]
+
+
 class Known(NamedTuple):
     """A network of the zoo, and the smallest height and width of the images that it takes."""
 
@@ -161,6 +186,7 @@ ZOO = {
     "resnet56": Known(resnet(56), 4),
     "wideresnet16x4": Known(wideresnet16x4, 4),
     "mobilenet": Known(mobilenet, 16),
+    "airbench": Known(airbench, 25),
 }
 
 

@@ -7,11 +7,14 @@ all. Everything that can be wrong is found before the run directory is touched.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpcnn.data.dataset import Dataset
+import numpy as np
+
+from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.digits import preparation
 from dpcnn.errors import OptionError
 from dpcnn.models.build import check_arrays, check_memory, check_microbatch, plan_network
@@ -48,6 +51,8 @@ from dpcnn.training.signals import StopRequests
 from dpcnn.training.state import Identity, State, check_progress
 from dpcnn.training.trainer import Trainer
 from dpcnn.version import __version__
+
+FITTED_VALUES = 2**24  # of the images that a first layer is fitted to: 5461 of CIFAR-10
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: s
     """Return the state before the first step, of a dataset with this fingerprint."""
     network = Network(plan)
     network.initialize(options.seed)
+    _fit(network, dataset.train)
     recorded = {
         "fingerprint": fingerprint,
         "source": dataset.source,
@@ -159,6 +165,14 @@ def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: s
     identity = Identity(options.as_dict(), recorded, to_config(plan.layers))
     average = make_average(options, network.values)
     return State(network, make_optimizer(options, plan), identity, average)
+
+
+def _fit(network: Network, images: Images) -> None:
+    """Fit the network's first layer to training images, if it is one to be fitted."""
+    first = next(iter(network.plan.leaves.values()))
+    if first.fits_images:
+        count = max(1, FITTED_VALUES // math.prod(images.shape))
+        first.fit(images.load(np.arange(min(count, len(images)))))
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:

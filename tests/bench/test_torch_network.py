@@ -56,7 +56,8 @@ NETWORKS = [*ZOO, "all others"]
 
 
 def plan_of(name: str) -> Plan:
-    options = Options(**SMALL)
+    side = max(16, ZOO[name].smallest if name in ZOO else 0)
+    options = Options(**SMALL | {"img_height": side, "img_width": side})
     layers = with_all_others() if name == "all others" else zoo_layers(name, options)
     return plan_network(options, own=layers)
 
@@ -79,6 +80,8 @@ def gradients(plan: Plan, model: Any) -> Iterator[tuple[str, Array]]:
     for layer in plan.leaves.values():
         if layer.parameter_shapes:
             module = next(owners)
+            if isinstance(layer, nn.Whitening):
+                assert module.weight.grad is None
             for key in layer.parameter_shapes:
                 gradient = getattr(module, kinds[key]).grad.numpy()
                 yield f"{layer.name}/{key}", gradient.T if isinstance(layer, nn.Dense) else gradient
