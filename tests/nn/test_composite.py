@@ -91,7 +91,7 @@ def test_the_input_gradient(composite) -> None:
 )
 def test_what_its_layers_leave_as_it_is_is_not_copied(composite) -> None:
     layer = composite()
-    network = network_of([AveragePooling(1), layer], (2, 3, 3))
+    network = network_of([AveragePooling(1), layer], (2, 3, 3), needs_dx=True)
     network.context.training = True
     x, dy = (np.random.default_rng(seed).standard_normal((2, 3, 3, 4)) for seed in (1, 2))
     first_x, first_dy = x.copy(), dy.copy()
