@@ -115,7 +115,7 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     dataset = open_dataset(whole, comm, node, out, False, class_names, "dataroot" in named)
     dataset = dataset.normalized(model.normalization)
     images = comm.on_all(lambda: _images(dataset, arguments.split, options, recorded, named))
-    evaluation = evaluate(model.network, images, comm)
+    evaluation = evaluate(model.network, images, comm, model.options.tta)
     if comm.rank == 0:
         as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
         facts = {
@@ -123,6 +123,8 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
             "step": checkpoint.progress["step"],
             "weights_sha256": model.weights_sha256,
             "ema": recorded.ema,
+            "averaged": recorded.averages,
+            "tta": recorded.tta,
             "dataset": dataset.source,
             "fingerprint": as_trained.fingerprint(),
             "trained_on": checkpoint.dataset,
@@ -182,8 +184,10 @@ def _print_tables(facts: Facts, labels: Array, predicted: Array, names: Sequence
     """Print the facts and tables for people."""
     named = () if [*names] == [*map(str, range(len(names)))] else names
     trained_on = facts["trained_on"]
-    averaged = "" if facts["ema"] is None else ", averaged weights"
+    averaged = ", averaged weights" if facts["averaged"] else ""
     say(f"network   {one_line(facts['path'])}, step {facts['step']:,}{averaged}")
+    if facts["tta"] != "none":
+        say(f"copies    {facts['tta']}, as trained with --tta")
     say(f"dataset   {one_line(facts['dataset'])}, {facts['images']:,} {facts['split']} images")
     if facts["fingerprint"] != trained_on["fingerprint"]:
         say(f"          fingerprint {facts['fingerprint'][:16]}, trained on other data:")

@@ -35,14 +35,15 @@ class Evaluation(NamedTuple):
     predicted: Array
 
 
-def evaluate(network: Network, images: Images, comm: Communicator) -> Evaluation:
+def evaluate(network: Network, images: Images, comm: Communicator, tta: str = "none") -> Evaluation:
     """Return the network's loss, accuracy and predictions on the images; collective.
 
+    tta: which copies of an image its logits are the mean of, as of --tta.
     Each rank takes a shard of them. The sums are exact, so that sharding does not change them.
     """
     sums = ExactReduction.allocate(comm, 0, COUNTS)
     predicted = [np.empty(0, np.int64)]
-    for chosen, logits in _logits(network, images, comm.rank, comm.size):
+    for chosen, logits in _logits(network, images, comm.rank, comm.size, tta):
         loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))
         sums.add_scalars(loss=loss.loss, correct=loss.correct, images=chosen.size)
         predicted.append(logits.argmax(axis=0))
@@ -53,20 +54,48 @@ def evaluate(network: Network, images: Images, comm: Communicator) -> Evaluation
     )
 
 
-def probabilities(network: Network, images: Images, rank: int = 0, size: int = 1) -> Array:
+def probabilities(
+    network: Network, images: Images, rank: int = 0, size: int = 1, tta: str = "none"
+) -> Array:
     """Return the probability of each class for the images of the rank's shard, (N, classes)."""
-    parts = [softmax(logits).T for _, logits in _logits(network, images, rank, size)]
+    parts = [softmax(logits).T for _, logits in _logits(network, images, rank, size, tta)]
     classes = network.plan.output_shape
     return np.concatenate(parts) if parts else np.empty((0, *classes), network.parameters.dtype)
 
 
 def _logits(
-    network: Network, images: Images, rank: int, size: int
+    network: Network, images: Images, rank: int, size: int, tta: str
 ) -> Iterator[tuple[sampler.Indices, Array]]:
     """Yield the indices of each micro-batch of the rank's shard and its logits (classes, N)."""
     microbatch = microbatch_size(network.plan, len(images))
     for chosen in sampler.shard(np.arange(len(images)), microbatch, rank, size):
-        yield chosen, network.forward(images.load(chosen))
+        yield chosen, mean_logits(network, images.load(chosen), tta)
+
+
+def mean_logits(network: Network, x: Array, tta: str) -> Array:
+    """Return the mean of the logits (classes, N) of copies of the images x (C, H, W, N)."""
+    if tta == "none":
+        return network.forward(x)
+    logits: Array = np.zeros((*network.plan.output_shape, x.shape[-1]), x.dtype)
+    for views, share in _moved(x, tta):
+        for copy in (views.copy(), np.ascontiguousarray(views[:, :, ::-1])):
+            logits += share * network.forward(copy)
+    return logits
+
+
+def _moved(x: Array, tta: str) -> Iterator[tuple[Array, float]]:
+    """Yield the images x (C, H, W, N) and moved ones, mirrored at the border; and their shares.
+
+    Half of the logits is of the images as they are, as in airbench94 (Jordan, 2024).
+    """
+    if tta == "flip":
+        yield x, 1 / 2
+        return
+    yield x, 1 / 4
+    _, height, width, _ = x.shape
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
+    for first in (0, 2):
+        yield padded[:, first : first + height, first : first + width], 1 / 8
 
 
 def microbatch_size(plan: Plan, images: int) -> int:

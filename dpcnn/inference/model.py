@@ -31,7 +31,7 @@ class Model:
     """A trained network, with the options it was trained with and the checkpoint it came from.
 
     normalization: what is done to images before the network sees them. Of a run that keeps averages
-    of its weights (--ema), the network has these.
+    of its weights (--ema, --lookahead), the network has these.
     """
 
     network: Network
@@ -68,7 +68,9 @@ class Model:
         pixels = as_images(np.asarray(images), self.options.image_shape)
         labels = np.zeros(len(pixels), np.uint8)
         return evaluation.probabilities(
-            self.network, Images(pixels, labels, normalization=self.normalization)
+            self.network,
+            Images(pixels, labels, normalization=self.normalization),
+            tta=self.options.tta,
         )
 
     def predict(self, images: ArrayLike) -> Array:

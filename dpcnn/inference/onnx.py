@@ -16,6 +16,7 @@ from dpcnn.nn.network import Network
 from dpcnn.version import __version__
 
 OPSET, IR = 17, 8  # of ONNX: old enough for the runtimes of the last years
+AVERAGES = ("ema", "lookahead")  # options with which the weights are averages
 MOST = 2**31 - 1  # bytes of an ONNX file
 
 
@@ -31,7 +32,7 @@ def metadata(model: Model) -> dict[str, str]:
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],
         "step": str(checkpoint.progress["step"]),
         "weights_sha256": model.weights_sha256,
-        **({"ema": str(model.options.ema)} if checkpoint.average else {}),
+        **{name: str(value) for name in AVERAGES if (value := getattr(model.options, name))},
     }
     last = checkpoint.metrics[-1] if checkpoint.metrics else {"step": None}
     evaluated = last["step"] == checkpoint.progress["step"]  # not in the middle of an epoch

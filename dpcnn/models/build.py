@@ -92,13 +92,13 @@ def check_arrays(
     """Raise CheckpointError unless a checkpoint's arrays are what a run's options and plan ask for.
 
     They have the plan's shapes, and finite values, from 0 where no others are possible. model:
-    layer name -> parameter name -> array; average: the same, with --ema; slots: the optimizer's,
-    name -> vector.
+    layer name -> parameter name -> array; average: the same, if the run keeps it; slots: the
+    optimizer's, name -> vector.
     """
     arrays = _flat(model) | {f"average/{key}": array for key, array in _flat(average).items()}
     shapes = {key: array.shape for key, array in arrays.items()}
     shapes |= {f"optimizer/{slot}": vector.shape for slot, vector in slots.items()}
-    averaged = options.ema is not None
+    averaged = options.averages
     expected = {f"{slot.layer.name}/{slot.key}": slot.shape for slot in plan.slots}
     expected |= {f"average/{key}": shape for key, shape in expected.items() if averaged}
     expected |= {f"optimizer/{slot}": (plan.parameter_count,) for slot in slots}

@@ -38,9 +38,10 @@ def check_together(options: Options) -> None:
 
 
 def depends_on_length(options: Options) -> bool:
-    """Tell whether the learning rates depend on how long the whole run is."""
+    """Tell whether the steps depend on how long the whole run is."""
     spans = f"{options.warmup or ''},{options.milestones or ''}".split(",")
-    return options.schedule in WHOLE_RUN or any(is_part(span) for span in spans)
+    parts = any(is_part(span) for span in spans)
+    return options.schedule in WHOLE_RUN or parts or options.lookahead is not None
 
 
 def is_part(span: str) -> bool:
@@ -57,6 +58,8 @@ def _contradictions(values: Values) -> Iterator[str]:
         yield "--decay_all is true without --weight_decay, expected one such as 0.0001"
     if values["schedule"] == "step" and values["milestones"] is None:
         yield "--schedule is step without --milestones, expected some such as 0.5,0.75"
+    if values["ema"] is not None and values["lookahead"] is not None:
+        yield "--ema and --lookahead are set, expected one: each is an average that is evaluated"
     for name in ("first_lr", "final_lr"):
         if (values[name] or 0) > values["lr"]:
             yield f"--{name} is {values[name]}, expected at most --lr, {values['lr']}"

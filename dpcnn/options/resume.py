@@ -8,7 +8,7 @@ from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.options.contradictions import check_together, depends_on_length
 from dpcnn.options.table import OF_DATASET, OPTIONS, Options
 
-# How long the run is: its learning rates may depend on that, and then it may not change.
+# How long the run is: its steps may depend on that, and then it may not change.
 LENGTH = frozenset({"epochs", "max_steps"})
 
 
@@ -54,4 +54,4 @@ def resumed(
 
 def _reason(name: str) -> str:
     """Return why an option that may change otherwise may not in this run."""
-    return ", on which its learning rates depend" if name in LENGTH else ""
+    return ", on which its learning rates or averages depend" if name in LENGTH else ""

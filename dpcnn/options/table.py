@@ -190,6 +190,12 @@ class Options:
         " and it is saved beside the trained weights",
         metavar="DECAY", low=0, high=0.999999, none_word="none")
 
+    lookahead: int | None = option(
+        None, "optimizer", "every N steps set the weights to an average of what they have been"
+        " after each N steps, which changes ever more slowly until the end of the run. It is what"
+        " is evaluated and used",
+        low=1, high=BIG, none_word="none")
+
     schedule: str = option(
         "constant", "schedule", "how the learning rate changes from step to step, as in PyTorch;"
         " step: by --gamma at the --milestones; cosine, linear: down to --final_lr at the end;"
@@ -230,6 +236,12 @@ class Options:
     evaluate_on: str = option(
         "rank0", "ranks", "which ranks evaluate; the numbers are the same",
         choices=("rank0", "all"), may_change=True)
+    tta: str = option(
+        "none", "ranks", "test-time augmentation, in the evaluation after the last step and by"
+        " dpcnn.evaluate and dpcnn.predict: classify by the mean of the logits of copies of an"
+        " image. flip: itself and its mirror image; shift: both also a pixel up and left, down and"
+        " right",
+        choices=("none", "flip", "shift"), may_change=True)
     threads: int | None = option(
         None, "ranks", "BLAS threads per rank; auto: 1 with --reduce exact, otherwise the cores"
         " divided among the ranks",
@@ -285,6 +297,11 @@ class Options:
         """The number of classes, once the dataset, or a checkpoint, has told it."""
         assert self.num_class is not None, "told"
         return self.num_class
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the weights is kept, and is what is evaluated and used."""
+        return self.ema is not None or self.lookahead is not None
 
     def as_dict(self) -> dict[str, Any]:
         """Return name -> value, plain enough for JSON."""

@@ -12,7 +12,7 @@ from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Array
 from dpcnn.nn.losses import Labels, Loss, balanced_weights, scaled_weights, training_loss
 from dpcnn.options import Options
-from dpcnn.training.optimization import LearningRate, learning_rate
+from dpcnn.training.optimization import LearningRate, learning_rate, run_length
 from dpcnn.training.state import Progress
 
 
@@ -44,11 +44,13 @@ class Config:
     augment: str | None
     reduce: str
     evaluate_on: str
+    tta: str
     patience: int | None
     label_smoothing: float
     class_weights: str | None
     clip_norm: float | None
     schedule: Callable[[int], LearningRate]  # the steps of an epoch -> that of each step
+    length: Callable[[int], int]  # the steps of an epoch -> those of the run
     save: Every
 
     @classmethod
@@ -67,11 +69,13 @@ class Config:
             augment=options.augment,
             reduce=options.reduce,
             evaluate_on=options.evaluate_on,
+            tta=options.tta,
             patience=options.patience,
             label_smoothing=options.label_smoothing,
             class_weights=options.class_weights,
             clip_norm=options.clip_norm,
             schedule=partial(learning_rate, options),
+            length=partial(run_length, options),
             save=Every(int(count), unit),
         )
 

@@ -14,7 +14,7 @@ from dpcnn.nn.layer import Array
 from dpcnn.nn.plan import Plan
 from dpcnn.optim import schedules
 from dpcnn.optim.adam import Adam, AdamW
-from dpcnn.optim.averaging import Average
+from dpcnn.optim.averaging import Average, Lookahead
 from dpcnn.optim.lars import LARS
 from dpcnn.optim.optimizer import Optimizer
 from dpcnn.optim.rmsprop import RMSprop
@@ -76,14 +76,22 @@ def lr_factors(text: str, plan: Plan) -> Array:
 
 
 def make_average(options: Options, values: Array) -> Average | None:
-    """Return the average of a network's values that --ema asks for, if it does."""
+    """Return the average of a network's values that --ema or --lookahead asks for, if one does."""
+    if options.lookahead is not None:
+        return Lookahead(values, options.lookahead)
     return None if options.ema is None else Average(values, options.ema)
 
 
 def vectors(options: Options) -> int:
     """Return how many vectors as long as the parameters training keeps besides them."""
     own = len(_optimizer(options, 0, 0.0, []).slots)
-    return own + (options.ema is not None) + (options.lr_factors is not None)
+    return own + options.averages + (options.lr_factors is not None)
+
+
+def run_length(options: Options, epoch_steps: int) -> int:
+    """Return the steps of a run whose epochs have so many of them."""
+    total = epoch_steps * options.epochs
+    return total if options.max_steps is None else min(total, options.max_steps)
 
 
 def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
@@ -91,8 +99,7 @@ def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
 
     Raises OptionError if the warm-up leaves nothing of a run whose length the schedule needs.
     """
-    total = epoch_steps * options.epochs
-    total = total if options.max_steps is None else min(total, options.max_steps)
+    total = run_length(options, epoch_steps)
     warm_up = 0 if options.warmup is None else _steps(options.warmup, epoch_steps, total)
     if options.schedule == "plateau":
         return _plateau(options, warm_up)

@@ -71,8 +71,8 @@ class Identity:
 class State:
     """All that a run is: the same on every rank that has made the same steps.
 
-    `average` is that of the network's values, None without --ema. `stop` is the signal that has
-    asked the run to stop, None while none has.
+    `average` is that of the network's values, None without --ema and --lookahead. `stop` is the
+    signal that has asked the run to stop, None while none has.
     """
 
     network: Network

@@ -58,6 +58,7 @@ class Trainer:
         self.full = min(config.minibatch_size, len(dataset.train))
         self.loss = config.loss(dataset.train.labels, *self.network.plan.output_shape)
         self.learning_rate = config.schedule(self.loader.steps)
+        self.total = config.length(self.loader.steps)
         self.lr = 0.0  # of the last step
         self.clock = Clock()
         stops.first = lambda: self.log.stopping(state)
@@ -165,7 +166,7 @@ class Trainer:
         self.optimizer.update(network.parameters, network.gradient, self.lr, step)
         network.update_state(fraction)
         if average is not None:
-            average.update(network.values, step)
+            average.update(network.values, step, self.total)
 
     def diagnosed(self, error: DivergenceError) -> DivergenceError:
         """Return the error with where it came, and what was not finite first; collective.
@@ -216,9 +217,11 @@ class Trainer:
     def scores(self, comm: Communicator) -> dict[str, float]:
         """Return the accuracy and the mean loss on each set, as the metrics name them."""
         scores: dict[str, float] = {}
+        last = self.state.progress.step >= self.total
+        tta = self.config.tta if last else "none"
         with self.state.averaged():
             for name, images in self.dataset.evaluated().items():
-                loss, accuracy, _ = evaluate(self.network, images, comm)
+                loss, accuracy, _ = evaluate(self.network, images, comm, tta)
                 scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
         return scores
 

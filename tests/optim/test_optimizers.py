@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dpcnn.optim.adam import Adam, AdamW
-from dpcnn.optim.averaging import Average
+from dpcnn.optim.averaging import Average, Lookahead
 from dpcnn.optim.lars import LARS, TRUST
 from dpcnn.optim.norms import clip_norm, norm
 from dpcnn.optim.optimizer import BLOCK, Optimizer, blocks
@@ -214,7 +214,7 @@ def test_an_average_is_the_sum_of_weights_that_its_decays_give() -> None:
     average = Average(vectors[0], 0.8)
     expected = vectors[0].copy()
     for step, values in enumerate(vectors[1:]):
-        average.update(values, step)
+        average.update(values, step, STEPS)
         decay = min(0.8, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * values
     np.testing.assert_allclose(average.vector, expected, rtol=0, atol=1e-12)
@@ -224,7 +224,7 @@ def test_the_average_of_what_does_not_change_is_that_to_the_bit() -> None:
     values = np.random.default_rng(0).standard_normal(SIZE).astype(np.float32)
     average = Average(values, 0.999)
     for step in range(5):
-        average.update(values, step)
+        average.update(values, step, STEPS)
     np.testing.assert_array_equal(average.vector, values)
 
 
@@ -263,3 +263,18 @@ def test_an_update_allocates_nothing_large() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < BLOCK
+
+
+def test_lookahead_sets_the_values_to_an_average_that_is_ever_slower() -> None:
+    values, slow = np.zeros(SIZE), np.zeros(SIZE)
+    average = Lookahead(values, 5)
+    rng = np.random.default_rng(0)
+    for step in range(20):
+        values += rng.standard_normal(SIZE)
+        expected = values.copy()
+        if step % 5 == 4:
+            decay = 0.95**5 * ((step + 1) / 20) ** 3
+            expected = slow = decay * slow + (1 - decay) * values
+        average.update(values, step, 20)
+        np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(average.vector, slow, rtol=1e-12, atol=1e-12)

@@ -66,6 +66,7 @@ def test_an_option_goes_with_the_choices_that_use_it_alone(
         ({"milestones": "2ep"}, "--milestones is 2ep with --schedule constant, expected --schedule"
          " step"),
         ({"schedule": "onecycle", "warmup": "2ep"}, "--warmup is 2ep with --schedule onecycle"),
+        ({"ema": 0.9, "lookahead": 5}, "--ema and --lookahead are set, expected one"),
         ({"schedule": "triangle", "first_lr": 0.1}, "--first_lr is 0.1, expected at most"),
         ({"schedule": "cosine", "final_lr": 0.1}, "--final_lr is 0.1, expected at most --lr, 0.01"),
     ],
@@ -101,7 +102,7 @@ def test_a_command_line_is_checked_before_anything_starts_unless_a_checkpoint_ma
         ("momentum", 1.0), ("momentum", -0.1), ("beta2", 1.0), ("ema", 1.0), ("clip_norm", 0.0),
         ("eps", 0.0), ("gamma", 0.0), ("pct_start", 1.5), ("optimizer", "adagrad"),
         ("schedule", "circle"), ("lr_factors", "dense1/W"), ("lr_factors", "a:1,,b:2"),
-        ("lr_factors", "a:-1"), ("weight_decay", -1.0),
+        ("lr_factors", "a:-1"), ("lookahead", 0), ("tta", "crop"), ("weight_decay", -1.0),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused(name: str, value: Any) -> None:
@@ -121,7 +122,7 @@ def test_lengths_are_epochs_steps_or_parts_of_the_run(text: str) -> None:
     [
         ({}, False), ({"schedule": "cosine"}, True), ({"schedule": "linear"}, True),
         ({"schedule": "onecycle"}, True), ({"schedule": "triangle"}, True),
-        ({"schedule": "plateau"}, False),
+        ({"schedule": "plateau"}, False), ({"lookahead": 5}, True),
         ({"schedule": "step", "milestones": "2ep,40st"}, False), ({"warmup": "2ep"}, False),
         ({"schedule": "step", "milestones": "2ep,0.9"}, True), ({"warmup": "0.1"}, True),
     ],

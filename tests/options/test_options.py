@@ -28,7 +28,7 @@ DEFAULTS = {
     "label_smoothing": 0.0, "class_weights": None,
     "optimizer": "sgd", "momentum": None, "nesterov": False, "beta1": None, "beta2": None,
     "eps": None, "weight_decay": None, "decay_all": False, "lr_factors": None, "clip_norm": None,
-    "ema": None,
+    "ema": None, "lookahead": None, "tta": "none",
     "schedule": "constant", "warmup": None, "milestones": None, "gamma": None,
     "plateau_patience": None, "first_lr": None, "final_lr": None, "pct_start": None,
 }  # fmt: skip
@@ -37,7 +37,7 @@ OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
-    "respawn": True, "patience": 7,
+    "respawn": True, "patience": 7, "tta": "flip",
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ KINDS: dict[str, dict[str, Any]] = {
                 "warmup": "2st"},
     "triangle": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "decay_all": True,
                  "lr_factors": "batchnorm*/shift:64,dense2/*:0", "schedule": "triangle",
-                 "first_lr": 0.002, "final_lr": 0.001},
+                 "first_lr": 0.002, "final_lr": 0.001, "lookahead": 2},
 }  # fmt: skip
 
 
@@ -226,6 +226,7 @@ def test_what_is_auto_is_the_default_of_pytorch_and_lars_has_momentum() -> None:
         ({"optimizer": "adam", "ema": 0.9}, 3),
         ({"ema": 0.9}, 1),
         ({"lr_factors": "*:2"}, 1),
+        ({"lookahead": 5}, 1),
     ],
 )
 def test_the_vectors_that_training_keeps_are_counted(values: dict[str, Any], count: int) -> None:
