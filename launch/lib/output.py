@@ -67,7 +67,8 @@ class Output:
 
         As long as the reader of this output takes; once `asked` to stop for LEFT seconds.
         """
-        os.write(self._control, ENDED)
+        with contextlib.suppress(OSError):  # the reader was killed
+            os.write(self._control, ENDED)
         patience = LEFT
         while self.reader.poll() is None and patience > 0:
             with contextlib.suppress(subprocess.TimeoutExpired):

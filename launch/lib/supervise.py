@@ -4,11 +4,11 @@
 
 mpirun's exit code is not trusted: under ULFM it is 0 even if every rank was killed. A run that ends
 by itself records its exit code (dpcnn/run/outcome.py), and the supervisor exits with that. A run
-that is killed records nothing; it is restarted with --resume auto, up to MAX_RESTARTS times without
-a new checkpoint, but not twice if it got nowhere. A restart that was killed before the run had
-begun again does not count. Signals to this process are passed on to the ranks, which save and stop;
-a second Ctrl-C kills them. DPCNN_HOSTS names the other hosts of the run, which are asked over ssh.
-Uses only the standard library, so that whatever breaks a run does not break its supervisor.
+that is killed records nothing; it is restarted with --resume auto, up to MAX_RESTARTS times before
+there is a new checkpoint. A restart that was killed before the run had begun again does not count.
+Signals to this process are passed on to the ranks, which save and stop; a second Ctrl-C kills them.
+DPCNN_HOSTS names the other hosts of the run, which are asked over ssh. Uses only the standard
+library, so that whatever breaks a run does not break its supervisor.
 """
 
 from __future__ import annotations
@@ -82,10 +82,9 @@ class Supervisor:
             restarts = restarts if self.saved == before else 0
             early = 0 if begun or self.run_dir is None else early + 1
             counts = not 0 < early <= EARLY or restarts == 0
-            stuck = restarts > 0 and begun
             reason = f"the run was interrupted {moment(self.saved)}"
-            if counts and (restarts == self.max_restarts or stuck):
-                return self._give_up(reason, restarts, stuck)
+            if counts and restarts == self.max_restarts:
+                return self._give_up(reason)
             starts, restarts = starts + 1, restarts + counts
             say(f"dpcnn: {reason}; restart {restarts} of {self.max_restarts}")
             time.sleep(min(0.1 * starts, LONGEST_PAUSE))
@@ -174,10 +173,9 @@ class Supervisor:
                 return True
         return False
 
-    def _give_up(self, reason: str, restarts: int, stuck: bool) -> int:
+    def _give_up(self, reason: str) -> int:
         """Say why the run is not restarted; return the exit code."""
-        count = f"{restarts} of {self.max_restarts} restarts" + (", no progress" if stuck else "")
-        why = f" ({count})" if restarts else ""
+        why = f", {self.max_restarts} restarts later too" if self.max_restarts else ""
         cure = self._resuming()[len(self.command) :]
         cure = (
             f"; resume it with: {os.environ.get(COMMAND, '...')} {shlex.join(cure)}" if cure else ""

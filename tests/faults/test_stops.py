@@ -105,10 +105,10 @@ def test_a_supervisor_gives_up_a_run_that_gets_nowhere_and_says_what_is_saved(
     capfd: Capture,
 ) -> None:
     known = {"run_dir": "here", "saved": 300}
-    code, commands = supervised([known, {}, known], 9)
-    assert (code, len(commands)) == (1, 3)
+    code, commands = supervised([known, {}, known, known], 2)
+    assert (code, len(commands)) == (1, 4)
     error = capfd.readouterr().err.splitlines()[-1]
-    assert "after saving step 300 (1 of 9 restarts, no progress)" in error
+    assert "interrupted after saving step 300, 2 restarts later too; resume it with" in error
     assert "--run_dir here --resume auto" in error
     code, commands = supervised([{}] * 4, 3)
     assert (code, len(commands)) == (1, 4)
