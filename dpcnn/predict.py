@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dpcnn.cli.arguments import CommandLine, add_model, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.data.drawing import drawing
-from dpcnn.data.formats.image_files import is_array, read, walk
+from dpcnn.data.formats.image_files import LeftOut, is_array, read, walk
 from dpcnn.errors import DataError
 from dpcnn.inference.model import Model, load
 from dpcnn.models.user import import_network
@@ -70,7 +70,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=file_path,
         nargs="+",
         metavar="FILE",
-        help="a picture (pip install dpcnn[images]), .npy, HDF5, or a folder of these",
+        help="a picture (pip install dpcnn[images]), .npy, .npz, HDF5, IDX, CSV, or a folder of"
+        " these",
     )
     parser.add_argument(
         "--prepare",
@@ -82,9 +83,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--array",
-        default="x_test",
         metavar="NAME",
-        help="the array of an HDF5 file (default: x_test)",
+        help="the array of an HDF5 file, such as group/images, or of .npz (default: x_test, or the"
+        " only one that fits)",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="LIST",
+        help="y=NAME, y=first or y=last: the column of a CSV file that holds labels",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
@@ -105,9 +111,12 @@ def _predict(job: Job, arguments: argparse.Namespace) -> int:
     say(f"pictures are prepared by {prepare}: {PREPARED[prepare]}", sys.stderr)
     code = 0
     for file in arguments.files:
+        left_out = LeftOut()
         try:
-            for path in walk(file):
+            for path in walk(file, left_out):
                 code |= _answer(model, path, arguments, print_out)
+            if left_out.counts:
+                say(in_one_line(f"{file}: left out {left_out}"), sys.stderr)
         except DataError as error:
             code |= _complain(error)
     return code
@@ -128,7 +137,8 @@ def _answer(
 def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
     shape, index = model.options.image_shape, 0
     names = tuple(map(in_one_line, model.class_names))
-    for images in read(path, shape, arguments.array, _preparation(model, arguments)):
+    prepare = _preparation(model, arguments)
+    for images in read(path, shape, arguments.array, prepare, arguments.keys):
         for image, probabilities in zip(images, model.probabilities(images), strict=True):
             number = index if is_array(path) else None
             yield Answer(path, number, image, probabilities, names)

@@ -37,8 +37,8 @@ class Columns:
 
     names: list[str] | None
     count: int
-    label: int
-    text: bool  # whether labels are names
+    label: int | None  # None: there are pixels alone
+    text: bool = False  # whether labels are names
 
 
 def recognises(path: Path) -> bool:
@@ -50,6 +50,7 @@ def recognises(path: Path) -> bool:
 def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
     """Open a table, and that of the test set beside it; raises DataError."""
     columns = _columns(path, wanted.keys)
+    assert columns.label is not None, "it was asked for"
     train = _read(path, columns)
     other = beside(path)
     test = None if other is None else _read(other, columns)
@@ -59,6 +60,22 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
     if other is not None:
         notes.append(f"test set from {other.name}")
     yield Raw(f"{path}: ", train, test, notes=tuple(notes))
+
+
+def load(path: Path, values: int, keys: str | None) -> Array:
+    """Return the images (N, values) of a table with or without labels, which are not returned.
+
+    keys: y=NAME for the column of the labels, y=first or y=last, where that is not plain. Raises
+    DataError.
+    """
+    columns = _columns(path, keys, values)
+    found = columns.count - (columns.label is not None)
+    if found != values:
+        raise DataError(
+            f"{path}: lines of {columns.count} values, expected {values}, or {values + 1} with a"
+            " label"
+        )
+    return np.asarray(_read(path, columns).x)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -90,8 +107,11 @@ def _separator(path: Path) -> bytes:
     return b"\t" if path.suffix.lower() == ".tsv" else b","
 
 
-def _columns(path: Path, keys: str | None) -> Columns:
-    """Return what the first lines tell of the columns; raises DataError."""
+def _columns(path: Path, keys: str | None, unlabelled: int = 0) -> Columns:
+    """Return what the first lines tell of the columns; raises DataError.
+
+    unlabelled: how many values a line has that has no label.
+    """
     first = next(_lines(path), b"")
     rows = [_fields(line, _separator(path)) for line in first.split(b"\n")[: SAMPLED + 1] if line]
     if not rows or len(rows[0]) < 2:
@@ -100,10 +120,12 @@ def _columns(path: Path, keys: str | None) -> Columns:
     names = rows.pop(0) if sum(numeric) < len(numeric) / 2 else None
     if not rows:
         raise DataError(f"{path}: no line after the header, expected an image and its label each")
-    label = _label(path, names, rows, keys)
     count = len(rows[0])
     if any(len(row) != count for row in rows):
         raise DataError(f"{path}: lines of different lengths, expected {count} values in each")
+    if unlabelled and keys is None and count != unlabelled + 1:
+        return Columns(names, count, None)
+    label = _label(path, names, rows, keys)
     return Columns(names, count, label, not all(_is_number(row[label]) for row in rows))
 
 
@@ -171,7 +193,7 @@ def _values(block: bytes, columns: Columns, separator: bytes, where: str) -> tup
     if any(line.count(separator) != columns.count - 1 for line in lines):
         raise DataError(f"{where}: another number of values in a line than {columns.count}")
     labels: list[str] = []
-    if columns.text:
+    if columns.text and columns.label is not None:
         split = [line.split(separator) for line in lines]
         labels = [fields.pop(columns.label).decode("utf-8", "replace") for fields in split]
         lines = [separator.join(fields) for fields in split]
@@ -183,6 +205,8 @@ def _values(block: bytes, columns: Columns, separator: bytes, where: str) -> tup
             numbers = np.fromstring(text, np.float32, sep=",").reshape(len(lines), width)
         except (DeprecationWarning, ValueError) as error:
             raise DataError(f"{where}: something else than {width} numbers in a line") from error
+    if columns.label is None:
+        return _narrow(numbers), np.empty(len(lines))
     if columns.text:
         return _narrow(numbers), np.array([label.strip().strip('"') for label in labels], "U")
     return _narrow(np.delete(numbers, columns.label, axis=1)), numbers[:, columns.label]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.data.dataset import Dataset
-from dpcnn.data.formats import pixels, signature
+from dpcnn.data.formats import signature
 from dpcnn.data.formats.labels import clean
 from dpcnn.data.formats.raw import Part, Raw, Source, Wanted
 from dpcnn.data.formats.roles import ROLES, beside, find_roles, guess_roles
@@ -55,21 +55,20 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
         ) from error
 
 
-def blocks(path: Path, name: str) -> Iterator[Array]:
-    """Yield the rows of one array of an HDF5 file, a block at a time; raises DataError."""
+@contextlib.contextmanager
+def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
+    """Open the arrays of numbers in an HDF5 file, by their paths; raises DataError."""
     try:
         limit = safe_hdf5.RATIO * content_size(path)
         with h5py.File(path, "r") as file:
-            array = safe_hdf5.array(file, name, limit)
-            if array.size == 0:
-                raise DataError(f"{path}: {name} is empty, expected at least one image")
-            for rows in pixels.blocks(array, _chunk(array)):
-                yield array[rows]
+            arrays = {}
+            for name in _arrays(file):
+                with contextlib.suppress(UnsafeFileError):  # a group, a link, or no numbers
+                    arrays[name] = _array(file, name, limit)
+            yield arrays
     except safe_hdf5.UNREADABLE as error:
-        reason = one_line(error)
-        raise DataError(
-            f"{path}: {name} cannot be read ({reason}), expected an HDF5 array of images"
-        ) from error
+        reason = signature.describe(path) or one_line(error)
+        raise DataError(f"{path}: cannot be read ({reason}), expected HDF5") from error
 
 
 def write(path: Path, dataset: Dataset, **attributes: str) -> None:

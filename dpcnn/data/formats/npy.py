@@ -28,17 +28,23 @@ def recognises(path: Path) -> bool:
     return any(path.glob(f"*{SUFFIX}"))
 
 
-def read_array(file: IO[bytes], size: int, where: str) -> Array:
-    """Return the array in an open .npy file of so many bytes; raises DataError.
-
-    Its header is read first: no memory is taken for an array that is larger than the file.
-    """
+def read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, Any]:
+    """Return the shape, whether it is in Fortran's order, and the dtype; raises DataError."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
         raise DataError(f"{where} is .npy of version {version}, expected 1.0 or 2.0")
     shape, fortran_order, dtype = HEADERS[version](file)
     if dtype.hasobject or dtype.kind not in "iufbUS":
         raise DataError(f"{where} holds {one_line(dtype)}, expected integers, floats or names")
+    return shape, fortran_order, dtype
+
+
+def read_array(file: IO[bytes], size: int, where: str) -> Array:
+    """Return the array in an open .npy file of so many bytes; raises DataError.
+
+    Its header is read first: no memory is taken for an array that is larger than the file.
+    """
+    shape, fortran_order, dtype = read_header(file, where)
     needed = math.prod(shape) * dtype.itemsize
     if needed > size:
         raise DataError(f"{where} declares {needed:,} bytes, expected at most the file's {size:,}")

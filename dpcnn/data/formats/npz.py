@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dpcnn.data.formats import signature
-from dpcnn.data.formats.npy import read_array
+from dpcnn.data.formats.npy import read_array, read_header
 from dpcnn.data.formats.raw import Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles
 from dpcnn.errors import DataError
@@ -45,27 +45,51 @@ def recognises(path: Path) -> bool:
 def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
     """Open the dataset in an .npz file; nothing in it is unpickled. Raises DataError."""
     where = f"{path}: "
+    with _members(path) as (archive, members):
+        roles = find_roles(members, wanted.keys, where)
+        arrays = {
+            role: _member(archive, members[name], f"{where}{name}") for role, name in roles.items()
+        }
+    renamed = [f"{name} as {role}" for role, name in roles.items() if role != name]
+    yield Raw(where, *parts(arrays, roles), notes=(", ".join(renamed),) if renamed else ())
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays in an .npz file by their names; raises DataError."""
+    found = {}
+    with _members(path) as (archive, members):
+        for name, info in members.items():
+            with contextlib.suppress(DataError), archive.open(info) as file:
+                found[name] = read_header(file, f"{path}: {name}")[0]
+    return found
+
+
+def load(path: Path, name: str) -> Array:
+    """Return one array of an .npz file; raises DataError."""
+    with _members(path) as (archive, members):
+        return _member(archive, members[name], f"{path}: {name}")
+
+
+@contextlib.contextmanager
+def _members(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open the archive, and provide where its arrays are by their names; raises DataError."""
     try:
         file_size(path)
         with zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.removesuffix(".npy"): info
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-            }
-            roles = find_roles(members, wanted.keys, where)
-            arrays = {
-                role: _member(archive, members[name], f"{where}{name}")
-                for role, name in roles.items()
-            }
+            yield (
+                archive,
+                {
+                    info.filename.removesuffix(".npy"): info
+                    for info in archive.infolist()
+                    if info.filename.endswith(".npy")
+                },
+            )
     except (UnsafeFileError, *UNREADABLE) as error:
         reason = signature.describe(path, ZIP) or one_line(error)
         raise DataError(
             f"{path}: cannot be read as .npz ({reason}), expected NumPy arrays x_train,"
             " y_train, x_test, y_test"
         ) from error
-    renamed = [f"{name} as {role}" for role, name in roles.items() if role != name]
-    yield Raw(where, *parts(arrays, roles), notes=(", ".join(renamed),) if renamed else ())
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Array:

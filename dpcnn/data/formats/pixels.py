@@ -90,6 +90,21 @@ def images(
     return kept
 
 
+def decoded(part: Part, where: str, form: Form) -> Iterator[Array]:
+    """Yield the images of an array of any kind, (n, C, H, W) uint8 or float32, a block at a time.
+
+    Raises DataError for values of no known kind.
+    """
+    if part.x.dtype.kind not in "fiub":
+        raise DataError(f"{where} holds {part.x.dtype}, {EXPECTED}")
+    encoding = UNIT if part.x.dtype == np.uint8 else _by_range(part, where)
+    for rows in blocks(part.x, part.chunk):
+        block = np.asarray(part.x[rows])
+        values = block if block.dtype == np.uint8 else _values(block, np.float32, where, encoding)
+        assert values is not None, "float32 takes every value"
+        yield form.images(values)
+
+
 def blocks(x: Source, chunk: int = 1) -> Iterator[slice]:
     """Yield the rows of one block after the other.
 

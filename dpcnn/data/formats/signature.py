@@ -32,6 +32,13 @@ SUFFIXES = {
     ".tfrecord": "TFRecord: write its images as .npz or as a folder of pictures",
     ".tfrecords": "TFRecord: write its images as .npz or as a folder of pictures",
 }
+# Pictures that Pillow does not read, or only with more packages.
+UNREAD = {
+    ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".svg": "SVG",
+    ".psd": "PSD", ".pdf": "PDF", ".dng": "a raw photo", ".cr2": "a raw photo",
+    ".nef": "a raw photo", ".arw": "a raw photo",
+}  # fmt: skip
+BRANDS = {b"ftypheic": "HEIC", b"ftypheix": "HEIC", b"ftypmif1": "HEIC", b"ftypavif": "AVIF"}
 LENGTH = 512  # bytes
 
 
@@ -52,3 +59,14 @@ def describe(path: Path, expected: bytes = b"\x89HDF") -> str:
         if lower[place:].lstrip().startswith(signature):
             return words
     return SUFFIXES.get(path.suffix.lower(), "")
+
+
+def picture_kind(path: Path) -> str:
+    """Return which picture a file is that is not read, by name or first bytes, "" if none known."""
+    head = b""
+    with contextlib.suppress(UnsafeFileError, OSError):
+        file_size(path)
+        with path.open("rb") as file:
+            head = file.read(12)
+    kind = BRANDS.get(head[4:], "") or UNREAD.get(path.suffix.lower(), "")
+    return f"{kind}, which is not read: save it as JPEG or PNG" if kind else ""
