@@ -32,6 +32,10 @@ class Composite(Layer):
         """Count the buffers of all parts."""
         return sum(layer.workspace_size(images) for layer in self.parts())
 
+    def scratch_size(self, images: int) -> int:
+        """Count what the part takes that takes most."""
+        return max((layer.scratch_size(images) for layer in self.parts()), default=0)
+
     def multiply_adds(self) -> int:
         """Count those of all parts."""
         return sum(layer.multiply_adds() for layer in self.parts())

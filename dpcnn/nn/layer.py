@@ -8,8 +8,9 @@ and reused: the next call overwrites what forward and backward returned.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
@@ -29,12 +30,14 @@ class Context:
     training: whether a backward follows; dropout is off and running statistics are used otherwise.
     seed, step, microbatch: of the run, of the run's steps, of the step's micro-batches. They are
     the key of everything random.
+    scratch: the memory that layers share, by name.
     """
 
     training: bool = False
     seed: int = 0
     step: int = 0
     microbatch: int = 0
+    scratch: dict[str, Array] = field(default_factory=dict)
 
 
 class Layer:
@@ -144,11 +147,26 @@ class Layer:
             self._buffers[key] = np.full(shape, fill, dtype or self.dtype)
         return self._buffers[key]
 
+    def scratch(self, name: str, shape: Shape) -> Array:
+        """Return memory of that name and shape, of any content, which all layers share.
+
+        Another layer overwrites it. What one layer has just used is still in the cache for the
+        next; and there has to be as much as for one layer only.
+        """
+        size, shared = math.prod(shape), self.context.scratch
+        if name not in shared or shared[name].size < size:
+            shared[name] = np.zeros(size, self.dtype)
+        return shared[name][:size].reshape(shape)
+
     def workspace_size(self, images: int) -> int:
         """Return about how many float32 values the buffers for `images` images will hold.
 
         Known once the layer is built, before any buffer is made.
         """
+        return 0
+
+    def scratch_size(self, images: int) -> int:
+        """Return about how many float32 values it takes of what all layers share."""
         return 0
 
     def multiply_adds(self) -> int:

@@ -63,11 +63,12 @@ class Plan:
         """Return about how much memory training takes in micro-batches of `images`, in float32.
 
         Four values for each parameter (itself, its gradient, a sum in float64), the images and the
-        layers' buffers.
+        layers' buffers, their own and those that they share.
         """
         values = math.prod(self.input_shape) * images
         values += 4 * (self.parameter_count + self.state_count)
-        return 4 * (values + self.root.workspace_size(images))
+        values += self.root.workspace_size(images) + self.root.scratch_size(images)
+        return 4 * values
 
     def check_microbatch(self, images: int) -> None:
         """Raise LayerError that names a layer which cannot be trained on so many images."""

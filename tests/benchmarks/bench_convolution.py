@@ -16,9 +16,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from dpcnn.nn import Convolution
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn
 from dpcnn.nn.convolution.im2col import IM2COL
-from dpcnn.nn.convolution.mec import MEC, by_output_row, lowered_shape, row_windows
+from dpcnn.nn.convolution.mec import MEC, by_output_row, input_gradient, lowered_shape, row_windows
 from dpcnn.nn.layer import Array, Shape
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
@@ -42,7 +42,7 @@ def from_transposed_dz(
 
 ALGORITHMS = {
     "mec": MEC,
-    "mec, transposed by BLAS": MEC._replace(weight_gradient=from_transposed_dz),
+    "mec, transposed by BLAS": MEC._replace(backward=in_turn(from_transposed_dz, input_gradient)),
     "im2col": IM2COL,
 }
 algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)

@@ -16,7 +16,8 @@ import numpy as np
 from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Array, Shape
 
-# A layer's buffer of that name and shape: zeros when it is made, later what was last written.
+# Memory of that name and shape. A layer's own is zeros at first, later what was last written; what
+# all layers share has any content.
 Workspace = Callable[[str, Shape], Array]
 
 Index = tuple[slice, slice, slice]  # of maps: which channels, rows and columns
@@ -187,28 +188,57 @@ def view(array: Array, shape: Shape, strides: Shape) -> Array:
     return np.ndarray(shape, array.dtype, array, 0, strides)
 
 
+Backward = Callable[[Geometry, Array, Array, Array, Array, Array | None, Workspace], None]
+
+
 class Algorithm(NamedTuple):
     """A way to compute a convolution without its bias: z = W * x and its gradients.
 
     x (C, H, W, N), z and dz (K, Ho, Wo, N), W (K, C/G, Fh, Fw); dx and dW are shaped like x and W.
-    All are contiguous, and of one type. x stays as it is until the gradients are computed.
+    All are contiguous, and of one type. x stays as it is until backward.
 
-    forward(geometry, W, x, z, workspace): writes z; may keep in the workspace what the weight
-        gradient needs.
-    weight_gradient(geometry, x, dz, dW, workspace): writes dW, after the forward of the same x.
-    input_gradient(geometry, W, dz, dx, workspace): writes dx.
-    workspace_size(geometry, images, needs_dx): about how many values all of them, or the first two,
-        keep in the workspace.
+    forward(geometry, W, x, z, workspace): writes z; may keep in the workspace what backward needs.
+    backward(geometry, W, x, dz, dW, dx, workspace): writes dW and, unless it is None, dx, after the
+        forward of the same x.
+    workspace_size(geometry, images, needs_dx): about how many values both of them take in the
+        workspace, or with a dx of None.
     suits(geometry): whether it can compute this convolution; `limits` says which it can.
     pays(geometry): whether `auto` takes it where it suits.
     takes_groups: whether it computes all groups itself, or has to be called for one at a time.
+    shares: whether it keeps nothing, so that its workspace may be what all layers share.
     """
 
     forward: Callable[[Geometry, Array, Array, Array, Workspace], None]
-    weight_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None]
-    input_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None]
+    backward: Backward
     workspace_size: Callable[[Geometry, int, bool], int]
     suits: Callable[[Geometry], bool]
     limits: str
     takes_groups: bool = False
     pays: Callable[[Geometry], bool] = lambda geometry: True
+    shares: bool = False
+
+
+def in_turn(
+    weight_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None],
+    input_gradient: Callable[[Geometry, Array, Array, Array, Workspace], None],
+) -> Backward:
+    """Return the backward that writes dW, and then dx: for gradients that have nothing in common.
+
+    weight_gradient(geometry, x, dz, dW, workspace) and input_gradient(geometry, W, dz, dx,
+    workspace) write them.
+    """
+
+    def backward(
+        geometry: Geometry,
+        W: Array,
+        x: Array,
+        dz: Array,
+        dW: Array,
+        dx: Array | None,
+        workspace: Workspace,
+    ) -> None:
+        weight_gradient(geometry, x, dz, dW, workspace)
+        if dx is not None:
+            input_gradient(geometry, W, dz, dx, workspace)
+
+    return backward

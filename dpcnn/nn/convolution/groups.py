@@ -30,8 +30,7 @@ def in_groups(algorithm: Algorithm) -> Algorithm:
     """Return the algorithm that calls this one for each group."""
     return algorithm._replace(
         forward=partial(_forward, algorithm),
-        weight_gradient=partial(_weight_gradient, algorithm),
-        input_gradient=partial(_input_gradient, algorithm),
+        backward=partial(_backward, algorithm),
         workspace_size=partial(_workspace_size, algorithm),
         takes_groups=True,
     )
@@ -45,39 +44,43 @@ def one_group(geometry: Geometry) -> Geometry:
     )
 
 
-def _groups(geometry: Geometry, workspace: Workspace) -> Iterator[Group]:
+def _groups(algorithm: Algorithm, geometry: Geometry, workspace: Workspace) -> Iterator[Group]:
     part = one_group(geometry)
     for number in range(geometry.groups):
         channels = slice(number * part.channels, (number + 1) * part.channels)
         filters = slice(number * part.filters, (number + 1) * part.filters)
-        yield Group(part, channels, filters, partial(_workspace_of, workspace, number))
+        own = workspace if algorithm.shares else partial(_workspace_of, workspace, number)
+        yield Group(part, channels, filters, own)
 
 
 def _workspace_of(workspace: Workspace, number: int, name: str, shape: Shape) -> Array:
-    """Return a group's own buffer: what its forward keeps must last until its gradient."""
+    """Return a group's own buffer: what its forward keeps must last until its backward."""
     return workspace(f"{name}{number}", shape)
 
 
 def _forward(
     algorithm: Algorithm, geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace
 ) -> None:
-    for part, channels, filters, own in _groups(geometry, workspace):
+    for part, channels, filters, own in _groups(algorithm, geometry, workspace):
         algorithm.forward(part, W[filters], x[channels], z[filters], own)
 
 
-def _weight_gradient(
-    algorithm: Algorithm, geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
+def _backward(
+    algorithm: Algorithm,
+    geometry: Geometry,
+    W: Array,
+    x: Array,
+    dz: Array,
+    dW: Array,
+    dx: Array | None,
+    workspace: Workspace,
 ) -> None:
-    for part, channels, filters, own in _groups(geometry, workspace):
-        algorithm.weight_gradient(part, x[channels], dz[filters], dW[filters], own)
-
-
-def _input_gradient(
-    algorithm: Algorithm, geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
-) -> None:
-    for part, channels, filters, own in _groups(geometry, workspace):
-        algorithm.input_gradient(part, W[filters], dz[filters], dx[channels], own)
+    for part, channels, filters, own in _groups(algorithm, geometry, workspace):
+        part_of_dx = None if dx is None else dx[channels]
+        arrays = (W[filters], x[channels], dz[filters], dW[filters], part_of_dx)
+        algorithm.backward(part, *arrays, own)
 
 
 def _workspace_size(algorithm: Algorithm, geometry: Geometry, images: int, needs_dx: bool) -> int:
-    return geometry.groups * algorithm.workspace_size(one_group(geometry), images, needs_dx)
+    size = algorithm.workspace_size(one_group(geometry), images, needs_dx)
+    return size if algorithm.shares else geometry.groups * size

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn
 from dpcnn.nn.layer import Array, Shape
 
 
@@ -59,7 +59,7 @@ def suits(geometry: Geometry) -> bool:
 
 
 IM2COL = Algorithm(
-    forward, weight_gradient, input_gradient, workspace_size, suits, "any convolution"
+    forward, in_turn(weight_gradient, input_gradient), workspace_size, suits, "any convolution"
 )
 
 

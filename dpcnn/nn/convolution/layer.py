@@ -8,7 +8,7 @@ import numpy as np
 
 from dpcnn.errors import OptionError
 from dpcnn.nn.checks import check_bool, check_choice, check_int, check_pair
-from dpcnn.nn.convolution.algorithm import SAME, Axis, Geometry
+from dpcnn.nn.convolution.algorithm import SAME, Axis, Geometry, Workspace
 from dpcnn.nn.convolution.choice import ALGORITHMS, AUTO, algorithm_for, choose
 from dpcnn.nn.initializers import INITIALIZERS, Weights
 from dpcnn.nn.layer import Array, Layer, Shape, image_maps
@@ -100,7 +100,7 @@ class Convolution(Layer):
         """Return z = W * x + b, (K, Ho, Wo, N), for x (C, H, W, N)."""
         self.x = x
         z = self.buffer("z", (*self.geometry.output_shape, x.shape[-1]))
-        self.compute.forward(self.geometry, self.W, x, z, self.buffer)
+        self.compute.forward(self.geometry, self.W, x, z, self.workspace)
         if self.bias:
             maps = z.reshape(self.filters, -1)
             np.add(maps, self.b[:, None], out=maps)
@@ -108,10 +108,9 @@ class Convolution(Layer):
 
     def backward(self, dz: Array) -> Array | None:
         """Write dW and db = sum of dz, (K, Ho, Wo, N); return dx (C, H, W, N) if it is needed."""
-        self.compute.weight_gradient(self.geometry, self.x, dz, self.dW, self.buffer)
         if self.bias:
             self.write_bias_gradient(dz)
-        return self.input_gradient(dz)
+        return self.write_gradients(dz, self.dW)
 
     def write_bias_gradient(self, dz: Array) -> None:
         """Write db (K,) = sum of dz (K, Ho, Wo, N)."""
@@ -119,25 +118,37 @@ class Convolution(Layer):
         ones = self.buffer("ones", (maps.shape[1],), fill=1)
         np.matmul(maps, ones, out=self.db)  # a BLAS call; three times as fast as maps.sum(1)
 
-    def input_gradient(self, dz: Array) -> Array | None:
-        """Return dx (C, H, W, N) for dz (K, Ho, Wo, N) if it is needed."""
-        if not self.needs_dx:
-            return None
-        dx = self.buffer("dx", (*self.geometry.input_shape, dz.shape[-1]))
-        self.compute.input_gradient(self.geometry, self.W, dz, dx, self.buffer)
+    def write_gradients(self, dz: Array, dW: Array) -> Array | None:
+        """Write dW; return dx (C, H, W, N) for dz (K, Ho, Wo, N) if it is needed."""
+        dx = None
+        if self.needs_dx:
+            dx = self.buffer("dx", (*self.geometry.input_shape, dz.shape[-1]))
+        self.compute.backward(self.geometry, self.W, self.x, dz, dW, dx, self.workspace)
         return dx
+
+    @property
+    def workspace(self) -> Workspace:
+        """The memory that the algorithm works in."""
+        return self.scratch if self.compute.shares else self.buffer
 
     def multiply_adds(self) -> int:
         """Count the products of every filter at every output pixel."""
         return math.prod(self.geometry.filter_shape) * math.prod(self.geometry.output_shape[1:])
 
     def workspace_size(self, images: int) -> int:
-        """Count z, dx if it is needed, and the algorithm's workspace."""
+        """Count z, dx if it is needed, and the algorithm's workspace unless layers share it."""
         maps = math.prod(self.geometry.output_shape)
         if self.needs_dx:
             maps += math.prod(self.geometry.input_shape)
-        workspace = self.compute.workspace_size(self.geometry, images, self.needs_dx)
-        return maps * images + workspace
+        return maps * images + (0 if self.compute.shares else self._size(images))
+
+    def scratch_size(self, images: int) -> int:
+        """Count the algorithm's workspace if layers share it."""
+        return self._size(images) if self.compute.shares else 0
+
+    def _size(self, images: int) -> int:
+        """Return about how many values the algorithm takes in its workspace."""
+        return self.compute.workspace_size(self.geometry, images, self.needs_dx)
 
     def __repr__(self) -> str:
         fh, fw = self.filter_size

@@ -33,7 +33,7 @@ from functools import cache
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, view
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, in_turn, view
 from dpcnn.nn.layer import Array, Shape
 
 SMALL = 1_000_000  # m*n*k of a GEMM; beyond, OpenBLAS packs its operands, transposed or not
@@ -126,8 +126,7 @@ def pays(geometry: Geometry) -> bool:
 
 MEC = Algorithm(
     forward,
-    weight_gradient,
-    input_gradient,
+    in_turn(weight_gradient, input_gradient),
     workspace_size,
     suits,
     "filters without dilated rows",

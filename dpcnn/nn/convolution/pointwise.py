@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn
 from dpcnn.nn.layer import Array
 
 
@@ -62,7 +62,11 @@ def suits(geometry: Geometry) -> bool:
 
 
 POINTWISE = Algorithm(
-    forward, weight_gradient, input_gradient, workspace_size, suits, "1x1 filters without padding"
+    forward,
+    in_turn(weight_gradient, input_gradient),
+    workspace_size,
+    suits,
+    "1x1 filters without padding",
 )
 
 

@@ -75,10 +75,12 @@ class Whitening(Convolution):
         return super().forward(x)
 
     def backward(self, dz: Array) -> Array | None:
-        """Write db = sum of dz, (K, Ho, Wo, N)."""
+        """Write db = sum of dz, (K, Ho, Wo, N); return dx (C, H, W, N) if it is needed."""
         if self.bias:
             self.write_bias_gradient(dz)
-        return self.input_gradient(dz)
+        if not self.needs_dx:
+            return None
+        return self.write_gradients(dz, dW=self.buffer("dW", self.W.shape))  # which nobody reads
 
     def __repr__(self) -> str:
         fh, fw = self.filter_size

@@ -8,9 +8,9 @@ of a filter column,
 
 so that the convolution becomes six small ones, one for each point, by filters of a single row:
 
-    V       (T, 6, C, W+2P, N)      B^T d; T tiles cover the rows of the output
+    V       (6, C, W+2P, N)         B^T d of a tile; tiles of 4 rows cover the output
     U       (6, K, C*3)             G g, once for all images
-    M       (6, K, Wo*N)            U @ V of a tile, lowered as in MEC (mec.py)
+    M       (6, K, Wo*N)            U @ V, lowered as in MEC (mec.py)
     z                               A^T M
 
 In (C, H, W, N) the rows of a tile lie one behind the other. The transforms are therefore GEMMs on
@@ -18,9 +18,10 @@ the images themselves, by matrices of 6x6 and 4x6, and write V and z in place: o
 where additions would take a dozen passes over arrays that leave the cache in between. A tile at the
 edge leaves out the columns of B^T whose rows are padding, and the rows of A^T that have no output.
 
-The gradients are the same with the matrices transposed: dU = sum of (A dz) @ V^T, and dx is the
-convolution of dz with the flipped filters. In float32 the result differs from the reference by
-about 2e-6 of its largest value.
+The input gradient is the convolution of dz with the flipped filters; and what the convolution of x
+is to z, that of dz is to dx, so that the same V of dz gives their gradient, as dU = sum of
+(A x) @ V^T. One tile is in memory at a time, and none is kept from forward to backward. In float32
+the result differs from the reference by about 2e-6 of its largest value.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Winograd,
 "Arithmetic complexity of computations", 1980. The matrices are those for the points 0, 1, -1, 2,
@@ -29,12 +30,12 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVP
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, view
-from dpcnn.nn.layer import Array, Shape
+from dpcnn.nn.layer import Array
 
 FILTER = 3  # rows and columns
 TILE = 4  # output rows of a tile
@@ -83,80 +84,84 @@ def pays(geometry: Geometry) -> bool:
 
 
 def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
-    """Write z; keeps V of x."""
-    _convolve(geometry, W, x, z, workspace)
+    """Write z = A^T (U @ V), a tile after the other."""
+    U = _filters(W, workspace)
+    z_rows = _rows(z)
+    M = workspace("M", (POINTS, len(z), z_rows.shape[-1]))
+    for rows, lowered in _lowered_tiles(geometry, x, workspace):
+        np.matmul(U, lowered, out=M)
+        _transform_output(M, z_rows[:, rows])
 
 
-def input_gradient(
-    geometry: Geometry, W: Array, dz: Array, dx: Array, workspace: Workspace
+def backward(
+    geometry: Geometry,
+    W: Array,
+    x: Array,
+    dz: Array,
+    dW: Array,
+    dx: Array | None,
+    workspace: Workspace,
 ) -> None:
-    """Write dx, the convolution of dz with the filters flipped, and channels for filters."""
-
-    def own(name: str, shape: Shape) -> Array:
-        return workspace(f"{name} of dz", shape)
-
-    _convolve(geometry.adjoint, W[:, :, ::-1, ::-1].swapaxes(0, 1), dz, dx, own)
-
-
-def weight_gradient(
-    geometry: Geometry, x: Array, dz: Array, dW: Array, workspace: Workspace
-) -> None:
-    """Write dW = G^T dU, where dU sums (A dz) @ V^T over all tiles, after the forward of x."""
+    """Write dx and dW = G^T dU, flipped, where dU sums (A x) @ V^T over the tiles of dz."""
     filters, channels = dW.shape[:2]
-    windows = _windows(geometry, workspace("V", _V_shape(geometry, x.shape[-1])))
-    dz_rows = _rows(dz)
-    dM = workspace("dM", (POINTS, filters, dz_rows.shape[-1]))
-    dU = workspace("dU", (POINTS, FILTER, filters, channels))
-    dU_tile = workspace("dU of a tile", dU.shape)
+    U = _filters(W[:, :, ::-1, ::-1].swapaxes(0, 1), workspace)
+    x_rows = _rows(x)
+    M = workspace("M", (POINTS, channels, x_rows.shape[-1]))
     A = A_T.T.astype(dW.dtype)
-    for tile, window in enumerate(windows):
-        outputs = dz_rows[:, tile * TILE : (tile + 1) * TILE]
-        np.matmul(A[:, : outputs.shape[1]], outputs, out=dM.transpose(1, 0, 2))
-        np.matmul(dM[:, None], window.transpose(0, 2, 3, 1), out=dU_tile if tile else dU)
-        if tile:
+    dU = workspace("dU", (POINTS, channels, filters * FILTER))
+    dU_tile = workspace("dU of a tile", dU.shape)
+    for rows, lowered in _lowered_tiles(geometry.adjoint, dz, workspace):
+        if dx is not None:
+            np.matmul(U, lowered, out=M)
+            _transform_output(M, _rows(dx)[:, rows])
+        inputs = x_rows[:, rows]
+        np.matmul(A[:, : inputs.shape[1]], inputs, out=M.transpose(1, 0, 2))
+        np.matmul(M, lowered.transpose(0, 2, 1), out=dU_tile if rows.start else dU)
+        if rows.start:
             np.add(dU, dU_tile, out=dU)
-    gradient = workspace("gradient", (FILTER, FILTER, filters, channels))
+    gradient = workspace("gradient", (FILTER, channels, filters, FILTER))
     np.matmul(G.T.astype(dW.dtype), dU.reshape(POINTS, -1), out=gradient.reshape(FILTER, -1))
-    dW[...] = gradient.transpose(2, 3, 0, 1)
+    dW[...] = gradient[::-1, :, :, ::-1].transpose(2, 1, 0, 3)
 
 
 def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
-    """Count V of x and of dz, what there is of a tile, the filters and their gradient."""
-    geometries = (geometry, geometry.adjoint) if needs_dx else (geometry,)
-    values = sum(_convolution_size(part, images) for part in geometries)
-    return values + 4 * POINTS * FILTER * geometry.filters * geometry.channels
+    """Count what there is of a tile, the filters and their gradient."""
+    parts = (geometry, geometry.adjoint)
+    of_a_tile = max(
+        part.channels * part.columns.padded_size
+        + (FILTER * part.channels + part.filters) * part.columns.output_size
+        for part in parts
+    )
+    return POINTS * (of_a_tile * images + 4 * FILTER * geometry.filters * geometry.channels)
 
 
 WINOGRAD = Algorithm(
     forward,
-    weight_gradient,
-    input_gradient,
+    backward,
     workspace_size,
     suits,
     "3x3 filters with stride 1, dilation 1 and a padding of at most 2",
     pays=pays,
+    shares=True,
 )
 
 
-def _convolve(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
-    """Write z (K, Ho, Wo, N) for x (C, H, W, N), a tile after the other; keeps V."""
-    images = x.shape[-1]
-    V = workspace("V", _V_shape(geometry, images))
-    windows = _windows(geometry, V)
-    lowered = workspace("lowered", windows.shape[1:])
-    M = workspace("M", (POINTS, len(z), windows.shape[-1]))
-    U = _filters(W, workspace)
-    columns = geometry.columns
-    inside = V[:, :, :, columns.before : columns.before + columns.size]
-    x_rows, z_rows = _rows(x), _rows(z)
-    input_matrix, output_matrix = B_T.astype(x.dtype), A_T.astype(z.dtype)
-    for tile, window in enumerate(windows):
-        first = tile * TILE - geometry.rows.before
-        _transform_input(input_matrix, x_rows, inside[tile], first)
-        np.copyto(lowered, window)
-        np.matmul(U, lowered.reshape(POINTS, -1, windows.shape[-1]), out=M)
-        outputs = z_rows[:, tile * TILE : (tile + 1) * TILE]
-        np.matmul(output_matrix[: outputs.shape[1]], M.transpose(1, 0, 2), out=outputs)
+def _lowered_tiles(
+    geometry: Geometry, x: Array, workspace: Workspace
+) -> Iterator[tuple[slice, Array]]:
+    """Yield each tile's rows of the output, and its V, lowered: (6, C*3, Wo*N)."""
+    images, columns = x.shape[-1], geometry.columns
+    V = workspace("V", (POINTS, geometry.channels, columns.padded_size, images))
+    end = columns.before + columns.size
+    V[:, :, : columns.before] = V[:, :, end:] = 0
+    inside = V[:, :, columns.before : end]
+    windows = _windows(V, columns)
+    lowered = workspace("lowered", windows.shape)
+    matrix, x_rows = B_T.astype(x.dtype), _rows(x)
+    for first in range(0, geometry.rows.output_size, TILE):
+        _transform_input(matrix, x_rows, inside, first - geometry.rows.before)
+        np.copyto(lowered, windows)
+        yield slice(first, first + TILE), lowered.reshape(POINTS, -1, windows.shape[-1])
 
 
 def _transform_input(matrix: Array, x: Array, V: Array, first: int) -> None:
@@ -164,6 +169,11 @@ def _transform_input(matrix: Array, x: Array, V: Array, first: int) -> None:
     start, stop = max(first, 0), min(first + POINTS, x.shape[1])
     seen = matrix[:, start - first : stop - first]
     np.matmul(seen, x[:, start:stop], out=V.reshape(*V.shape[:2], -1).transpose(1, 0, 2))
+
+
+def _transform_output(M: Array, z: Array) -> None:
+    """Write the rows z (K, up to 4, Wo*N) = A^T M, for M (6, K, Wo*N)."""
+    np.matmul(A_T[: z.shape[1]].astype(z.dtype), M.transpose(1, 0, 2), out=z)
 
 
 def _filters(W: Array, workspace: Workspace) -> Array:
@@ -176,33 +186,14 @@ def _filters(W: Array, workspace: Workspace) -> Array:
     return U
 
 
-def _windows(geometry: Geometry, V: Array) -> Array:
-    """View V (T, 6, C, W+2P, N) as (T, 6, C, 3, Wo*N): at each filter column what it sees."""
-    images = V.shape[-1]
-    line = geometry.columns.output_size * images
+def _windows(V: Array, columns: Axis) -> Array:
+    """View V (6, C, W+2P, N) as (6, C, 3, Wo*N): at each filter column what it sees."""
+    line = columns.output_size * V.shape[-1]
     *outer, column, item = V.strides
-    return view(V, (*V.shape[:3], FILTER, line), (*outer, column, item))
+    return view(V, (*V.shape[:2], FILTER, line), (*outer, column, item))
 
 
 def _rows(maps: Array) -> Array:
     """View maps (C, H, W, N) as (C, H, W*N)."""
     channels, height, width, images = maps.shape
     return maps.reshape(channels, height, width * images)
-
-
-def _tiles(rows: Axis) -> int:
-    """Return how many tiles cover the rows of the output."""
-    return -(-rows.output_size // TILE)
-
-
-def _V_shape(geometry: Geometry, images: int) -> Shape:
-    """Return (T, 6, C, W+2P, N)."""
-    columns = geometry.columns
-    return _tiles(geometry.rows), POINTS, geometry.channels, columns.padded_size, images
-
-
-def _convolution_size(geometry: Geometry, images: int) -> int:
-    """Count V, and the lowered V and the products of a tile."""
-    line = geometry.columns.output_size * images
-    of_a_tile = POINTS * (FILTER * geometry.channels + geometry.filters) * line
-    return math.prod(_V_shape(geometry, images)) + of_a_tile

@@ -88,3 +88,30 @@ def test_filters_that_change_in_place_are_transformed_anew() -> None:
     np.testing.assert_array_equal(layer.forward(x), first)
     network.parameters *= 2
     np.testing.assert_allclose(layer.forward(x), 2 * first)
+
+
+def test_layers_that_share_their_memory_compute_what_the_reference_does() -> None:
+    """Of all sizes: what a larger or a padded one leaves behind is no input of another."""
+    sizes = [(5, 2), (2, 0), (6, (0, 2)), (3, 1), (4, "same")]
+    gradients = []
+    for algorithm in ("winograd", "im2col"):
+        layers = [Convolution(k, 3, padding=p, algorithm=algorithm) for k, p in sizes]
+        network = Network(Plan(layers, (3, 7, 9)), np.float64)
+        network.initialize(seed=0)
+        for images in (2, 5, 2):
+            z = network.forward(draw(3, 7, 9, images), training=True)
+            network.backward(draw(*z.shape, seed=1))
+            gradients.append(network.gradient.copy())
+        assert bool(network.context.scratch) == (algorithm == "winograd")
+    for found, expected in zip(gradients[:3], gradients[3:], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_the_memory_that_layers_share_is_counted_once() -> None:
+    layers = [Convolution(32, 3, padding=1, algorithm="winograd") for _ in range(4)]
+    plan = Plan(layers, (32, 8, 8))
+    network = Network(plan)
+    network.backward(network.forward(draw(32, 8, 8, 16, dtype=np.float32), training=True))
+    taken = sum(array.nbytes for array in network.context.scratch.values())
+    assert 0.8 * taken < 4 * plan.root.scratch_size(16) <= 1.05 * taken
+    assert plan.root.scratch_size(16) == layers[0].scratch_size(16)
