@@ -9,6 +9,7 @@ From Python:
     run = dpcnn.train(layers, X, y, x_test=..., ...)    a network of your own, on arrays
     dpcnn.load("runs/NAME").predict(images)             a trained network in use
     dpcnn.nn                                            layers for a network of your own
+    dpcnn.check(layers, (1, 28, 28))                    whether their gradients are right
 """
 
 from dpcnn.system import blas
@@ -20,6 +21,7 @@ from dpcnn.api.sources import read  # noqa: E402
 from dpcnn.api.training import Run, train  # noqa: E402
 from dpcnn.errors import DpcnnError  # noqa: E402
 from dpcnn.inference.model import Model, load  # noqa: E402
+from dpcnn.nn import check_gradients as check  # noqa: E402
 from dpcnn.version import __version__  # noqa: E402
 
-__all__ = ["DpcnnError", "Model", "Run", "__version__", "load", "nn", "read", "train"]
+__all__ = ["DpcnnError", "Model", "Run", "__version__", "check", "load", "nn", "read", "train"]

@@ -5,37 +5,34 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
+from runpy import run_module
 
 from dpcnn.errors import OptionError
 from dpcnn.system import streams
 from dpcnn.system.text import say
 from dpcnn.version import __version__
 
-# Name: the module whose `main` it is, and what it does.
 COMMANDS = {
-    "train": ("dpcnn.training.api", "train a network, or resume a run"),
-    "run": ("dpcnn.cli.ranks", "train, or another command, on several ranks of this machine"),
-    "evaluate": ("dpcnn.evaluate", "loss, accuracy, precision and recall of every class"),
-    "predict": ("dpcnn.predict", "the classes of pictures or arrays"),
-    "export": ("dpcnn.export", "write the network as ONNX or .npz"),
-    "verify": ("dpcnn.verify", "compute epochs again, and compare the weights bit by bit"),
-    "report": (
-        "dpcnn.report.__main__",
-        "a page of curves, mistakes and timings, or of several runs",
-    ),
-    "look": ("dpcnn.look", "what a dataset holds, and how it is read"),
-    "convert": ("dpcnn.convert", "write a dataset of any form as one HDF5 file"),
-    "models": ("dpcnn.models.__main__", "the known networks"),
-    "check": ("dpcnn.check", "check the gradients of your own layers"),
-    "doctor": ("dpcnn.doctor.__main__", "check this machine, MPI and a run directory"),
-    "bench": ("dpcnn.bench.__main__", "measure how fast it trains, beside PyTorch too"),
+    "train": "train a network, or resume a run",
+    "run": "train, or another command, on several ranks of this machine",
+    "evaluate": "loss, accuracy, precision and recall of every class",
+    "predict": "the classes of pictures or arrays",
+    "export": "write the network as ONNX or .npz",
+    "verify": "compute epochs again, and compare the weights bit by bit",
+    "report": "a page of curves, mistakes and timings, or of several runs",
+    "look": "what a dataset holds, and how it is read",
+    "convert": "write a dataset of any form as one HDF5 file",
+    "models": "the known networks",
+    "check": "check the gradients of your own layers",
+    "doctor": "check this machine, MPI and a run directory",
+    "bench": "measure how fast it trains, beside PyTorch too",
 }
+ELSEWHERE = {"run": "dpcnn.cli.ranks"}  # the others are modules, or packages, of their names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the first argument names; return its exit code."""
+    """Run the command that the first argument names; it ends the program, mistakes return 2."""
     streams.secure()
     command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if command in ("-h", "--help", "help"):
@@ -49,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OptionError.exit_code
     # What was typed: the help of the command shows it, and the rest are its arguments.
     sys.argv = [f"{program()} {command}", *rest]
-    return int(import_module(COMMANDS[command][0]).main())
+    run_module(ELSEWHERE.get(command, f"dpcnn.{command}"), run_name="__main__")
+    return 0
 
 
 def program() -> str:
@@ -59,7 +57,7 @@ def program() -> str:
 
 
 def _help() -> str:
-    lines = (f"  {name:9} {text}" for name, (_, text) in COMMANDS.items())
+    lines = (f"  {name:9} {text}" for name, text in COMMANDS.items())
     return "\n".join(
         [
             f"usage: {program()} COMMAND ...",

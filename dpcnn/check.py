@@ -1,11 +1,13 @@
-"""Check the gradients of your own layers against central differences:
+"""Check your own layers: what they promise, and their gradients against central differences:
 
     python -m dpcnn.check my_module:build          for images of 1x28x28
     python -m dpcnn.check my_module:build --num_channel 3 --img_height 32 --img_width 32
 
 The network is named as by --model of dpcnn.train. A line for each parameter and each layer's input
 shows the derivative along a random direction, as backward gives it (analytic), and as a difference
-of forward (numeric). Exit code 0: they agree; 1: some do not, and the lines say which.
+of forward (numeric). First a micro-batch goes through the layers in float32: shapes other than
+build has promised, gradients that are not written into the network's arrays, changed inputs and the
+like are named. Exit code 0: all is right; 1: a layer is wrong, and the last line says which.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import dpcnn
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.cli.job import Job, run
 from dpcnn.models.user import import_network, users_code
@@ -94,3 +97,6 @@ def _table(comparisons: Sequence[Comparison]) -> list[str]:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+# As for dpcnn.train: dpcnn.check is a function.
+sys.modules[__name__] = dpcnn.check  # type: ignore[assignment]

@@ -27,6 +27,15 @@ class Failing(Swish):
     def forward(self, x):
         return x.no_such_thing
 
+class Lost(Dense):
+    def backward(self, dy):
+        dx = super().backward(dy)
+        self.db = dy.sum(axis=1)
+        return dx
+
+def lost():
+    return [Flatten(), Lost(3)]
+
 def failing():
     return [Failing()]
 """
@@ -66,6 +75,15 @@ def test_a_wrong_gradient_stands_out_in_the_table_and_is_named_at_the_end(check)
     [message] = result.stderr.strip().splitlines()
     assert "3 of 10 gradients differ" in message
     assert "the first is that of doubled1/input: analytic" in message
+
+
+def test_a_gradient_that_is_not_the_networks_is_one_line(check):
+    result = check("layers:lost")
+    assert result.returncode == 1
+    [line] = result.stderr.strip().splitlines()
+    assert line.startswith(
+        "dpcnn: error: lost1: backward put another array in the place of self.db"
+    )
 
 
 @pytest.mark.parametrize(

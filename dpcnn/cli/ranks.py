@@ -11,6 +11,7 @@ from typing import NoReturn
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import COMMAND, HYDRA, OPEN_MPI, family, find_mpirun
+from dpcnn.system.cores import usable
 from dpcnn.system.text import say
 
 HELP = """\
@@ -36,9 +37,9 @@ ON_THIS_MACHINE = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Become the mpirun that runs the command; return the exit code if there is none."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else [*arguments]
     parser = CommandLine(prog="dpcnn run", add_help=False, allow_abbrev=False)
-    parser.add_argument("-n", "--ranks", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("-n", "--ranks", type=int, default=usable())
     if given[:1] in (["-h"], ["--help"]):
         say(HELP.format(program=parser.prog).rstrip())
         return 0
@@ -70,3 +71,7 @@ def _mpirun(ranks: int) -> list[str]:
     version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=False)
     here = ON_THIS_MACHINE.get(family(version.stdout) or "", ())
     return [mpirun, *(word.format(ranks=ranks) for word in here), "-n", str(ranks)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,7 @@ from dpcnn.errors import DpcnnError, OptionError
 from dpcnn.models.zoo import TUTORIAL, ZOO, zoo_layers
 from dpcnn.nn import Layer, Sequential
 from dpcnn.nn.config import check_config, to_config
+from dpcnn.nn.contract import ContractError
 from dpcnn.nn.layer import descendants
 from dpcnn.options import NETWORK, Options
 
@@ -157,9 +158,14 @@ def _fault(layer: Any) -> str:
 
 @contextlib.contextmanager
 def users_code(where: str) -> Iterator[None]:
-    """Turn any error of the user's code into an OptionError: where, what, and in which line."""
+    """Turn any error of the user's code into an OptionError: where, what, and in which line.
+
+    What a layer is found to do wrong stays as it is: it says where.
+    """
     try:
         yield
+    except ContractError:
+        raise
     except (Exception, SystemExit) as error:
         message = error if isinstance(error, DpcnnError) else f"{type(error).__name__}: {error}"
         place = _place(error)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dpcnn.errors import DpcnnError
+from dpcnn.nn.contract import ContractError, rehearse
 from dpcnn.nn.layer import Array, Layer, Shape
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
@@ -21,7 +21,7 @@ DIRECTIONS = 3  # random ones for each gradient
 NOISE = 0.1  # is added to initial parameters: many are 0 or 1, where errors hide
 
 
-class GradientError(DpcnnError):
+class GradientError(ContractError):
     """A gradient is not that of the function; the message names layer, parameter and values."""
 
 
@@ -72,9 +72,14 @@ def compare_gradients(
     and made in float64, with random parameters, in training, with one key for all that is random.
 
     layers: as a network has them. input_shape: (C, H, W) or (features,). images: of the
-    micro-batch. Raises OptionError where layers do not fit, GradientError where a layer gives
-    something else than a float64 of the right shape, or other values a second time.
+    micro-batch. Raises OptionError where layers do not fit, ContractError where one breaks another
+    promise than that of its gradients, GradientError where one gives something else than a float64
+    of the right shape, or other values a second time.
     """
+    plan = Plan(copy.deepcopy(list(layers)), input_shape)
+    trained = Network(plan)  # float32, as in training
+    trained.initialize(seed)
+    rehearse(trained, images, own=False, finite=True)
     plan = Plan(copy.deepcopy(list(layers)), input_shape)
     comparisons = [
         comparison

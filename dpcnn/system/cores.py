@@ -22,6 +22,12 @@ def quota(cgroup: Path = CGROUP) -> float | None:
     return None
 
 
+def usable(cgroup: Path = CGROUP) -> int:
+    """Return how many ranks have a core of their own here, as launch/local counts: 1 or more."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, int(min(quota(cgroup) or cores, cores)))
+
+
 def limited(cgroup: Path = CGROUP) -> str:
     """Return in words what a quota leaves of the cores of this process, "" if it leaves all."""
     cores, allowed = len(os.sched_getaffinity(0)), quota(cgroup)

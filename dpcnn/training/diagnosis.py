@@ -8,14 +8,14 @@ micro-batch counts: what one process alone comes to first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from dpcnn.data.loader import Microbatch
 from dpcnn.errors import DivergenceError
+from dpcnn.nn.contract import Method, wrapped
 from dpcnn.nn.layer import Array, Layer, descendants
 from dpcnn.nn.losses import LossSums
 from dpcnn.nn.network import Network
@@ -82,10 +82,11 @@ def _search(
     Of equal gradients the first.
     """
     largest = None
+    layers = [layer for _, layer in descendants(network.plan.root)]
     for microbatch in microbatches:
         try:
             _check("the images", microbatch.x)
-            with _watched(network):
+            with wrapped(layers, _watched_forward, _watched_backward):
                 loss = compute(microbatch)
             _check("the loss", np.array(loss.loss))
             _check_statistics(network)
@@ -97,25 +98,8 @@ def _search(
     return largest
 
 
-@contextmanager
-def _watched(network: Network) -> Iterator[None]:
-    """Make the layers raise NotFiniteError at whatever is not finite."""
-    layers = [layer for _, layer in descendants(network.plan.root)]
-    for layer in layers:
-        # Attributes of the object go before the methods of its class.
-        vars(layer)["forward"] = _watched_forward(layer)
-        vars(layer)["backward"] = _watched_backward(layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del vars(layer)["forward"], vars(layer)["backward"]
-
-
-def _watched_forward(layer: Layer) -> Callable[[Array], Array]:
-    forward = layer.forward
-
-    def watched(x: Array) -> Array:
+def _watched_forward(layer: Layer, forward: Method) -> Method:
+    def watched(x: Array) -> Array | None:
         y = forward(x)
         _check(f"{layer.name}'s output", y)
         return y
@@ -123,16 +107,13 @@ def _watched_forward(layer: Layer) -> Callable[[Array], Array]:
     return watched
 
 
-def _watched_backward(layer: Layer) -> Callable[[Array], Array | None]:
-    backward = layer.backward
-
+def _watched_backward(layer: Layer, backward: Method) -> Method:
     def watched(dy: Array) -> Array | None:
         _check(f"the gradient of {layer.name}'s output", dy)
         dx = backward(dy)
         for key in layer.parameter_shapes:
             _check(f"the gradient of {layer.name}/{key}", getattr(layer, f"d{key}"))
-        if dx is not None:
-            _check(f"the gradient of {layer.name}'s input", dx)
+        _check(f"the gradient of {layer.name}'s input", dx)
         return dx
 
     return watched
@@ -157,8 +138,8 @@ def _largest_gradient(network: Network) -> tuple[float, str]:
     return max(gradients, key=lambda gradient: gradient[0])
 
 
-def _check(name: str, values: Array) -> None:
-    if not _finite(values):
+def _check(name: str, values: Array | None) -> None:
+    if values is not None and not _finite(values):
         raise NotFiniteError(name)
 
 

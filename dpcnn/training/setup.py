@@ -20,6 +20,7 @@ from dpcnn.errors import OptionError
 from dpcnn.models.build import check_arrays, check_memory, check_microbatch, plan_network
 from dpcnn.models.user import Make, user_network
 from dpcnn.nn.config import to_config
+from dpcnn.nn.contract import rehearse
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
@@ -100,7 +101,7 @@ def set_up(
     plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, images, node.size))
     digest = fingerprint(dataset, comm, node)
     dataset = prepared(dataset, options, checkpoint, comm)
-    state = initial_state(options, plan, dataset, digest)
+    state = comm.on_all(lambda: initial_state(options, plan, dataset, digest))
     log = StandbyLog(options, directory) if comm.rank else RootLog(options, directory, out)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
@@ -150,9 +151,13 @@ def make_plan(
 
 
 def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: str) -> State:
-    """Return the state before the first step, of a dataset with this fingerprint."""
+    """Return the state before the first step, of a dataset with this fingerprint.
+
+    Raises ContractError that names a layer of the user's own which does not do what it promises.
+    """
     network = Network(plan)
     network.initialize(options.seed)
+    rehearse(network, options.microbatch_size or 1)
     _fit(network, dataset.train)
     recorded = {
         "fingerprint": fingerprint,

@@ -36,3 +36,12 @@ def test_a_quota_is_told_if_it_leaves_less_than_the_cores(tmp_path, monkeypatch)
     assert cores.limited(write(tmp_path, {"cpu.max": "300000 100000"})) == ""
     text = cores.limited(write(tmp_path, {"cpu.max": "150000 100000"}))
     assert text == "the container's CPU quota is 1.5 of 3 cores"
+
+
+@pytest.mark.parametrize(("files", "allowed"), LIMITS)
+def test_as_many_cores_are_usable_as_the_quota_has_whole_ones(
+    files, allowed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    expected = 2 if allowed is None or allowed >= 2 else 1
+    assert cores.usable(write(tmp_path, files)) == expected
