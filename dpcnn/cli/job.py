@@ -161,7 +161,7 @@ def _tell(job: Job, error: BaseException) -> End:
             return End(128 + signal.SIGINT, alone=True)
     this = comm.members[comm.rank]
     text = f"{this}: {''.join(traceback.format_exception(error))}"
-    say(text, sys.stderr)
+    say(text.rstrip(), sys.stderr)
     job.keep_error(this.rank, text)
     # Memory and disks are this machine's matter; other ranks, or the next start, may have more.
     return End(1, alone=True, final=not isinstance(error, MemoryError | OSError))

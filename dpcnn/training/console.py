@@ -14,26 +14,16 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dpcnn.system.text import in_one_line, say, warn
+from dpcnn.system.text import ERASE, in_one_line, on_terminal, over_the_bar, say, warn
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
 SHORTEST_BAR = 2  # columns
-ERASE = "\x1b[K"  # from the cursor to the end of the line
 STANDARD_ERROR = 2
 COLUMNS = 80  # that the layer table keeps to
 PLAIN_SECONDS = 10.0  # a plain line at least this often
-
-
-def on_terminal() -> bool:
-    """Tell whether standard error is a terminal that can show a bar.
-
-    Under a launch script the ranks have pipes; the script says whether it has a terminal itself.
-    """
-    capable = os.environ.get("TERM", "dumb") != "dumb"
-    return (sys.stderr.isatty() and capable) or os.environ.get("DPCNN_TERMINAL") == "1"
 
 
 class Console:
@@ -189,9 +179,8 @@ class SilentConsole(Console):
 
 def _interrupt(text: str) -> None:
     """Write a line on standard error past Python's buffers, which may be in use at the moment."""
-    over_echo = f"\r{ERASE}" if on_terminal() else ""
     with contextlib.suppress(OSError):
-        os.write(STANDARD_ERROR, f"{over_echo}dpcnn: {text}\n".encode())
+        os.write(STANDARD_ERROR, f"{over_the_bar()}dpcnn: {text}\n".encode())
 
 
 CONSOLES = {"bar": BarConsole, "plain": PlainConsole, "none": QuietConsole, "silent": SilentConsole}

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from dpcnn.training.console import ERASE, BarConsole, Console, PlainConsole, QuietConsole, console
+from dpcnn.system.text import ERASE
+from dpcnn.training.console import BarConsole, Console, PlainConsole, QuietConsole, console
 
 Captured = pytest.CaptureFixture[str]
 TABLE = [("convolution", "7x7", "32x24x24", "1,600"), ("dense", "10", "10", "184,330")]
