@@ -27,7 +27,7 @@ from dpcnn.errors import CheckpointError, DpcnnError
 from dpcnn.run.checkpoint import Checkpoint, read
 from dpcnn.run.directory import RunDirectory
 from dpcnn.training.console import console
-from dpcnn.training.replay import reopen, replay_epoch
+from dpcnn.training.replay import recorded_epochs, reopen, replay_epoch
 from dpcnn.training.trainer import Trainer
 
 Parameters = Mapping[str, Mapping[str, NDArray[Any]]]  # layer -> parameter -> array
@@ -70,8 +70,9 @@ def _verify(job: Job, options: argparse.Namespace) -> int:
     trainer, newest = reopen(options.run, first_epoch, options.dataroot, options.model, comm)
     trainer.attach()
     state, begun = trainer.state, trainer.state.progress.step
-    first_epoch = first_epoch or len(newest.metrics)
-    for line in newest.metrics[state.progress.epoch - 1 : options.epoch]:
+    first_epoch = first_epoch or newest.epochs
+    lines = comm.on_root(lambda: recorded_epochs(options.run, newest))
+    for line in lines[state.progress.epoch - 1 : options.epoch]:
         replay_epoch(trainer, line)
         if line["epoch"] >= first_epoch:
             _compare(trainer, line, RunDirectory(options.run))

@@ -17,7 +17,9 @@ from dpcnn.cli.signature import with_options
 from dpcnn.data.dataset import Dataset
 from dpcnn.inference.model import Model
 from dpcnn.nn.layer import Layer
+from dpcnn.run.history import all_epochs
 from dpcnn.training.api import begin, threads, timeout
+from dpcnn.training.setup import Session
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,17 @@ def _train(job: Job, parsed: Parsed, network: Sequence[Layer] | None, source: So
         state.network.restore(checkpoint.average)
     normalization = trainer.dataset.train.normalization
     model = Model(state.network, session.options, checkpoint, normalization)
-    return Run(session.directory.path, code, sha256, state.metrics, model)
+    metrics = job.comm.on_root(lambda: _metrics(session))
+    return Run(session.directory.path, code, sha256, metrics, model)
+
+
+def _metrics(session: Session) -> list[dict[str, Any]]:
+    """Return the metrics of all epochs, as far as the disk still has those that are not kept."""
+    kept = session.trainer.state.metrics
+    try:
+        return list(all_epochs(session.directory.path, kept))
+    except OSError:
+        return kept
 
 
 def _interrupt(code: int) -> None:

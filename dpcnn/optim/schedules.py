@@ -7,7 +7,8 @@ of the whole run, `warm_up` the number of those in which `warmed` lets the rate 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 Schedule = Callable[[int], float]
 
@@ -85,20 +86,27 @@ def triangle(lr: float, first_lr: float, final_lr: float, total: int, pct_start:
     return rate
 
 
-def plateau(losses: Iterable[float], gamma: float, patience: int) -> float:
-    """Return what the learning rate is multiplied with after epochs with these losses.
+class Plateau(NamedTuple):
+    """What the losses of the epochs so far have come to.
 
-    gamma for each time that the loss has not fallen, by at least 1e-4 of the smallest before, for
-    more than `patience` epochs. As torch.optim.lr_scheduler.ReduceLROnPlateau.
+    factor: what the learning rate is multiplied with, gamma for each time that the loss has not
+    fallen, by at least 1e-4 of the smallest before, for more than `patience` epochs. best: the
+    smallest loss. waited: the epochs since it, or since the factor has changed. As
+    torch.optim.lr_scheduler.ReduceLROnPlateau.
     """
-    factor, best, waited = 1.0, math.inf, 0
-    for loss in losses:
-        waited += 1
+
+    factor: float = 1.0
+    best: float = math.inf
+    waited: int = 0
+
+    def after(self, loss: float, gamma: float, patience: int) -> Plateau:
+        """Return the plateau after one more epoch, with this loss."""
+        factor, best, waited = self.factor, self.best, self.waited + 1
         if loss < best * (1 - THRESHOLD):
             best, waited = loss, 0
         if waited > patience:
             factor, waited = factor * gamma, 0
-    return factor
+        return Plateau(factor, best, waited)
 
 
 def warmed(schedule: Schedule, warm_up: int) -> Schedule:

@@ -44,7 +44,7 @@ class Files:
     def lines(self, name: str, usable: Callable[[Object], bool]) -> list[Object]:
         """Return the newest usable JSON objects of a file with one in each line."""
         try:
-            lines = self._bytes(name).splitlines()
+            lines = self._last_bytes(name).splitlines()
         except (OSError, ValueError) as error:
             self.missing.append(f"{_trouble(name, error)}.")
             return []
@@ -70,6 +70,16 @@ class Files:
             except (OSError, ValueError) as error:
                 self.missing.append(f"{_trouble(name, error)}.")
         return texts
+
+    def _last_bytes(self, name: str) -> bytes:
+        """Return the last lines of a file, as many as are read at most; raises as `_bytes` does."""
+        with open_inside(self.directory, name) as file:
+            begin = os.fstat(file.fileno()).st_size - LIMIT
+            if begin > 0:
+                file.seek(begin)
+                file.readline()
+            content: bytes = file.read(LIMIT)
+        return content
 
     def _bytes(self, name: str) -> bytes:
         """Return the contents of a regular file; raises UnsafeFileError or OSError."""

@@ -48,9 +48,9 @@ class Checkpoint:
     """The state of a run after a step.
 
     model: layer -> parameter or state -> array; optimizer: slot -> vector; progress: step, epoch
-    and the running sums of the epoch; options: those of the run; metrics: a line for each epoch so
-    far; dataset: its fingerprint and source; network: the configs of its layers (nn/config.py);
-    average: of all in `model`, empty if the run keeps none.
+    and the running sums of the epoch; options: those of the run; metrics: a line for each epoch
+    that is kept (history.py); dataset: its fingerprint and source; network: the configs of its
+    layers (nn/config.py); average: of all in `model`, empty if the run keeps none.
     """
 
     model: dict[str, dict[str, Array]]
@@ -63,6 +63,11 @@ class Checkpoint:
     average: dict[str, dict[str, Array]] = field(default_factory=dict)
 
     @property
+    def epochs(self) -> int:
+        """How many epochs are finished."""
+        return int(self.metrics[-1]["epoch"]) if self.metrics else 0
+
+    @property
     def best_values(self) -> dict[str, dict[str, Array]]:
         """What is evaluated and used: the averages, where they are kept, else the model."""
         return self.average or self.model
@@ -70,7 +75,7 @@ class Checkpoint:
     def copy(self) -> Checkpoint:
         """Return one that keeps its values while training goes on.
 
-        The lines of the metrics do not change: only their list is copied, as it may be long.
+        The lines of the metrics do not change: only their list is copied.
         """
         whole = copy.deepcopy(replace(self, metrics=[]))
         return replace(whole, metrics=list(self.metrics))

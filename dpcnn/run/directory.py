@@ -1,8 +1,8 @@
 """The run directory: what lies where, which checkpoints stay, which run is the newest.
 
 runs/NAME/
-  options.json  environment.json  metrics.jsonl  metrics.csv
-  events.jsonl  outcome.json  .lock
+  options.json  network.json  environment.json
+  metrics.jsonl  metrics.csv  events.jsonl  outcome.json  .lock
   checkpoints/step-00000938.h5
   errors/rank-N.txt
   tensorboard/events.out.tfevents.*    with --tensorboard
@@ -25,6 +25,7 @@ from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run import events, loggers, outcome, validation
 from dpcnn.run.best import best_epoch
 from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.history import all_epochs
 from dpcnn.run.lock import Lock
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.system.files import make_folder, open_inside, refuse_links, write_atomically
@@ -32,7 +33,8 @@ from dpcnn.system.text import one_line, warn
 
 RUNS = Path("runs")
 OPTIONS = "options.json"
-LONGEST_OPTIONS = 1 << 20  # bytes that are read of them
+NETWORK = "network.json"
+LONGEST = 1 << 20  # bytes that are read of either
 ENVIRONMENT = "environment.json"
 FOLDER = "checkpoints"
 ERRORS = "errors"
@@ -45,12 +47,14 @@ class RunDirectory:
     """One run's directory. Creating the object touches nothing on the disk.
 
     unnamed: whether `create` may choose another name. loggers: what the metrics are kept by.
+    before: the directory that the run comes from, where it goes on in another.
     """
 
     def __init__(self, path: Path, unnamed: bool = False) -> None:
         self.path = path
         self.unnamed = unnamed
         self.loggers = loggers.choose(tensorboard=False)
+        self.before: Path | None = None
         self._lock = Lock(path)
         self._metrics_lack_lines = True
         self.made_again = False
@@ -80,17 +84,31 @@ class RunDirectory:
 
         Raises CheckpointError if they cannot be read.
         """
-        path = self.path / OPTIONS
+        options: dict[str, Any] | None = self._recorded(OPTIONS, validation.check_options)
+        return options
+
+    def recorded_network(self) -> list[dict[str, Any]] | None:
+        """Return the configs of the layers that a run began with here, None if no run has.
+
+        Raises CheckpointError if they cannot be read.
+        """
+        network: list[dict[str, Any]] | None = self._recorded(NETWORK, validation.check_network)
+        return network
+
+    def _recorded(self, name: str, check: Callable[[Any], None]) -> Any:
+        """Return what was written in a file when the run began, None without it."""
+        path = self.path / name
         if not os.path.lexists(path):
             return None
         try:
-            with open_inside(self.path, OPTIONS) as file:
-                options = validation.parse(file.read(LONGEST_OPTIONS))
-            validation.check_options(options)
+            with open_inside(self.path, name) as file:
+                value = validation.parse(file.read(LONGEST))
+            check(value)
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
-            raise CheckpointError(f"{path}: {reason}, expected the options of the run") from error
-        return options  # type: ignore[no-any-return]  # checked
+            what = path.stem
+            raise CheckpointError(f"{path}: {reason}, expected the {what} of the run") from error
+        return value
 
     def has_run(self) -> bool:
         """Tell whether a run has been kept here."""
@@ -101,8 +119,11 @@ class RunDirectory:
         options: dict[str, Any],
         environment: dict[str, Any],
         metrics: Sequence[Metrics] = (),
+        network: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Make the directory this process's to write in, with these options and metrics.
+        """Make the directory this process's to write in, of a run with these options and layers.
+
+        metrics: those that its state keeps.
 
         Raises OptionError if that is not possible, or another run writes here.
         """
@@ -112,7 +133,7 @@ class RunDirectory:
             (self.path / outcome.NAME).unlink(missing_ok=True)  # before the run is told of
             self._settle(metrics)
             self._write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
-            self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
+            self._write_identity(options, network)
         except OSError as error:
             raise OptionError(
                 f"--run_dir {self.path}: {error.strerror}, expected a directory to write to"
@@ -156,11 +177,11 @@ class RunDirectory:
         make_folder(self.path, FOLDER)
         refuse_links(self.path, *KEPT)
 
-    def _make_again(self, options: dict[str, Any]) -> None:
+    def _make_again(self, checkpoint: Checkpoint) -> None:
         """Make the directory that somebody has removed: a checkpoint has all to go on with."""
         make_folder(self.path, FOLDER)
         self._lock.renew()
-        self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
+        self._write_identity(checkpoint.options, checkpoint.network)
         self._metrics_lack_lines = True
         self.made_again = True
 
@@ -172,7 +193,7 @@ class RunDirectory:
         self._rewrite_metrics(metrics)
 
     def add_metrics(self, lines: Sequence[Metrics]) -> None:
-        """Add the newest of these lines to the metrics; after an OSError, all that may lack."""
+        """Add the newest of the kept lines to the metrics; after an OSError, all that may lack."""
         if self._metrics_lack_lines:
             self._rewrite_metrics(lines)
             return
@@ -182,14 +203,15 @@ class RunDirectory:
         self._metrics_lack_lines = False
 
     def complete_metrics(self, lines: Sequence[Metrics]) -> None:
-        """Write these lines where some may lack; raises OSError."""
+        """Write the kept lines where some may lack; raises OSError."""
         if self._metrics_lack_lines:
             self._rewrite_metrics(lines)
 
     def _rewrite_metrics(self, lines: Sequence[Metrics]) -> None:
         self._metrics_lack_lines = True
         for logger in self.loggers:
-            logger.rewrite(self.path, lines)
+            logger.rewrite(self.path, all_epochs(self.before or self.path, lines))
+        self.before = None
         self._metrics_lack_lines = False
 
     def write_outcome(self, code: int) -> None:
@@ -204,6 +226,11 @@ class RunDirectory:
             make_folder(self.path, ERRORS)
             with open_inside(self.path, f"{ERRORS}/rank-{rank}.txt", "w") as file:
                 file.write(text)
+
+    def _write_identity(self, options: dict[str, Any], network: Sequence[dict[str, Any]]) -> None:
+        """Write what a run without a checkpoint is resumed from."""
+        self._write(NETWORK, json.dumps(network, indent=2) + "\n")
+        self._write(OPTIONS, json.dumps(options, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.path / name, text.encode())
@@ -242,7 +269,7 @@ class RunDirectory:
         found them broken. Raises OSError.
         """
         if not os.path.lexists(self.path):
-            self._make_again(checkpoint.options)
+            self._make_again(checkpoint)
         now = checkpoint.progress["step"]
         path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)

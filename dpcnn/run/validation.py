@@ -107,6 +107,7 @@ EPOCH = {
     "deaths": MEMBERS,
     "ranks": MEMBERS,
     "weights_sha256": TEXT,
+    **{f"plateau_{name}": OPTIONAL_NUMBER for name in ("factor", "best", "waited")},
 }
 LAYER = {"layer": TEXT}
 
@@ -126,8 +127,18 @@ def check(progress: Any, options: Any, metrics: Any, dataset: Any, network: Any)
     """Raise ValueError that names the first value, if any, that is not of its form."""
     _check_object("progress", progress, PROGRESS, others=NUMBER)
     check_options(options)
-    _check_objects("metrics", metrics, EPOCH, others=PLAIN)
+    check_metrics(metrics)
     _check_object("dataset", dataset, DATASET, others=PLAIN)
+    check_network(network)
+
+
+def check_metrics(metrics: Any) -> None:
+    """Raise ValueError unless these can be the metrics of epochs, by their form."""
+    _check_objects("metrics", metrics, EPOCH, others=PLAIN)
+
+
+def check_network(network: Any) -> None:
+    """Raise ValueError unless these can be the configs of a network's layers, by their form."""
     _check_objects("network", network, LAYER, others=DATA)
 
 

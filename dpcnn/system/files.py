@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -119,6 +120,14 @@ def _regular(descriptor: int, name: str) -> int:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that, whenever the machine stops, it is the old one or the whole new one.
 
+    Raises OSError if the disk does not take it.
+    """
+    write_parts_atomically(path, (content,))
+
+
+def write_parts_atomically(path: Path, parts: Iterable[bytes]) -> None:
+    """Do the same with content that comes in parts, perhaps from the old file.
+
     The content goes to a temporary file in the same directory, which is flushed to the disk and
     renamed, and then the directory is flushed. Raises OSError if the disk does not take it; the
     old file is still there then, and no temporary one.
@@ -127,7 +136,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary.unlink(missing_ok=True)  # of a killed process with the same number, or a link
     try:
         with open_inside(path.parent, temporary.name, "xb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -24,6 +24,7 @@ from dpcnn.parallel.reduction import Sums
 from dpcnn.run import events, loggers, outcome
 from dpcnn.run.best import best_epoch, epochs_since_best, exhausted, measured
 from dpcnn.run.directory import RunDirectory
+from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import Saver
 from dpcnn.training.console import Console, console
@@ -135,7 +136,9 @@ class RootLog(StandbyLog):
         """Write in the run directory from now on, in the place of a rank that is gone."""
         self.world_size = comm.size
         if not self.directory.path.is_dir():
-            self.console.warn(f"{self.directory.path} goes on at {comm.hosts[0]}")
+            lacks = first_kept(state.metrics) - 1
+            lost = f"; its metrics.jsonl lacks epochs 1 to {lacks:,}" if lacks else ""
+            self.console.warn(f"{self.directory.path} goes on at {comm.hosts[0]}{lost}")
         try:
             self.directory.take_over(state.metrics)
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,52 @@ from dpcnn.optim.averaging import Average, Lookahead
 from dpcnn.optim.lars import LARS
 from dpcnn.optim.optimizer import Optimizer
 from dpcnn.optim.rmsprop import RMSprop
-from dpcnn.optim.schedules import Schedule
+from dpcnn.optim.schedules import Plateau, Schedule
 from dpcnn.optim.sgd import SGD
 from dpcnn.options import OPTIONS, Options, is_part
 
 Metrics = Sequence[dict[str, Any]]  # an object for each epoch that is finished
-LearningRate = Callable[[int, Metrics], float]  # step, from 0, and the metrics before it
 
 LOSS = ("label_smoothing", "class_weights")  # the options that change it
+
+
+class LearningRate:
+    """The learning rates of a run, which follow from the step alone."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def __call__(self, step: int, metrics: Metrics) -> float:
+        """Return that of a step, counted from 0, after epochs with these metrics."""
+        return self.schedule(step)
+
+    def memory(self, line: dict[str, Any], metrics: Metrics) -> dict[str, float]:
+        """Return what the metrics of an epoch keep for later rates, after those of the others."""
+        return {}
+
+
+class PlateauRate(LearningRate):
+    """Learning rates that follow from the losses too, of which the last metrics keep the gist."""
+
+    def __init__(self, options: Options, warm_up: int) -> None:
+        super().__init__(schedules.warmed(schedules.constant(1.0), warm_up))
+        self.lr, self.lowest, self.gamma = options.lr, options.final_lr or 0.0, _gamma(options)
+        self.patience = 10 if options.plateau_patience is None else options.plateau_patience
+
+    def __call__(self, step: int, metrics: Metrics) -> float:
+        factor = _plateau(metrics).factor
+        return max(self.lr * factor, self.lowest) * self.schedule(step)
+
+    def memory(self, line: dict[str, Any], metrics: Metrics) -> dict[str, float]:
+        plateau = _plateau(metrics).after(_watched(line), self.gamma, self.patience)
+        return {f"plateau_{name}": value for name, value in plateau._asdict().items()}
+
+
+def _plateau(metrics: Metrics) -> Plateau:
+    """Return the plateau after the last of these epochs."""
+    last, none = metrics[-1] if metrics else {}, Plateau()
+    names = (f"plateau_{name}" for name in Plateau._fields)
+    return Plateau._make(last.get(name, value) for name, value in zip(names, none, strict=True))
 
 
 def make_optimizer(options: Options, plan: Plan) -> Optimizer:
@@ -102,7 +140,7 @@ def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
     total = run_length(options, epoch_steps)
     warm_up = 0 if options.warmup is None else _steps(options.warmup, epoch_steps, total)
     if options.schedule == "plateau":
-        return _plateau(options, warm_up)
+        return PlateauRate(options, warm_up)
     if options.schedule in ("cosine", "linear") and warm_up >= total:
         raise OptionError(
             f"--warmup {options.warmup} is {warm_up:,} steps, expected fewer than the {total:,} of"
@@ -111,7 +149,7 @@ def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
     spans = (options.milestones or "").split(",") if options.schedule == "step" else []
     reached = [_steps(span, epoch_steps, total) for span in spans]
     schedule = schedules.warmed(_schedule(options, total, warm_up, reached), warm_up)
-    return lambda step, metrics: schedule(step)
+    return LearningRate(schedule)
 
 
 def summary(options: Options) -> dict[str, str]:
@@ -183,19 +221,6 @@ def _schedule(options: Options, total: int, warm_up: int, reached: Sequence[int]
             ends = options.first_lr or 0.0, final_lr or 0.0
             return schedules.triangle(lr, *ends, total, pct_start)
     return schedules.constant(lr)
-
-
-def _plateau(options: Options, warm_up: int) -> LearningRate:
-    """Return the learning rates that follow from the losses of the epochs before."""
-    patience = 10 if options.plateau_patience is None else options.plateau_patience
-
-    def rate(step: int, metrics: Metrics) -> float:
-        losses = map(_watched, metrics)
-        factor = schedules.plateau(losses, _gamma(options), patience)
-        lr = max(options.lr * factor, options.final_lr or 0.0)
-        return schedules.warmed(schedules.constant(lr), warm_up)(step)
-
-    return rate
 
 
 def _watched(line: dict[str, Any]) -> float:

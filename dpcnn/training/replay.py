@@ -12,8 +12,12 @@ from dpcnn.models.user import import_network
 from dpcnn.options import Options, resumed
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.membership import join
+from dpcnn.run import validation
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
+from dpcnn.run.history import all_epochs, first_kept
+from dpcnn.run.loggers import jsonl
+from dpcnn.system.text import one_line
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console
 from dpcnn.training.datasets import check_dataset, fingerprint, located, open_dataset, prepared
@@ -75,7 +79,7 @@ def _newest_and_start(run: Path, epoch: int | None) -> tuple[Checkpoint, Checkpo
     if not sound:
         raise CheckpointError(f"{run}: no sound checkpoint, expected a run directory")
     newest = sound[0]
-    epochs = len(newest.metrics)
+    epochs = newest.epochs
     if epochs == 0:
         raise CheckpointError(f"{run}: no epoch is finished, expected at least one")
     if newest.options["reduce"] != "exact":
@@ -91,6 +95,24 @@ def _newest_and_start(run: Path, epoch: int | None) -> tuple[Checkpoint, Checkpo
     return newest, next(starts, None)
 
 
+def recorded_epochs(run: Path, newest: Checkpoint) -> list[dict[str, Any]]:
+    """Return the metrics of all epochs of a run whose newest checkpoint this is.
+
+    Raises CheckpointError if those are missing or broken that only metrics.jsonl has.
+    """
+    try:
+        lines = list(all_epochs(run, newest.metrics))
+        validation.check_metrics(lines)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise CheckpointError(f"{run / jsonl.NAME}: {reason}, expected metrics") from error
+    if [line["epoch"] for line in lines] != list(range(1, newest.epochs + 1)):
+        raise CheckpointError(
+            f"{run / jsonl.NAME}: lacks epochs, expected those before {first_kept(newest.metrics)}"
+        )
+    return lines
+
+
 def replay_epoch(trainer: Trainer, recorded: dict[str, Any]) -> None:
     """Make the epoch's steps that are left and go to the next epoch, without an evaluation.
 
@@ -101,7 +123,7 @@ def replay_epoch(trainer: Trainer, recorded: dict[str, Any]) -> None:
     left = trainer.loader.minibatches(progress.epoch, progress.epoch_step, comm.rank, comm.size)
     for minibatch in left:
         trainer.step(minibatch)
-    state.metrics.append(recorded)
+    state.remember(recorded)
     state.progress = progress.next_epoch()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from dpcnn.data.sources.find import DIGITS, locate
 from dpcnn.errors import CheckpointError, OptionError
@@ -108,6 +111,26 @@ def _with_model(options: Options, named: frozenset[str], directory: RunDirectory
     return named | {"model"}
 
 
+def check_network(directory: RunDirectory, network: list[dict[str, Any]]) -> None:
+    """Raise OptionError unless a run without a checkpoint began with these layers, if it tells."""
+    recorded = directory.recorded_network()
+    if recorded is None or recorded == json.loads(json.dumps(network)):
+        return
+    layers = zip_longest(recorded, network)
+    number, (before, now) = next(
+        (number, pair) for number, pair in enumerate(layers, 1) if pair[0] != pair[1]
+    )
+    raise OptionError(
+        f"--resume auto: {directory.path} began with another network: its layer {number} is"
+        f" {_in_words(before)}, found {_in_words(now)}: name the same with --model, or pass it to"
+        " dpcnn.train"
+    )
+
+
+def _in_words(layer: dict[str, Any] | None) -> str:
+    return "missing" if layer is None else json.dumps(layer)
+
+
 def _newest_run(options: Options, named: frozenset[str], warn: Warn) -> RunDirectory | None:
     """Return the newest run in runs/ that nobody writes to, of the data that the user named."""
     for directory in RunDirectory.newest_first():
@@ -167,4 +190,5 @@ def _read_named(path: Path, options: Options, warn: Warn) -> tuple[RunDirectory,
             f"--run_dir {directory.path}: holds another run than --resume {path}, expected a new"
             " directory or the checkpoint's own"
         )
+    directory.before = around.path
     return directory, checkpoint

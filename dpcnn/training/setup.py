@@ -47,7 +47,7 @@ from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.optimization import make_average, make_optimizer, vectors
 from dpcnn.training.recovery import Recovery, Replacements
-from dpcnn.training.resume import Start, find_start
+from dpcnn.training.resume import Start, check_network, find_start
 from dpcnn.training.signals import StopRequests
 from dpcnn.training.state import Identity, State, check_progress
 from dpcnn.training.trainer import Trainer
@@ -210,7 +210,9 @@ def _create_and_tell(
     facts = environment.collect(__version__, comm.hosts, comm.library, threads)
 
     def create() -> Path:
-        directory.create(options.as_dict(), facts, state.metrics)
+        if start.resumed and start.checkpoint is None:
+            check_network(directory, state.identity.network)
+        directory.create(options.as_dict(), facts, state.metrics, state.identity.network)
         return directory.path
 
     path = comm.on_root(create)

@@ -17,6 +17,7 @@ from dpcnn.optim.averaging import Average
 from dpcnn.optim.optimizer import Optimizer
 from dpcnn.parallel.reduction import Sums
 from dpcnn.run.checkpoint import Checkpoint
+from dpcnn.run.history import kept
 
 
 @dataclass
@@ -71,8 +72,9 @@ class Identity:
 class State:
     """All that a run is: the same on every rank that has made the same steps.
 
-    `average` is that of the network's values, None without --ema and --lookahead. `stop` is the
-    signal that has asked the run to stop, None while none has.
+    `average` is that of the network's values, None without --ema and --lookahead. `metrics` has the
+    epochs that are kept (run/history.py). `stop` is the signal that has asked the run to stop, None
+    while none has.
     """
 
     network: Network
@@ -87,6 +89,10 @@ class State:
         """Return how far this state is: of two states of a run, the larger one is the newer."""
         progress = self.progress
         return progress.step, progress.epoch, len(progress.deaths), self.stop is not None
+
+    def remember(self, line: dict[str, Any]) -> None:
+        """Keep the metrics of an epoch that has ended."""
+        self.metrics = kept([*self.metrics, line])
 
     def checkpoint(self) -> Checkpoint:
         """Return what a checkpoint keeps; its arrays are the state's own, not copies."""
@@ -110,7 +116,7 @@ class State:
         for slot, vector in self.optimizer.slots.items():
             vector[...] = checkpoint.optimizer[slot]
         self.progress = Progress(**checkpoint.progress)
-        self.metrics = list(checkpoint.metrics)
+        self.metrics = kept(checkpoint.metrics)
 
     def check(self, checkpoint: Checkpoint) -> None:
         """Raise CheckpointError unless the checkpoint has what this run's optimizer keeps."""

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpcnn.optim.schedules import (
+    Plateau,
     Schedule,
     constant,
     cosine,
     linear,
     milestones,
     onecycle,
-    plateau,
     triangle,
     warmed,
 )
@@ -112,14 +112,11 @@ def test_plateau_is_that_of_reduce_lr_on_plateau(
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=gamma, patience=patience, eps=0
     )
-    for count, loss in enumerate(losses, 1):
+    plateau = Plateau()
+    for loss in losses:
         scheduler.step(loss)
-        found = plateau(losses[:count], gamma, patience)
-        assert found == pytest.approx(optimizer.param_groups[0]["lr"])
-
-
-def test_a_plateau_without_losses_changes_nothing() -> None:
-    assert plateau([], 0.1, 0) == 1.0
+        plateau = plateau.after(loss, gamma, patience)
+        assert plateau.factor == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
 @settings(max_examples=25, deadline=None)

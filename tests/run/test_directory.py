@@ -59,6 +59,7 @@ def test_a_new_run_holds_options_and_environment(run: RunDirectory) -> None:
         "environment.json",
         "metrics.csv",
         "metrics.jsonl",
+        "network.json",
         "options.json",
     ]
     assert json.loads((run.path / "options.json").read_text()) == {"lr": 0.1}

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+import dpcnn
 from dpcnn.data.sources import download, find
-from dpcnn.errors import DataError
+from dpcnn.errors import DataError, OptionError
+from dpcnn.nn import Dense, Flatten
 from dpcnn.options import Options, resumed
 from dpcnn.run.directory import RunDirectory
 from dpcnn.training.api import main
@@ -60,6 +62,23 @@ def test_a_run_without_a_checkpoint_goes_on_with_its_options(run: Path, capfd: C
     assert main([*auto, "--progress", "none"]) == 0
     assert "from the beginning, with its options" in capfd.readouterr().out
     assert options(run) == before | {"resume": "auto", "run_dir": str(run)}
+
+
+def test_a_run_without_a_checkpoint_goes_on_with_its_network(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of layers that were passed to dpcnn.train no option tells."""
+    monkeypatch.chdir(tmp_path)
+    run: dict[str, Any] = {"dataroot": str(small), "run_dir": "run", "progress": "silent"}
+    run |= {"train_limit": 64, "test_limit": 10, "max_steps": 1}
+    first = dpcnn.train([Flatten(), Dense(10)], **run)
+    shutil.rmtree(first.directory / "checkpoints")
+    with pytest.raises(OptionError) as caught:
+        dpcnn.train(resume="auto", run_dir="run", progress="silent")
+    assert "run began with another network: its layer 1 is {" in str(caught.value)
+    assert not RunDirectory(first.directory).checkpoint_steps()
+    again = dpcnn.train([Flatten(), Dense(10)], **run, resume="auto")
+    assert again.weights_sha256 == first.weights_sha256
 
 
 def test_a_run_whose_checkpoints_cannot_be_read_is_not_begun_anew(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from dpcnn.run.loggers.logger import Metrics
-from dpcnn.system.files import open_inside, write_atomically
+from dpcnn.system.files import open_inside, write_parts_atomically
 
 NAME = "metrics.jsonl"
 
 
-def text(lines: Sequence[Metrics]) -> str:
+def text(lines: Iterable[Metrics]) -> str:
     """Return the lines as the file holds them."""
     return "".join(json.dumps(line) + "\n" for line in lines)
 
@@ -25,6 +25,6 @@ class JsonLines:
         with open_inside(directory, NAME, "a") as file:
             file.write(text([line]))
 
-    def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:
+    def rewrite(self, directory: Path, lines: Iterable[Metrics]) -> None:
         """Replace the file by one with these lines; raises OSError."""
-        write_atomically(directory / NAME, text(lines).encode())
+        write_parts_atomically(directory / NAME, (text([line]).encode() for line in lines))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,5 +15,5 @@ class Logger(Protocol):
     def append(self, directory: Path, line: Metrics) -> None:
         """Add an epoch to the files in a run directory."""
 
-    def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:
+    def rewrite(self, directory: Path, lines: Iterable[Metrics]) -> None:
         """Make the files in a run directory say these lines, whatever they said before."""

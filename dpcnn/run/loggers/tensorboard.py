@@ -60,13 +60,14 @@ class TensorBoard:
         with open_inside(directory, self._file, "ab") as file:
             _write(file, [_epoch(line, time.time())])
 
-    def rewrite(self, directory: Path, lines: Sequence[Metrics]) -> None:
+    def rewrite(self, directory: Path, lines: Iterable[Metrics]) -> None:
         """Begin a file with these epochs, at about the times when they ended; raises OSError."""
         make_folder(directory, FOLDER)
+        shown = [{key: line.get(key) for key in ("step", *CURVES.values())} for line in lines]
         process = f"{socket.gethostname()}.{os.getpid()}"
         name = f"{FOLDER}/events.out.tfevents.{time.time():.6f}.{process}"
         with open_inside(directory, name, "wb") as file:
-            _write(file, _session(lines))
+            _write(file, _session(shown))
         self._file = name
 
 
