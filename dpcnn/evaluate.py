@@ -1,7 +1,7 @@
 """Evaluate a trained network:
 
     python -m dpcnn.evaluate runs/first                     on the test images it was trained with
-    python -m dpcnn.evaluate CHECKPOINT --dataroot FILE     a certain checkpoint, other images
+    python -m dpcnn.evaluate CHECKPOINT PICTURES            a certain checkpoint, other images
     mpirun -n 4 python -m dpcnn.evaluate runs/first         on all ranks, to the same numbers
 
 Prints loss, accuracy, the precision and recall of every class, and which classes are confused.
@@ -59,11 +59,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "path", type=file_path, metavar="RUN|CHECKPOINT", help="a run's directory, or a checkpoint"
     )
     parser.add_argument(
-        "--dataroot",
+        "data",
+        nargs="?",
         type=os.path.expanduser,
-        help="what training takes, or a folder with a folder of pictures a class (default: the"
-        " training's)",
+        metavar="DATA",
+        help="other images: what training takes, such as a folder with a folder of pictures a class"
+        " (default: the training's)",
     )
+    parser.add_argument("--dataroot", type=os.path.expanduser, help="the same as DATA")
     parser.add_argument(
         "--keys",
         metavar="LIST",
@@ -92,7 +95,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         f" `confusion` is null if there are more than {MATRIX:,} classes",
     )
     add_model(parser)
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if "data" in parsed:
+        if "dataroot" in parsed:
+            raise OptionError(f"found {parsed.data} beside --dataroot, expected one or the other")
+        parsed.dataroot = parsed.data
+    return parsed
 
 
 def _evaluate(job: Job, arguments: argparse.Namespace) -> int:

@@ -5,7 +5,8 @@
 
 The ONNX graph takes `images` (N, C, H, W), float32 from 0 to 1, any N, and gives `logits` and
 `probabilities`. The .npz file holds an array for each parameter, such as `dense1/W`. Both carry
-the network's description, the dataset, the accuracy and the SHA-256 of the weights.
+the network's description, the dataset, the names of the classes, the accuracy and the SHA-256 of
+the weights.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ def metadata(model: Model) -> dict[str, str]:
         "dataset": Path(checkpoint.dataset["source"]).name,
         "normalization": json.dumps(model.normalization.config()),
         "dataset_fingerprint": checkpoint.dataset["fingerprint"],
+        "class_names": json.dumps(model.class_names),
         "step": str(checkpoint.progress["step"]),
         "weights_sha256": model.weights_sha256,
         **{name: str(value) for name in AVERAGES if (value := getattr(model.options, name))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dpcnn.report.results import Results
-from dpcnn.report.style import BLUE, FAINT, INK, MUTED, ORANGE, axes
+from dpcnn.report.style import BLUE, FAINT, INK, MUTED, ORANGE, axes, shortened
 
 Array = NDArray[Any]
 
 NUMBERED = 15  # classes up to which the counts fit into the cells of a confusion matrix
 ROWS = 30  # classes in the figure of precision and recall
+NUMBERS = 3  # characters up to which names stand side by side below an axis
+TICK = 16  # characters of the name of a class beside an axis
 STRONG = 0.75  # opacity of a cell from which its count is white
 
 
-def confusion(counts: Array) -> Figure:
-    """Draw a confusion matrix (classes, classes): true class by predicted class."""
+def confusion(counts: Array, name: Callable[[int], str] = str) -> Figure:
+    """Draw a confusion matrix (classes, classes): true class by predicted class, each by name."""
     figure, chart = axes(4.3, "Confusion matrix", "predicted class", "true class")
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     cells = np.empty((*counts.shape, 4))
@@ -32,14 +35,18 @@ def confusion(counts: Array) -> Figure:
     chart.tick_params(length=0)
     chart.spines[:].set_visible(False)
     if len(counts) <= NUMBERED:
-        _write_counts(chart, counts, cells[..., 3])
+        _write_counts(chart, counts, cells[..., 3], name)
     return figure
 
 
-def _write_counts(chart: Axes, counts: Array, opacity: Array) -> None:
+def _write_counts(chart: Axes, counts: Array, opacity: Array, name: Callable[[int], str]) -> None:
     """Label every class, and write the counts that are not zero into their cells."""
-    chart.set_xticks(range(len(counts)))
-    chart.set_yticks(range(len(counts)))
+    names = [shortened(name(label), TICK) for label in range(len(counts))]
+    chart.set_xticks(range(len(counts)), names)
+    if max(map(len, names)) > NUMBERS:
+        for text in chart.get_xticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
+    chart.set_yticks(range(len(counts)), names)
     style: dict[str, Any] = {"ha": "center", "va": "center"}
     style["fontsize"] = min(8.0, 80 / len(counts))
     for (row, column), count in np.ndenumerate(counts):
@@ -48,7 +55,7 @@ def _write_counts(chart: Axes, counts: Array, opacity: Array) -> None:
             chart.text(column, row, f"{count}", color=color, **style)
 
 
-def per_class(results: Results) -> Figure:
+def per_class(results: Results, name: Callable[[int], str] = str) -> Figure:
     """Draw precision and recall of each class; of many classes, those of the lowest F1."""
     scores = results.per_class
     shown = np.sort(np.argsort(np.nan_to_num(scores.f1), kind="stable")[:ROWS])
@@ -62,7 +69,7 @@ def per_class(results: Results) -> Figure:
     chart.plot(precision, rows, "o", color=BLUE, markersize=6, zorder=2)
     chart.plot(recall, rows, "D", color=ORANGE, markersize=6, zorder=2)
     _name_markers(chart, precision[0], recall[0])
-    chart.set_yticks(rows, [f"{label}" for label in shown])
+    chart.set_yticks(rows, [shortened(name(label), TICK) for label in shown])
     chart.set_ylim(len(shown) - 0.4, -0.6)
     chart.margins(x=0.22)
     chart.grid(axis="both")

@@ -32,8 +32,8 @@ def of_run(run: Run, trained: Trained) -> Figures:
         }
     if trained.results:
         if trained.results.confusion is not None:
-            figures["confusion"] = classes.confusion(trained.results.confusion)
-        figures["per-class"] = classes.per_class(trained.results)
+            figures["confusion"] = classes.confusion(trained.results.confusion, trained.name)
+        figures["per-class"] = classes.per_class(trained.results, trained.name)
     if timings.rank_numbers(run):
         figures["timings"] = timings.timings(run)
     if run.sessions:
@@ -45,13 +45,13 @@ def sheets(trained: Trained) -> Figures:
     """Return sheets of images, which a page shows as elements of its own."""
     figures: Figures = {}
     if trained.dataset:
-        samples = images.samples(trained.dataset.train)
+        samples = images.samples(trained.dataset.train, trained.name)
         figures["samples"] = images.sheet(samples, "Training images", 1)
         augmented = images.augmented(trained.dataset.train, trained.augmentation)
         if augmented:
             figures["augmented"] = images.sheet(augmented, "Augmented training images", 1)
     if trained.results and trained.results.worst:
-        mistakes = [images.mistake(guess) for guess in trained.results.worst]
+        mistakes = [images.mistake(guess, trained.name) for guess in trained.results.worst]
         figures["mistakes"] = images.sheet(mistakes, "Worst mistakes", 5)
     if trained.filters is not None:
         filters = images.filters(trained.filters)

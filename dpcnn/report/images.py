@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,17 +58,17 @@ def to_pixels(image: Array) -> Array:
     return np.moveaxis(thinned, 0, 2) if len(thinned) == 3 else thinned[0]
 
 
-def samples(images: Images) -> list[Picture]:
-    """Return one picture per class: its first images, side by side."""
-    return [_row(images, label) for label in np.unique(images.labels)[:CLASSES]]
+def samples(images: Images, name: Callable[[int], str] = str) -> list[Picture]:
+    """Return one picture per class: its first images, side by side. name: of a class."""
+    return [_row(images, label, name(label)) for label in np.unique(images.labels)[:CLASSES]]
 
 
-def _row(images: Images, label: int) -> Picture:
+def _row(images: Images, label: int, name: str) -> Picture:
     """Return the first images of a class with gaps between them, blank where there are fewer."""
     of_class = np.flatnonzero(images.labels == label)
     row = [to_pixels(image) for image in images.rows(of_class[:SAMPLES])]
     row += [np.zeros_like(row[0])] * (SAMPLES - len(row))
-    return Picture(_side_by_side(row), f"{label}", f"{label}: {len(of_class):,} images")
+    return Picture(_side_by_side(row), name, f"{name}: {len(of_class):,} images")
 
 
 def _side_by_side(row: Sequence[Array]) -> Array:
@@ -105,12 +105,12 @@ def _opaque(pixels: Array) -> Array:
     return np.dstack([colors, np.full(pixels.shape[:2], 255, np.uint8)])
 
 
-def mistake(guess: Guess) -> Picture:
-    """Return a wrongly classified image with both classes and their probabilities."""
-    name = f"a {guess.label} classified as {guess.classes[0]}"
-    caption = f"{guess.label} ({guess.label_probability:.1%})"
-    caption += f"\nas {guess.classes[0]} ({guess.probabilities[0]:.1%})"
-    return Picture(to_pixels(guess.image), name, caption)
+def mistake(guess: Guess, name: Callable[[int], str] = str) -> Picture:
+    """Return a wrongly classified image with both classes, by name, and their probabilities."""
+    right, taken_for = name(guess.label), name(guess.classes[0])
+    caption = f"{right} ({guess.label_probability:.1%})"
+    caption += f"\nas {taken_for} ({guess.probabilities[0]:.1%})"
+    return Picture(to_pixels(guess.image), f"a {right} classified as {taken_for}", caption)
 
 
 def filters(W: Array) -> list[Picture]:

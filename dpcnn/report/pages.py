@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -50,11 +50,11 @@ def of_run(run: Run, trained: Trained) -> str:
         changed_options=html.option_texts(run.changed_options),
         options=html.option_texts(run.options),
         environment=html.flattened(run.environment),
-        samples=images.samples(training) if training else [],
+        samples=images.samples(training, trained.name) if training else [],
         augmented=augmented,
         layers=trained.model.network.plan.table() if trained.model else [],
-        class_rows=_class_rows(trained.results) if trained.results else [],
-        mistakes=[(guess, images.mistake(guess)) for guess in worst],
+        class_rows=_class_rows(trained.results, trained.name) if trained.results else [],
+        mistakes=[(guess, images.mistake(guess, trained.name)) for guess in worst],
         filters=images.filters(trained.filters) if trained.filters is not None else [],
     )
 
@@ -135,16 +135,16 @@ def _machines(run: Run) -> dict[str, str]:
     return rows
 
 
-def _class_rows(results: Results) -> list[list[str]]:
-    """Return the rows of the table of classes."""
+def _class_rows(results: Results, name: Callable[[int], str]) -> list[list[str]]:
+    """Return the rows of the table of classes. name: of a class."""
     mistaken_for: dict[int, str] = {}
     for mistake in results.mistakes:  # the most frequent come first
-        taken_for = f"{mistake.predicted} ({mistake.images:,} times)"
+        taken_for = f"{name(mistake.predicted)} ({mistake.images:,} times)"
         mistaken_for.setdefault(mistake.label, taken_for)
     rows = []
     for label, (support, *scores) in enumerate(zip(*results.per_class, strict=True)):
         shares = [formatted(score, "{:.4f}") for score in scores]
-        rows.append([f"{label}", f"{support:,}", *shares, mistaken_for.get(label, "-")])
+        rows.append([name(label), f"{support:,}", *shares, mistaken_for.get(label, "-")])
     return rows[:CLASSES]
 
 

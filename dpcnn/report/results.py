@@ -13,6 +13,7 @@ from dpcnn.data import words
 from dpcnn.data.augment import NOTHING, Augmentation
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sources import find
+from dpcnn.data.sources.catalog import SOURCES
 from dpcnn.errors import DataError, DpcnnError
 from dpcnn.inference.model import Model, restore
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
@@ -23,12 +24,13 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.system.text import one_line
 from dpcnn.training.console import Console
-from dpcnn.training.datasets import check_dataset, open_dataset, split
+from dpcnn.training.datasets import check_dataset, located, open_dataset, split
 
 Array = NDArray[Any]
 
 WORST = 25  # mistakes that are kept
 GUESSES = 3  # classes that are kept of each
+NAME = 30  # characters of the name of a class
 CHUNK = 1000  # images whose probabilities are in memory at a time
 MATRIX = 1000  # classes up to which there is a confusion matrix
 
@@ -87,6 +89,11 @@ class Trained:
     results: Results | None = None
     missing: list[str] = field(default_factory=list)
 
+    def name(self, label: int) -> str:
+        """Return the name of a class, its number if the dataset has none."""
+        named = self.model.class_names if self.model else self.dataset and self.dataset.class_names
+        return one_line(named[label])[:NAME] if named and label < len(named) else f"{label}"
+
     @property
     def filters(self) -> Array | None:
         """The filters of the first layer (K, C, F, F), None if it has no such weights."""
@@ -141,11 +148,15 @@ def _options(run: Run) -> Options:
 
 def _dataset(options: Options, checkpoint: Checkpoint | None, dataroot: str | None) -> Dataset:
     """Return the dataset of a run; raises DpcnnError if it cannot be read or is another one."""
-    root = find.locate(dataroot or options.dataroot)
-    if root is None and checkpoint is not None:
+    if dataroot is None and checkpoint is not None:
+        options = located(options, checkpoint)
+    word = dataroot or options.dataroot
+    root = find.locate(word)
+    if root is None and checkpoint is not None and word == find.AUTO:
         root = find.DIGITS  # what `auto` falls back to; the fingerprint tells whether it did
     if root is None:
-        raise DataError("no MNIST on this machine, and a report downloads nothing")
+        title = SOURCES[find.MNIST if word == find.AUTO else word].title
+        raise DataError(f"no {title} on this machine, and a report downloads nothing")
     alone = Communicator()
     dataset = open_dataset(replace(options, dataroot=root), alone, alone, Console())
     if checkpoint is not None:

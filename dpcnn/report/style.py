@@ -101,9 +101,9 @@ def axes(height: float, title: str, xlabel: str = "", ylabel: str = "") -> tuple
     return figure, chart
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = LONGEST) -> str:
     """Return the end of a name that is too long for a figure."""
-    return name if len(name) <= LONGEST else f"...{name[-LONGEST:]}"
+    return name if len(name) <= longest else f"...{name[-longest:]}"
 
 
 def svg(figure: Figure, name: str) -> Markup:
