@@ -1,16 +1,23 @@
 """The algorithms by name, and which one a convolution takes.
 
-Where two suit, the shapes decide, as measured: microseconds an image, forward + dW + dx, 16 images,
-one thread of a Zen 3 core (tests/benchmarks/bench_winograd.py):
+Where several suit, the shapes decide, as measured: microseconds an image, forward + dW + dx, one
+thread of a Zen 3 core (tests/benchmarks/bench_winograd.py):
 
-    3x3, stride 1, C -> K      mec   winograd
-    16 -> 16, 32x32            247   215
-    16 -> 16, 28x28            187   165
-    16 -> 16, 14x14             50    54
-    8 -> 16, 32x32             141   143
-    32 -> 32, 16x16            204   150
-    64 -> 64, 8x8              195   133
-    128 -> 128, 4x4            252   174
+    stride 1, 16 images          mec   winograd   winograd2d
+    3x3, 8 -> 16, 32x32          141   143
+    3x3, 16 -> 16, 32x32         276   244        287
+    3x3, 16 -> 16, 14x14          50    54
+    3x3, 32 -> 32, 32x32         940   649        733
+    3x3, 32 -> 32, 16x16         224   170        174
+    3x3, 32 -> 64, 16x16         420   293        270
+    3x3, 64 -> 64, 16x16         814   497        460
+    3x3, 64 -> 64, 8x8           212   151        129
+    3x3, 128 -> 128, 8x8         834   522        386
+    3x3, 128 -> 128, 4x4               189        157
+    5x5, 8 -> 16, 14x14           71               71
+    5x5, 16 -> 32, 8x8           111               50
+    5x5, 16 -> 16, 28x28         564              369
+    5x5, 32 -> 64, 8x8           284              134
 """
 
 from __future__ import annotations
@@ -23,11 +30,13 @@ from dpcnn.nn.convolution.im2col import IM2COL
 from dpcnn.nn.convolution.mec import MEC
 from dpcnn.nn.convolution.pointwise import POINTWISE
 from dpcnn.nn.convolution.winograd import WINOGRAD
+from dpcnn.nn.convolution.winograd2d import WINOGRAD2D
 
 # In the order in which `auto` tries them: the special ones first, the one for everything last.
 ALGORITHMS: dict[str, Algorithm] = {
     "depthwise": DEPTHWISE,
     "pointwise": POINTWISE,
+    "winograd2d": WINOGRAD2D,
     "winograd": WINOGRAD,
     "mec": MEC,
     "im2col": IM2COL,

@@ -1,4 +1,4 @@
-"""Winograd's algorithm against the reference, at all widths and paddings, and its matrices."""
+"""Winograd's algorithms against the reference, at all widths and paddings, and their matrices."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from dpcnn.nn import Convolution
-from dpcnn.nn.convolution import winograd
+from dpcnn.nn.convolution import winograd, winograd2d
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
-from tests.nn.layers import draw
+from tests.nn.layers import alone, check_layer, draw
 from tests.reference import Array
 
 sweep = settings(derandomize=True, deadline=None, max_examples=60)
+both = pytest.mark.parametrize("algorithm", ["winograd", "winograd2d"])
 
 
 def results(
-    algorithm: str, shape: tuple[int, ...], filters: int, padding: Any, dtype: DTypeLike
+    algorithm: str,
+    shape: tuple[int, ...],
+    filters: int,
+    padding: Any,
+    dtype: DTypeLike,
+    filter_size: Any = 3,
 ) -> list[Array]:
     """Return z, dx, dW of random images (C, H, W, N), weights and dz; the second of two rounds."""
-    layer = Convolution(filters, 3, padding=padding, algorithm=algorithm)
+    layer = Convolution(filters, filter_size, padding=padding, algorithm=algorithm)
     network = Network(Plan([layer], shape[:-1]), dtype)
     layer.needs_dx = True
     for seed in (1, 2):
@@ -57,16 +63,55 @@ def test_it_computes_what_the_reference_does(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("channels", "size", "filters"), [(16, 32, 16), (128, 8, 128)])
-def test_in_float32_it_is_close_to_the_reference(channels: int, size: int, filters: int) -> None:
-    shape = (channels, size, size, 4)
+@sweep
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 11), st.integers(1, 13), st.integers(1, 3)),
+    st.integers(1, 3),
+    st.tuples(st.sampled_from([3, 5]), st.sampled_from([3, 5])),
+    st.one_of(st.just("same"), st.tuples(st.integers(0, 4), st.integers(0, 4))),
+)
+def test_in_both_directions_it_computes_what_the_reference_does(
+    shape: tuple[int, int, int, int], filters: int, filter_size: tuple[int, int], padding: Any
+) -> None:
+    if padding != "same":
+        padding = tuple(min(p, f - 1) for p, f in zip(padding, filter_size, strict=True))
+        numbers = zip(shape[1:3], padding, filter_size, strict=True)
+        assume(all(size + 2 * p >= f for size, p, f in numbers))
     pairs = zip(
-        results("winograd", shape, filters, 1, np.float32),
-        results("im2col", shape, filters, 1, np.float64),
+        results("winograd2d", shape, filters, padding, np.float64, filter_size),
+        results("im2col", shape, filters, padding, np.float64, filter_size),
         strict=True,
     )
     for found, expected in pairs:
-        assert np.abs(found - expected).max() < 5e-6 * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "filter_size", "channels", "size", "filters", "error"),
+    [
+        ("winograd", 3, 16, 32, 16, 5e-6),
+        ("winograd", 3, 128, 8, 128, 5e-6),
+        ("winograd2d", 3, 128, 8, 128, 2e-5),
+        ("winograd2d", 5, 16, 12, 32, 2e-5),
+    ],
+)
+def test_in_float32_it_is_close_to_the_reference(
+    algorithm: str, filter_size: int, channels: int, size: int, filters: int, error: float
+) -> None:
+    shape = (channels, size, size, 4)
+    pairs = zip(
+        results(algorithm, shape, filters, "same", np.float32, filter_size),
+        results("im2col", shape, filters, "same", np.float64, filter_size),
+        strict=True,
+    )
+    for found, expected in pairs:
+        assert np.abs(found - expected).max() < error * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("filter_size", [3, 5])
+def test_the_gradients_in_both_directions_are_the_numeric_ones(filter_size: int) -> None:
+    layer = Convolution(2, filter_size, padding=1, algorithm="winograd2d")
+    check_layer(layer, draw(2, 6, 5, 2))
 
 
 def test_the_matrices_give_four_outputs_of_three_values_exactly() -> None:
@@ -79,8 +124,37 @@ def test_the_matrices_give_four_outputs_of_three_values_exactly() -> None:
     assert y == [int(d[start : start + 3] @ g) for start in range(4)]
 
 
-def test_filters_that_change_in_place_are_transformed_anew() -> None:
-    layer = Convolution(2, 3, padding=1, algorithm="winograd")
+@pytest.mark.parametrize("filter_size", [3, 5])
+def test_the_matrices_in_both_directions_give_four_outputs(filter_size: int) -> None:
+    B_T, G, A_T, overlap = winograd2d.matrices(filter_size, np.dtype(np.float64))
+    rng = np.random.default_rng(0)
+    points, g = len(B_T), rng.integers(-9, 9, filter_size)
+    d = rng.integers(-9, 9, points + winograd2d.TILE)
+    y = A_T @ ((G @ g) * (B_T @ d[:points]))
+    np.testing.assert_allclose(y, [d[i : i + filter_size] @ g for i in range(4)], atol=1e-11)
+    whole = np.zeros((points + 4, 2 * points))  # two tiles, of which the second begins 4 later
+    whole[:points, :points] = whole[4:, points:] = B_T.T
+    np.testing.assert_array_equal(overlap, whole[4:8])
+
+
+@both
+def test_nothing_is_left_of_images_of_another_size(algorithm: str) -> None:
+    layer = Convolution(2, 3, padding=1, algorithm=algorithm)
+    for size in (8, 6, 7, 5):
+        fresh = Convolution(2, 3, padding=1, algorithm=algorithm)
+        x = draw(2, size, size, 1)
+        outputs = []
+        for each in (layer, fresh):
+            alone(each, (2, size, size))
+            z = each.forward(x).copy()
+            outputs.append((z, each.backward(z.copy()), each.dW))
+        for used, new in zip(*outputs, strict=True):
+            np.testing.assert_array_equal(used, new)
+
+
+@both
+def test_filters_that_change_in_place_are_transformed_anew(algorithm: str) -> None:
+    layer = Convolution(2, 3, padding=1, algorithm=algorithm)
     network = Network(Plan([layer], (2, 5, 5)), np.float64)
     network.initialize(seed=0)
     x = draw(2, 5, 5, 1)
