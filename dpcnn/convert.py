@@ -3,8 +3,8 @@
     python -m dpcnn.convert PICTURES/ data.hdf5 --size 32 --test_fraction 0.2
     python -m dpcnn.convert mnist.npz mnist.hdf5
 
-It trains to the same bits as what it was made from. The names of the classes, and what was read
-from where and how, are attributes of the file.
+It trains to the same bits as what it was made from. The arrays are compressed, in chunks. The names
+of the classes, and what was read from where and how, are attributes of the file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _convert(job: Job, arguments: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=".convert-", dir=out.parent) as folder:
             temporary = Path(folder) / "data.hdf5"
-            hdf5.write(temporary, dataset, **origin)
+            hdf5.write(temporary, dataset, packed=True, attributes=origin)
             temporary.replace(out)
     except (OSError, RuntimeError) as error:  # h5py raises either for a full disk
         raise OptionError(f"{out}: cannot be written ({one_line(error)})") from error

@@ -37,6 +37,8 @@ def test_what_is_converted_is_the_same_dataset(archive: Path, capsys: Any) -> No
     with h5py.File(out) as file:
         assert file.attrs["source"].decode() == str(archive)
         assert "channels last" in file.attrs["read_as"].decode()
+        assert file["x_train"].chunks == (16, 3, 8, 6)
+        assert file["x_train"].compression == "gzip"
     again = archive.with_name("again.hdf5")
     assert convert([str(out), str(again)]) == 0
     assert registry.read(again).fingerprint() == made.fingerprint()

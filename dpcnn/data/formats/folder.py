@@ -2,6 +2,7 @@
 
 The pictures are decoded once, in threads, and kept as one HDF5 file in the user's cache, under a
 name that follows from the names, sizes and times of all files, so that any change makes a new one.
+Those that were not used for longest make room for others.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from dpcnn.data import cache
 from dpcnn.data.cache import cache_directory
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5, picture, pixels
 from dpcnn.data.formats.labels import clean, natural
 from dpcnn.data.formats.raw import Part, Raw, Wanted
 from dpcnn.errors import DataError
+from dpcnn.system.memory import check_fits
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -69,7 +72,7 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
     picture.check_installed(path)
     listing = list_pictures(path)
     kept = _cached(path, listing, wanted)
-    if not kept.exists():
+    if not cache.hold(kept):
         arrays = _decode_all(path, listing, wanted)
         if not _write(kept, arrays, listing):
             yield _raw(path, listing, arrays)
@@ -223,13 +226,8 @@ def _ordered(pool: ThreadPoolExecutor, pictures: list[Listed], work: Any) -> Ite
 
 def _new(count: int, size: tuple[int, ...], root: Path) -> Array:
     """Return an array (N, 3, H, W) for the pictures; raises DataError where memory is too small."""
-    needed = 3 * count * size[0] * size[1]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory / 2:
-        raise DataError(
-            f"{root}: {count:,} pictures of {size[0]}x{size[1]} pixels take {needed / 2**30:,.1f}"
-            f" GiB, expected at most half of the memory: --size such as 64 makes them smaller"
-        )
+    where = f"{root}: a set of {count:,} pictures of {size[0]}x{size[1]} pixels"
+    check_fits(3 * count * size[0] * size[1], where, ": --size such as 64 makes them smaller")
     return np.empty((count, 3, *size), np.uint8)
 
 
@@ -251,10 +249,12 @@ def _write(path: Path, arrays: dict[str, Array], listing: Listing) -> bool:
     broken = {"broken": "\n".join(listing.broken)[:REMEMBERED]} if listing.broken else {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".decoding-", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=cache.BEGUN, dir=path.parent) as folder:
             temporary = Path(folder) / path.name
-            hdf5.write(temporary, Dataset(train, test, "", len(listing.classes)), **broken)
+            hdf5.write(temporary, Dataset(train, test, "", len(listing.classes)), attributes=broken)
             temporary.replace(path)
+        cache.hold(path)
+        cache.prune(path.parent)
     except (OSError, RuntimeError):  # h5py raises either for a full disk
         return False
     return True

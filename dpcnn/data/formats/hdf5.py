@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ Array = NDArray[Any]
 
 DEEPEST, MOST_NAMES = 4, 10_000  # groups in groups, and arrays, that are looked at
 CLASS_NAMES = ("class_names", "list_classes", "label_names")
+NONE: Mapping[str, str] = {}
+PACKED = 1 << 20  # bytes of a chunk of a packed array
 TEXTS = 1 << 26  # bytes of names that are read at a time
 
 
@@ -56,28 +58,44 @@ def open_raw(path: Path, wanted: Wanted) -> Iterator[Raw]:
 
 
 @contextlib.contextmanager
-def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
-    """Open the arrays of numbers in an HDF5 file, by their paths; raises DataError."""
+def open_arrays(path: Path, asked: str) -> Iterator[dict[str, h5py.Dataset]]:
+    """Open the arrays of numbers in an HDF5 file, by their paths.
+
+    asked: what must be one of them, if it is there. Raises DataError.
+    """
     try:
         limit = safe_hdf5.RATIO * content_size(path)
         with h5py.File(path, "r") as file:
             arrays = {}
             for name in _arrays(file):
-                with contextlib.suppress(UnsafeFileError):  # a group, a link, or no numbers
+                try:
                     arrays[name] = _array(file, name, limit)
+                except UnsafeFileError:  # a group, a link, or no numbers
+                    if name == asked:
+                        raise
             yield arrays
+    except UnsafeFileError as error:
+        raise DataError(f"{path}: {error}") from error
     except safe_hdf5.UNREADABLE as error:
         reason = signature.describe(path) or one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}), expected HDF5") from error
 
 
-def write(path: Path, dataset: Dataset, **attributes: str) -> None:
-    """Write a dataset as it is in memory, contiguous and uncompressed: quick to map and read."""
+def write(
+    path: Path, dataset: Dataset, packed: bool = False, attributes: Mapping[str, str] = NONE
+) -> None:
+    """Write a dataset as it is in memory, contiguous and uncompressed: quick to map and read.
+
+    packed: in chunks that are compressed, for a smaller file. attributes: of the file.
+    """
     with h5py.File(path, "w", libver="latest") as file:
         for key, array in zip(ROLES, dataset.arrays(), strict=True):
-            file.create_dataset(key, data=array)
+            row = max(1, array.nbytes // max(1, len(array)))
+            chunks = (min(len(array), max(1, PACKED // row)), *array.shape[1:])
+            how = {"chunks": chunks, "compression": "gzip", "compression_opts": 1} if packed else {}
+            file.create_dataset(key, data=array, **how)
         names = {"class_names": json.dumps(dataset.class_names)} if dataset.class_names else {}
-        for name, text in (attributes | names).items():
+        for name, text in (dict(attributes) | names).items():
             file.attrs[name] = np.bytes_(text.encode())
 
 

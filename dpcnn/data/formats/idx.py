@@ -23,6 +23,7 @@ from dpcnn.data.formats.raw import Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles
 from dpcnn.errors import DataError
 from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.memory import check_fits
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -64,6 +65,7 @@ def load(path: Path) -> Array:
             needed = math.prod(shape) * dtype.itemsize
             if needed > (RATIO if zipped else 1) * size:
                 raise DataError(f"{path}: declares {needed:,} bytes, which {size:,} cannot hold")
+            check_fits(needed, f"{path}")
             content = file.read(needed + 1)
     except (UnsafeFileError, OSError, EOFError, zlib.error, MemoryError) as error:
         raise DataError(f"{path}: cannot be read ({one_line(error)}), expected IDX") from error

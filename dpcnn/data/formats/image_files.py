@@ -137,7 +137,7 @@ def _opened(
     """Open the images in a file, and provide what they are called."""
     suffix = path.suffix.lower()
     if suffix in HDF5:
-        with hdf5.open_arrays(path) as arrays:
+        with hdf5.open_arrays(path, name or USUAL) as arrays:
             chosen = _choose(path, {key: each.shape for key, each in arrays.items()}, shape, name)
             yield arrays[chosen], chosen
     elif suffix in ARCHIVES:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
 from dpcnn.data.formats import signature
@@ -22,10 +21,24 @@ from dpcnn.data.formats.roles import beside, find_roles
 from dpcnn.errors import DataError
 from dpcnn.system import safe_hdf5
 from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.memory import check_fits
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
 
+NUMBERS = {
+    "double": 8,
+    "single": 4,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "logical": 1,
+}  # fmt: skip; bytes of a value
 VERSION_73 = b"MATLAB 7.3"
 
 
@@ -77,17 +90,22 @@ def _load_73(path: Path, limit: int) -> dict[str, Array]:
 
 def _load_5(path: Path) -> dict[str, Array]:
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat, whosmat
     except ImportError as error:
         raise DataError(
             f"{path}: of a version before 7.3, which needs the package SciPy: pip install scipy,"
             " or save it with -v7.3"
         ) from error
-    return {
-        name: array
-        for name, array in loadmat(path).items()
-        if isinstance(array, np.ndarray) and array.dtype.kind in "iuf"
-    }
+    try:
+        held = {name: (shape, kind) for name, shape, kind in whosmat(path) if kind in NUMBERS}
+        for name, (shape, kind) in held.items():  # cells, structures and objects stay unread
+            check_fits(math.prod(shape) * NUMBERS[kind], f"{path}: {name}")
+        read = loadmat(path, variable_names=[*held]) if held else {}
+    except DataError:
+        raise
+    except Exception as error:  # SciPy raises errors of every kind
+        raise UnsafeFileError(one_line(error)) from error
+    return {name: read[name] for name in held}
 
 
 def _part(arrays: dict[str, Array], x_name: str, y_name: str, where: str) -> Part:

@@ -15,6 +15,7 @@ from dpcnn.data.formats.raw import Part, Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles, listed
 from dpcnn.errors import DataError
 from dpcnn.system.files import UnsafeFileError, file_size
+from dpcnn.system.memory import check_fits
 from dpcnn.system.text import one_line
 
 Array = NDArray[Any]
@@ -48,6 +49,7 @@ def read_array(file: IO[bytes], size: int, where: str) -> Array:
     needed = math.prod(shape) * dtype.itemsize
     if needed > size:
         raise DataError(f"{where} declares {needed:,} bytes, expected at most the file's {size:,}")
+    check_fits(needed, where)
     content = file.read(needed)
     if len(content) < needed:
         raise DataError(f"{where} is cut off after {len(content):,} of {needed:,} bytes")

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("PIL", reason="Pillow is not installed (extra images)")
 from PIL import Image
 
+from dpcnn.data import cache as caches
 from dpcnn.data.formats import picture, registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.errors import DataError
@@ -198,3 +199,19 @@ def test_a_folder_is_evaluated_and_its_pictures_predicted_by_name(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert {line.split("\t")[1] for line in lines} <= {"cat 9", "cat 10"}
+
+
+def test_other_folders_make_room_in_the_cache(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.read(root, Wanted(size=(8, 8)))
+    [first] = (cache / "folders").iterdir()
+    for descriptor in caches._held:  # as if that process had ended
+        os.close(descriptor)
+    caches._held.clear()
+    monkeypatch.setattr(caches, "MOST", 1)
+    registry.read(root, Wanted(size=(9, 9)))
+    [second] = (cache / "folders").iterdir()
+    assert second != first
+    registry.read(root, Wanted(size=(10, 10)))
+    assert second.exists(), "it is in use"

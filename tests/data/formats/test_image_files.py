@@ -93,8 +93,8 @@ def test_arrays_in_the_groups_of_an_hdf5_file(tmp_path: Path) -> None:
     check(tmp_path / "a.h5")
     check(tmp_path / "a.h5", "test/images")
     assert "holds test/images (5, 1, 3, 4), test/labels (5,)" in refusal(tmp_path / "a.h5", "none")
-    assert "no array elsewhere" in refusal(tmp_path / "a.h5", "elsewhere")
-    assert "no array test in it" in refusal(tmp_path / "a.h5", "test")
+    assert "elsewhere is a link to another file" in refusal(tmp_path / "a.h5", "elsewhere")
+    assert "test is a group, expected an array" in refusal(tmp_path / "a.h5", "test")
 
 
 def test_tables_with_labels_and_without(tmp_path: Path) -> None:

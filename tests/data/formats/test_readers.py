@@ -444,6 +444,47 @@ def test_matlab_s_files_are_read(rows: bool, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_older_files_of_matlab_are_read_with_scipy(packed: bool, tmp_path: Path) -> None:
+    """Their labels count from 1, as MATLAB does; what is no array of numbers stays unread."""
+    savemat = pytest.importorskip("scipy.io", reason="SciPy is not installed").savemat
+    source = arrays((3, 8, 6))
+    for part in ("train", "test"):
+        x, y = source[f"x_{part}"], source[f"y_{part}"][:, None] + 1
+        cells = np.empty(1, object)
+        cells[0] = np.arange(3)
+        held = {"X": x.transpose(2, 3, 1, 0), "y": y, "cells": cells, "about": "the images"}
+        savemat(tmp_path / f"{part}.mat", held, do_compression=packed)
+    path = tmp_path / "train.mat"
+    dataset = registry.read(path)
+    assert dataset.fingerprint() == expected(source, tmp_path)
+    assert dataset.class_names == ("1", "2", "3", "4")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:200], whole[:128] + b"x" * 900):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"train\.mat: ") as caught:
+            registry.read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_images_a_class_is_read(tmp_path: Path) -> None:
+    cats, dogs = (RNG.integers(0, 256, (count, 8, 6, 3)).astype(np.uint8) for count in (6, 9))
+    np.save(tmp_path / "dog.npy", dogs)
+    np.save(tmp_path / "cat.npy", cats)
+    dataset = registry.read(tmp_path, Wanted(test_fraction=0.2))
+    assert dataset.class_names == ("cat", "dog")
+    assert np.bincount(dataset.train.labels).tolist() == [5, 7]
+    assert dataset.train.shape == (3, 8, 6)
+    of_cats = dataset.train.images[dataset.train.labels == 0]
+    assert all((cats.transpose(0, 3, 1, 2) == image).all((1, 2, 3)).any() for image in of_cats)
+    np.save(tmp_path / "dog.npy", dogs[:, :7])
+    with pytest.raises(DataError, match="expected images of one shape"):
+        registry.read(tmp_path, Wanted(test_fraction=0.2))
+    (tmp_path / "dog.npy").unlink()
+    with pytest.raises(DataError, match=r"expected x_train\.npy and y_train\.npy"):
+        registry.read(tmp_path, Wanted(test_fraction=0.2))
+
+
 def test_libsvm_s_files_are_read(tmp_path: Path) -> None:
     source = arrays((6, 6))
     for part, name in (("train", "small"), ("test", "small.t")):
