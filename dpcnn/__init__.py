@@ -22,6 +22,12 @@ from dpcnn.api.training import Run, train  # noqa: E402
 from dpcnn.errors import DpcnnError  # noqa: E402
 from dpcnn.inference.model import Model, load  # noqa: E402
 from dpcnn.nn import check_gradients as check  # noqa: E402
+from dpcnn.training.callbacks import Callback  # noqa: E402
 from dpcnn.version import __version__  # noqa: E402
 
-__all__ = ["DpcnnError", "Model", "Run", "__version__", "check", "load", "nn", "read", "train"]
+# fmt: off
+__all__ = [
+    "Callback", "DpcnnError", "Model", "Run", "__version__", "check", "load", "nn", "read",
+    "train",
+]
+# fmt: on

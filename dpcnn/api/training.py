@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from dpcnn.api.sources import Arrays, Source
+from dpcnn.api.sources import Arrays
 from dpcnn.cli.arguments import Parsed, parse_keywords
 from dpcnn.cli.job import Job, call
 from dpcnn.cli.signature import with_options
@@ -19,7 +19,8 @@ from dpcnn.inference.model import Model
 from dpcnn.nn.layer import Layer
 from dpcnn.run.history import all_epochs
 from dpcnn.training.api import begin, threads, timeout
-from dpcnn.training.setup import Session
+from dpcnn.training.callbacks import Callback, Callbacks
+from dpcnn.training.setup import Passed, Session
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def train(
     x_test: ArrayLike | None = None,
     y_test: ArrayLike | None = None,
     dataset: Dataset | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Train a network, as `python -m dpcnn.train` does: the same files, output and bits.
@@ -70,6 +72,9 @@ def train(
         apart.
     dataset : optional
         What `dpcnn.read()` has returned, in the place of arrays.
+    callbacks : list of Callback, optional
+        What to call on rank 0 after each step and epoch, and at the end (dpcnn.Callback). The bits
+        are the same with and without.
     **options
         Those of the command line, by name and with their defaults, listed below. None stands for
         its words all, auto and none. `progress="silent"` prints warnings alone.
@@ -100,21 +105,19 @@ def train(
     >>> run.model.network.layers[2]
     MaxPooling(2x2, stride 2x2)
     """
-    passed = Arrays(X, y, x_test, y_test, dataset)
-    source: list[Source | None] = []
+    arrays = Arrays(X, y, x_test, y_test, dataset)
+    passed: list[Passed] = []
 
     def parse() -> Parsed:
-        source.append(passed.source(options))
-        return parse_keywords(options | ({"dataroot": source[0].dataroot} if source[0] else {}))
+        source = arrays.source(options)
+        passed.append(Passed(network, source and source.read, Callbacks(callbacks)))
+        return parse_keywords(options | ({"dataroot": source.dataroot} if source else {}))
 
-    def work(job: Job, parsed: Parsed) -> Run:
-        return _train(job, parsed, network, source[0])
-
-    return call(parse, work, threads, timeout)
+    return call(parse, lambda job, parsed: _train(job, parsed, passed[0]), threads, timeout)
 
 
-def _train(job: Job, parsed: Parsed, network: Sequence[Layer] | None, source: Source | None) -> Run:
-    session = begin(job, parsed, network, source and source.read)
+def _train(job: Job, parsed: Parsed, passed: Passed) -> Run:
+    session = begin(job, parsed, passed)
     trainer, state = session.trainer, session.trainer.state
     if job.comm.size == 1:
         trainer.stops.at_once = _interrupt  # a second Ctrl-C must not end a whole session
@@ -132,7 +135,10 @@ def _train(job: Job, parsed: Parsed, network: Sequence[Layer] | None, source: So
     normalization = trainer.dataset.train.normalization
     model = Model(state.network, session.options, checkpoint, normalization)
     metrics = job.comm.on_root(lambda: _metrics(session))
-    return Run(session.directory.path, code, sha256, metrics, model)
+    run = Run(session.directory.path, code, sha256, metrics, model)
+    if job.comm.rank == 0 and passed.callbacks is not None:
+        passed.callbacks.end(run)
+    return run
 
 
 def _metrics(session: Session) -> list[dict[str, Any]]:

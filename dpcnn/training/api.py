@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from dpcnn.cli.arguments import Parsed, parse_arguments
 from dpcnn.cli.job import Job, run
-from dpcnn.nn.layer import Layer
 from dpcnn.system import streams
-from dpcnn.training.datasets import Read
 from dpcnn.training.replay import replacement
-from dpcnn.training.setup import Session, set_up
+from dpcnn.training.setup import NOTHING, Passed, Session, set_up
 
 SETTING_UP = 60.0  # seconds that ranks may be apart at the start, however soon one hangs later
 
@@ -31,20 +29,12 @@ def timeout(parsed: Parsed) -> float:
     return max(parsed.options.timeout, SETTING_UP)
 
 
-def begin(
-    job: Job,
-    parsed: Parsed,
-    network: Sequence[Layer] | None = None,
-    read: Read | None = None,
-) -> Session:
-    """Return the session; from now on the run directory keeps errors and the end.
-
-    network and read: as for `set_up`.
-    """
+def begin(job: Job, parsed: Parsed, passed: Passed = NOTHING) -> Session:
+    """Return the session; from now on the run directory keeps errors and the end."""
     if job.comm.replacement:
         session = replacement(job.comm)
     else:
-        session = set_up(parsed.options, parsed.named, job.comm, job.threads, network, read)
+        session = set_up(parsed.options, parsed.named, job.comm, job.threads, passed)
     job.keep_error = session.directory.write_error
     job.record = session.end
     return session

@@ -27,14 +27,21 @@ from dpcnn.run.directory import RunDirectory
 from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import Saver
+from dpcnn.training.callbacks import Callbacks
 from dpcnn.training.console import Console, console
-from dpcnn.training.state import State
+from dpcnn.training.state import Progress, State
 
+ASKED = "asked"  # the flag, among a step's sums, that a callback has asked the run to stop
 LAST_WAIT = 2.0  # seconds for a checkpoint that is being written, where a run is ended at once
 
 
 class Log:
     """Tells and keeps nothing."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether a callback has asked the run to stop."""
+        return False
 
     def attach(self, comm: Communicator, state: State) -> Log:
         """Return the log of this rank in the world as it is now."""
@@ -92,8 +99,11 @@ class Log:
 class StandbyLog(Log):
     """Keeps silent, and is ready to become the log of rank 0."""
 
-    def __init__(self, options: Options, directory: RunDirectory) -> None:
+    def __init__(
+        self, options: Options, directory: RunDirectory, callbacks: Callbacks | None = None
+    ) -> None:
         self.options, self.directory = options, directory
+        self.callbacks = callbacks or Callbacks()
         self.world_size = 1
         directory.loggers = loggers.choose(options.tensorboard)
 
@@ -102,7 +112,8 @@ class StandbyLog(Log):
         self.world_size = comm.size
         if comm.rank:
             return self
-        root = RootLog(self.options, self.directory, console(self.options.progress, comm.rank))
+        out = console(self.options.progress, comm.rank)
+        root = RootLog(self.options, self.directory, out, self.callbacks)
         root.take_over(comm, state)
         return root
 
@@ -121,11 +132,22 @@ class StandbyLog(Log):
 class RootLog(StandbyLog):
     """Tells people and files. A full or broken disk costs a warning, and not the run."""
 
-    def __init__(self, options: Options, directory: RunDirectory, console: Console) -> None:
-        super().__init__(options, directory)
+    def __init__(
+        self,
+        options: Options,
+        directory: RunDirectory,
+        console: Console,
+        callbacks: Callbacks | None = None,
+    ) -> None:
+        super().__init__(options, directory, callbacks)
         self.console = console
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
         self.steps_of_epoch = -1
+        self.place = Progress()
+
+    @property
+    def asked(self) -> bool:
+        return self.callbacks.asked
 
     def attach(self, comm: Communicator, state: State) -> Log:
         """Take notice of the world's size."""
@@ -161,7 +183,7 @@ class RootLog(StandbyLog):
     @contextlib.contextmanager
     def progress(self, state: State, epochs: int, steps: int) -> Iterator[None]:
         progress = state.progress
-        self.steps_of_epoch = steps
+        self.steps_of_epoch, self.place = steps, progress
         self.console.start_epoch(progress.epoch, epochs, steps, progress.epoch_step)
         try:
             yield
@@ -171,6 +193,7 @@ class RootLog(StandbyLog):
     def step(self, sums: Sums, lr: float) -> None:
         self.console.step(sums["loss"] / sums["images"], int(sums["images"]), lr)
         self.saver.poll()
+        self.callbacks.step(self.place, self.steps_of_epoch, sums, lr)
 
     def epoch(self, state: State) -> None:
         line = state.metrics[-1]
@@ -185,6 +208,7 @@ class RootLog(StandbyLog):
             f" Test Accuracy = {line['test_accuracy']:.4f}{_validation(line)}"
             f"{', built-in digits' if _is_unnamed(state) else ''}"
         )
+        self.callbacks.epoch(line)
 
     def save(self, state: State) -> None:
         self.saver.start(state.checkpoint())
@@ -231,7 +255,7 @@ class RootLog(StandbyLog):
                 f" {self._resuming(state)}"
             )
         elif self._stopped_early(state):
-            why = _why_early(state.metrics)
+            why = "a callback asked for it" if state.asked else _why_early(state.metrics)
             self.note("early_stop", state, reason=why)
             self.console.line(f"Stopped early: {why}")
         if _is_unnamed(state):
@@ -242,9 +266,9 @@ class RootLog(StandbyLog):
         return code
 
     def _stopped_early(self, state: State) -> bool:
-        """Tell whether patience has ended the run, with epochs left."""
+        """Tell whether patience or a callback has ended the run, with epochs left."""
         epochs_left = state.progress.epoch <= self.options.epochs
-        return epochs_left and exhausted(state.metrics, self.options.patience)
+        return epochs_left and (state.asked or exhausted(state.metrics, self.options.patience))
 
     def _resuming(self, state: State) -> str:
         """Return the command that goes on with the run."""

@@ -47,10 +47,10 @@ def sync(comm: Communicator, state: State) -> None:
     standings = comm.allgather(state.standing())
     if len(set(standings)) > 1:
         newest = standings.index(max(standings))
-        offered = (state.checkpoint(), state.stop) if comm.rank == newest else None
+        offered = (state.checkpoint(), state.stop, state.asked) if comm.rank == newest else None
         taken = comm.allgather(offered)[newest]
         assert taken is not None, "the rank with the newest state has offered it"
-        checkpoint, state.stop = taken
+        checkpoint, state.stop, state.asked = taken
         state.restore(checkpoint)
 
 

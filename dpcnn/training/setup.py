@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.loggers import tensorboard
 from dpcnn.system import environment
+from dpcnn.training.callbacks import Callbacks
 from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console, console
 from dpcnn.training.datasets import (
@@ -56,6 +58,21 @@ from dpcnn.version import __version__
 FITTED_VALUES = 2**24  # of the images that a first layer is fitted to: 5461 of CIFAR-10
 
 
+class Passed(NamedTuple):
+    """What a call from Python passes that no command line can.
+
+    network: the layers, if --model does not name them; read: what reads the dataset, if it is not
+    --dataroot's.
+    """
+
+    network: Sequence[Layer] | None = None
+    read: Read | None = None
+    callbacks: Callbacks | None = None
+
+
+NOTHING = Passed()
+
+
 @dataclass(frozen=True)
 class Session:
     """A run that is ready to begin: its trainer, options and directory."""
@@ -74,18 +91,16 @@ def set_up(
     named: frozenset[str],
     comm: Communicator,
     threads: int,
-    network: Sequence[Layer] | None = None,
-    read: Read | None = None,
+    passed: Passed = NOTHING,
 ) -> Session:
     """Return the session that the options ask for, its header printed; collective.
 
-    `named` are the options that the user named, `threads` the BLAS threads of a rank, `network` the
-    layers of the user's own network if --model does not name them, `read` what reads the dataset
-    if it is not --dataroot's. Raises OptionError, DataError or CheckpointError, on all ranks.
+    `named` are the options that the user named, `threads` the BLAS threads of a rank. Raises
+    OptionError, DataError or CheckpointError, on all ranks.
     """
     out = console(options.progress, comm.rank)
     start = comm.on_root(lambda: find_start(options, named, out.warn))
-    make = comm.on_all(lambda: user_network(start.options, start.named, network))
+    make = comm.on_all(lambda: user_network(start.options, start.named, passed.network))
     checkpoint, directory = start.checkpoint, start.directory
     options = resolved(start.options, comm.size)
     if checkpoint is not None and "dataroot" not in named:
@@ -93,7 +108,7 @@ def set_up(
     node = comm.split_by_node()
     if options.tensorboard:
         comm.on_all(tensorboard.check)
-    dataset = open_dataset(options, comm, node, out, not start.resumed, read=read)
+    dataset = open_dataset(options, comm, node, out, not start.resumed, read=passed.read)
     dataset = marked(dataset, options, named)
     options = fitted(options, dataset)
     layers = _same_layers(options, make, comm)
@@ -102,7 +117,7 @@ def set_up(
     digest = fingerprint(dataset, comm, node)
     dataset = prepared(dataset, options, checkpoint, comm)
     state = comm.on_all(lambda: initial_state(options, plan, dataset, digest))
-    log = StandbyLog(options, directory) if comm.rank else RootLog(options, directory, out)
+    log = _log(comm, options, directory, out, passed.callbacks)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
     config, stops = Config.of(options), StopRequests()
@@ -112,6 +127,18 @@ def set_up(
     comm.timeout = options.timeout
     _begin(trainer, options, start, threads, out)
     return Session(trainer, options, directory)
+
+
+def _log(
+    comm: Communicator,
+    options: Options,
+    directory: RunDirectory,
+    out: Console,
+    callbacks: Callbacks | None,
+) -> StandbyLog:
+    if comm.rank:
+        return StandbyLog(options, directory, callbacks)
+    return RootLog(options, directory, out, callbacks)
 
 
 def _same_layers(options: Options, make: Make | None, comm: Communicator) -> list[Layer] | None:

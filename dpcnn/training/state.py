@@ -74,7 +74,7 @@ class State:
 
     `average` is that of the network's values, None without --ema and --lookahead. `metrics` has the
     epochs that are kept (run/history.py). `stop` is the signal that has asked the run to stop, None
-    while none has.
+    while none has; `asked` tells whether a callback has.
     """
 
     network: Network
@@ -84,11 +84,13 @@ class State:
     progress: Progress = field(default_factory=Progress)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     stop: signal.Signals | None = None
+    asked: bool = False
 
-    def standing(self) -> tuple[int, int, int, bool]:
+    def standing(self) -> tuple[int, int, int, bool, bool]:
         """Return how far this state is: of two states of a run, the larger one is the newer."""
         progress = self.progress
-        return progress.step, progress.epoch, len(progress.deaths), self.stop is not None
+        deaths, stopped = len(progress.deaths), self.stop is not None
+        return progress.step, progress.epoch, deaths, stopped, self.asked
 
     def remember(self, line: dict[str, Any]) -> None:
         """Keep the metrics of an epoch that has ended."""

@@ -25,7 +25,7 @@ from dpcnn.parallel.reduction import REDUCTIONS, Sums
 from dpcnn.run.best import exhausted
 from dpcnn.training.config import Config
 from dpcnn.training.diagnosis import explain
-from dpcnn.training.log import Log
+from dpcnn.training.log import ASKED, Log
 from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
 from dpcnn.training.state import Progress, Results, State, epoch_metrics
@@ -92,16 +92,16 @@ class Trainer:
         """
         reduction = REDUCTIONS[self.config.reduce]
         size = self.network.sums.size
-        self.reduction = reduction.allocate(self.comm, size, (*COUNTS, *NAMES))
+        self.reduction = reduction.allocate(self.comm, size, (*COUNTS, *NAMES, ASKED))
         self.log = self.log.attach(self.comm, self.state)
         self.recovery.report(self.comm, self.state, self.log)
 
     def done(self) -> bool:
-        """Tell whether no step is left, nothing better comes, or a signal has asked to stop."""
+        """Tell whether no step is left, nothing better comes, or somebody has asked to stop."""
         progress, config = self.state.progress, self.config
         finished = progress.step >= config.max_steps or progress.epoch > config.epochs
-        stopped = self.state.stop is not None or exhausted(self.state.metrics, config.patience)
-        return finished or stopped
+        stopped = self.state.stop is not None or self.state.asked
+        return finished or stopped or exhausted(self.state.metrics, config.patience)
 
     def epoch(self) -> None:
         """Make the epoch's steps that are left; after the last one evaluate, and begin the next."""
@@ -118,7 +118,7 @@ class Trainer:
         with log.progress(self.state, self.config.epochs, self.loader.steps):
             for minibatch in left:
                 sums = self.step(minibatch)
-                self.state.stop = requested(sums)
+                self.state.stop, self.state.asked = requested(sums), sums[ASKED] > 0
                 log.step(sums, self.lr)
                 if progress.epoch_step < self.loader.steps:
                     self.save_if_due()
@@ -133,7 +133,7 @@ class Trainer:
             loss = self.compute(microbatch, minibatch.size)
             images = microbatch.labels.size
             self.reduction.add(network.sums, loss=loss.loss, correct=loss.correct, images=images)
-        self.reduction.add_scalars(**self.stops.flags())
+        self.reduction.add_scalars(**self.stops.flags(), **{ASKED: self.log.asked})
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)
         clock.mark("communication", self.comm.waited)
@@ -199,6 +199,7 @@ class Trainer:
         self.log.epoch(state)
         state.progress = state.progress.next_epoch()
         self.save_if_due(state.progress)
+        state.asked = comm.bcast(self.log.asked)  # last: a death here finds the state whole
 
     def evaluate(self) -> Results:
         """Return what rank 0 makes of the test and validation sets, alone or with all ranks."""
