@@ -15,30 +15,23 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dpcnn.cli.arguments import CommandLine, add_model, file_path
+from dpcnn.api.evaluation import LIMITS, OF_EVALUATION, Wish, evaluate_run
+from dpcnn.cli.arguments import CommandLine, add_best, add_model, file_path
 from dpcnn.cli.job import Job, run
-from dpcnn.data.dataset import Dataset, Images
 from dpcnn.errors import OptionError
-from dpcnn.inference.evaluation import evaluate
-from dpcnn.inference.model import read, restore
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
 from dpcnn.models.user import import_network
-from dpcnn.options import OPTIONS, Options
+from dpcnn.options import OPTIONS
 from dpcnn.system.text import one_line, say
-from dpcnn.training.console import console
-from dpcnn.training.datasets import located, open_dataset, split
 
 Array = NDArray[Any]
 Facts = dict[str, Any]
 
-LIMITS = ("train_limit", "test_limit")
-FROM_TRAINING = ("dataroot", *LIMITS)  # options as the checkpoint has them, unless given
 MATRIX = 1000  # classes whose confusion matrix is written as JSON
 
 
@@ -94,6 +87,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="print one JSON object instead, with `mistakes` as [label, predicted, images];"
         f" `confusion` is null if there are more than {MATRIX:,} classes",
     )
+    add_best(parser)
     add_model(parser)
     parsed = parser.parse_args(arguments)
     if "data" in parsed:
@@ -105,68 +99,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     """Load the checkpoint and the images, evaluate on all ranks, print on rank 0."""
-    comm, out = job.comm, console("none", job.comm.rank)
-    checkpoint = comm.on_root(lambda: read(arguments.path))
-    network = comm.on_all(lambda: import_network(arguments.model) if arguments.model else None)
-    model = comm.on_all(lambda: restore(checkpoint, network))
-    recorded, named = model.options, vars(arguments)
-    options = replace(recorded, **{name: named[name] for name in FROM_TRAINING if name in named})
-    whole = replace(options, train_limit=None, test_limit=None)
-    if "dataroot" in named:
-        _, height, width = recorded.image_shape
-        size = f"{height}x{width}"
-        whole = replace(whole, keys=named.get("keys"), size=size, test_fraction=None)
-    else:
-        whole = comm.on_root(lambda: located(whole, checkpoint))
-    class_names = tuple(checkpoint.dataset["class_names"])
-    node = comm.split_by_node()
-    dataset = open_dataset(whole, comm, node, out, False, class_names, "dataroot" in named)
-    dataset = dataset.normalized(model.normalization)
-    images = comm.on_all(lambda: _images(dataset, arguments.split, options, recorded, named))
-    evaluation = evaluate(model.network, images, comm, model.options.tta)
-    if comm.rank == 0:
-        as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
-        facts = {
-            "path": str(arguments.path),
-            "step": checkpoint.progress["step"],
-            "weights_sha256": model.weights_sha256,
-            "ema": recorded.ema,
-            "averaged": recorded.averages,
-            "tta": recorded.tta,
-            "dataset": dataset.source,
-            "fingerprint": as_trained.fingerprint(),
-            "trained_on": checkpoint.dataset,
-            "split": arguments.split,
-            "images": len(images),
-            "loss": evaluation.loss,
-            "accuracy": evaluation.accuracy,
-        }
+    named = vars(arguments)
+    chosen = {name: named[name] for name in (*OF_EVALUATION, "keys") if name in named}
+    network = job.comm.on_all(lambda: import_network(arguments.model) if arguments.model else None)
+    wish = Wish(arguments.path, arguments.best, arguments.split, network, chosen)
+    evaluation = evaluate_run(job.comm, wish)
+    if job.comm.rank == 0:
         print_out = _print_json if arguments.json else _print_tables
-        names = tuple(map(one_line, model.class_names))
-        print_out(facts, images.labels, evaluation.predicted, names)
+        names = tuple(map(one_line, evaluation.class_names))
+        print_out(evaluation.facts, evaluation.labels, evaluation.predicted, names)
     return 0
-
-
-def _images(
-    dataset: Dataset, name: str, options: Options, recorded: Options, named: Facts
-) -> Images:
-    """Return the images of a set; raises OptionError if the run has no such set.
-
-    options: with the limits of this command; recorded: those of the run. What the run has validated
-    on is set apart as it was then: a limit that is named counts within either part.
-    """
-    if name == "test":
-        return dataset.test.first(options.test_limit)
-    if recorded.validation is None:
-        if name == "validation":
-            raise OptionError(
-                "--split is validation, which the run has not, expected test or train"
-            )
-        return dataset.train.first(options.train_limit)
-    as_trained = split(dataset.limited(recorded.train_limit, None), recorded, world_size=1)
-    part = as_trained.train if name == "train" else as_trained.validation
-    assert part is not None, "the run has a validation set"
-    return part.first(named.get("train_limit"))
 
 
 def _print_json(facts: Facts, labels: Array, predicted: Array, names: Sequence[str]) -> None:

@@ -15,16 +15,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dpcnn.cli.arguments import CommandLine, add_model, file_path
+from dpcnn.api.exporting import check_name, write
+from dpcnn.cli.arguments import CommandLine, add_best, add_model, file_path
 from dpcnn.cli.job import Job, run
-from dpcnn.errors import OptionError
 from dpcnn.inference.model import load
-from dpcnn.inference.onnx import npz, onnx
 from dpcnn.models.user import import_network
-from dpcnn.system.files import write_atomically
 from dpcnn.system.text import say
-
-SUFFIXES = (".onnx", ".npz")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,11 +40,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "out", type=file_path, metavar="OUT", help="the file: NAME.onnx or NAME.npz"
     )
+    add_best(parser)
     add_model(parser)
     options = parser.parse_args(arguments)
-    if options.out.suffix.lower() not in SUFFIXES:
-        names = " or ".join(f"NAME{suffix}" for suffix in SUFFIXES)
-        raise OptionError(f"found {options.out} to write, expected {names}")
+    check_name(options.out)
     return options
 
 
@@ -56,13 +51,9 @@ def _export(job: Job, arguments: argparse.Namespace) -> int:
     """Write the file whole, or leave what is there."""
     job.check_alone()
     out = arguments.out
-    model = load(arguments.path, import_network(arguments.model) if arguments.model else None)
-    content = onnx(model) if out.suffix.lower() == ".onnx" else npz(model)
-    try:
-        write_atomically(out, content)
-    except OSError as error:
-        raise OptionError(f"{out}: {error.strerror}, expected a file to write") from error
-    say(f"{out}: {len(content):,} bytes")
+    network = import_network(arguments.model) if arguments.model else None
+    size = write(load(arguments.path, network, arguments.best), out)
+    say(f"{out}: {size:,} bytes")
     return 0
 
 

@@ -14,23 +14,18 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from dpcnn.cli.arguments import CommandLine, add_model, file_path
+from dpcnn.api.prediction import Answer, answers, preparation
+from dpcnn.cli.arguments import CommandLine, add_best, add_model, file_path
 from dpcnn.cli.job import Job, run
 from dpcnn.data.drawing import drawing
-from dpcnn.data.formats.image_files import LeftOut, is_array, read, walk
+from dpcnn.data.formats.image_files import LeftOut, walk
 from dpcnn.errors import DataError
 from dpcnn.inference.model import Model, load
 from dpcnn.models.user import import_network
 from dpcnn.system.text import in_one_line, say
-
-Array = NDArray[Any]
 
 BEST = 3  # classes that --show tells
 PREPARED = {
@@ -38,17 +33,6 @@ PREPARED = {
     "resize": "scaled, and cropped to the middle",
     "none": "taken as they are",
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An image (C, H, W) in [0, 1] or uint8, and the probability of each class."""
-
-    file: Path
-    index: int | None  # in a file of several images
-    image: Array
-    probabilities: Array
-    names: tuple[str, ...]  # of the classes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,6 +81,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--show", action="store_true", help="draw each image and list the most probable classes"
     )
     form.add_argument("--json", action="store_true", help="print a JSON object per image")
+    add_best(parser)
     add_model(parser)
     return parser.parse_args(arguments)
 
@@ -105,9 +90,10 @@ def _predict(job: Job, arguments: argparse.Namespace) -> int:
     """Answer for each image of each file in turn; return 1 if one could not be read."""
     job.check_alone()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may stop, as head does
-    model = load(arguments.path, import_network(arguments.model) if arguments.model else None)
+    network = import_network(arguments.model) if arguments.model else None
+    model = load(arguments.path, network, arguments.best)
     print_out = _print_json if arguments.json else _print_drawing if arguments.show else _print_line
-    prepare = _preparation(model, arguments)
+    prepare = preparation(model, arguments.prepare)
     say(f"pictures are prepared by {prepare}: {PREPARED[prepare]}", sys.stderr)
     code = 0
     for file in arguments.files:
@@ -127,27 +113,11 @@ def _answer(
 ) -> int:
     """Print the answer for each image of a file; return 1, told in a line, if that cannot be."""
     try:
-        for answer in _answers(model, path, arguments):
+        for answer in answers(model, path, arguments.array, arguments.prepare, arguments.keys):
             print_out(answer)
     except DataError as error:
         return _complain(error)
     return 0
-
-
-def _answers(model: Model, path: Path, arguments: argparse.Namespace) -> Iterator[Answer]:
-    shape, index = model.options.image_shape, 0
-    names = tuple(map(in_one_line, model.class_names))
-    prepare = _preparation(model, arguments)
-    for images in read(path, shape, arguments.array, prepare, arguments.keys):
-        for image, probabilities in zip(images, model.probabilities(images), strict=True):
-            number = index if is_array(path) else None
-            yield Answer(path, number, image, probabilities, names)
-            index += 1
-
-
-def _preparation(model: Model, arguments: argparse.Namespace) -> str:
-    recorded = model.checkpoint.dataset["prepare"]
-    return str(recorded if arguments.prepare == "auto" else arguments.prepare)
 
 
 def _complain(error: DataError) -> int:
@@ -157,19 +127,17 @@ def _complain(error: DataError) -> int:
 
 
 def _print_line(answer: Answer) -> None:
-    best = answer.probabilities.argmax()
-    say(f"{_name(answer)}\t{answer.names[best]}\t{answer.probabilities[best]:.4f}", flush=False)
+    say(f"{_name(answer)}\t{answer.name}\t{answer.probability:.4f}", flush=False)
 
 
 def _print_json(answer: Answer) -> None:
-    best = int(answer.probabilities.argmax())
     index = {} if answer.index is None else {"index": answer.index}
     found = {
         "file": str(answer.file),
         **index,
-        "class": best,
-        "name": answer.names[best],
-        "probability": float(answer.probabilities[best]),
+        "class": answer.label,
+        "name": answer.name,
+        "probability": answer.probability,
         "probabilities": answer.probabilities.tolist(),
     }
     say(json.dumps(found), flush=False)

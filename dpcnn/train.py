@@ -9,11 +9,7 @@
 
 import sys
 
-import dpcnn
 from dpcnn.training.api import main
 
 if __name__ == "__main__":
     sys.exit(main())
-
-# Importing a module binds its name in its package, where dpcnn.train is a function: keep it that.
-sys.modules[__name__] = dpcnn.train  # type: ignore[assignment]

@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "cli": ({"options", "system", "parallel", "run.outcome"}, set()),
     "inference": ({"options", "nn", "models", "data", "parallel", "run"}, {"numpy", "onnx"}),
     "training": (BASE | {"cli", "inference"}, {"numpy", "tqdm"}),
-    "api": (BASE | {"cli", "inference", "training"}, {"numpy"}),
+    "api": (BASE | {"cli", "inference", "training", "report"}, {"numpy", "matplotlib"}),
 }
 COMMANDS = {
     "train",

@@ -19,11 +19,10 @@ import pytest
 import threadpoolctl
 
 import dpcnn
-from dpcnn.api import sources, training
+from dpcnn.api import model, sources, training
 from dpcnn.data.formats import registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.errors import CheckpointError, DivergenceError, DpcnnError, OptionError
-from dpcnn.inference import model
 from dpcnn.nn import Dense, Flatten
 from dpcnn.system import blas
 from dpcnn.training.trainer import Trainer
@@ -276,8 +275,9 @@ import dpcnn
 function = dpcnn.train
 import dpcnn.train
 assert dpcnn.train is function
-import importlib
-assert importlib.import_module("dpcnn.train") is function
+import dpcnn.evaluate, dpcnn.report.__main__
+assert callable(dpcnn.evaluate) and callable(dpcnn.report)
+from dpcnn.evaluate import main
 from dpcnn import train
 import dpcnn.train as again
 assert train is again is function and callable(function)
@@ -307,7 +307,7 @@ def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
     told = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     assert 'Revealed type is "' in told[0]
     assert "float" in told[0]
-    assert "dpcnn.inference.model.Model" in told[1]
+    assert "dpcnn.api.model.Model" in told[1]
     assert "ndarray" in told[2]
     assert 'Argument 1 to "train"' in told[3]
     assert len(told) == 5

@@ -10,13 +10,14 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from dpcnn.api.model import Model
 from dpcnn.api.sources import Arrays
 from dpcnn.cli.arguments import Parsed, parse_keywords
 from dpcnn.cli.job import Job, call
 from dpcnn.cli.signature import with_options
 from dpcnn.data.dataset import Dataset
-from dpcnn.inference.model import Model
 from dpcnn.nn.layer import Layer
+from dpcnn.run.best import best_epoch
 from dpcnn.run.history import all_epochs
 from dpcnn.training.api import begin, threads, timeout
 from dpcnn.training.callbacks import Callback, Callbacks
@@ -42,6 +43,15 @@ class Run:
     def accuracy(self) -> float:
         """The test accuracy after the last epoch that was finished, NaN if none was."""
         return float(self.metrics[-1]["test_accuracy"]) if self.metrics else math.nan
+
+    @property
+    def best_epoch(self) -> dict[str, Any] | None:
+        """The metrics of the best epoch, whose network `dpcnn.load(run.directory, best=True)` is.
+
+        By validation accuracy, or by test accuracy without a validation set; None before the first.
+        """
+        best = best_epoch(self.metrics)
+        return None if best is None else dict(best)
 
 
 @with_options

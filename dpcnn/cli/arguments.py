@@ -103,6 +103,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_best(parser: argparse.ArgumentParser) -> None:
+    """Add the option --best to a command that uses a trained network."""
+    parser.add_argument(
+        "--best",
+        action="store_true",
+        default=False,
+        help="the best epoch of RUN, by validation accuracy, or by test accuracy without a"
+        " validation set (default: the newest checkpoint)",
+    )
+
+
 def file_path(text: str) -> Path:
     """Return the path that a text names, with the home directory for ~, as a shell has it."""
     return Path(os.path.expanduser(text))

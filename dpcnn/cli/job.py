@@ -129,6 +129,13 @@ def call(
             raise
 
 
+def together(work: Callable[[Communicator], R]) -> R:
+    """Work as `call` does where there are no options to parse, with one BLAS thread a rank."""
+    return call(
+        lambda: None, lambda job, _: work(job.comm), lambda _: (None, True), lambda _: MEETING
+    )
+
+
 def _refuse(error: DpcnnError, launch: Launch) -> int:
     """Tell why the ranks do not even begin to work; return the exit code of this one."""
     code = _print_error(error, launch.rank)

@@ -207,9 +207,12 @@ def write_mapped(dataset: Dataset, path: Path) -> Mapped:
 def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
     """Return an array of images in any of the forms as (N, C, H, W), uint8 or float32.
 
-    shape: (C, H, W). Raises DataError for other shapes and types, and for floats outside [0, 1].
+    shape: (C, H, W). Images (N, H, W, C) are recognised unless they may be (N, C, H, W) as well.
+    Raises DataError for other shapes and types, and for floats outside [0, 1].
     """
     forms = image_forms(shape)
+    if array.ndim == 4 and array.shape[1:] == (*shape[1:], shape[0]) != shape:
+        array = array.transpose(0, 3, 1, 2)
     if array.ndim == 0 or array.shape[1:] not in forms:
         expected = " or ".join(str(("N", *form)).replace("'", "") for form in forms)
         raise DataError(f"images have shape {array.shape}, expected {expected}")

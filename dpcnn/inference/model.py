@@ -79,34 +79,34 @@ class Model:
         return classes
 
 
-def load(path: str | Path, network: Sequence[Layer] | Make | None = None) -> Model:
+def load(
+    path: str | Path, network: Sequence[Layer] | Make | None = None, best: bool = False
+) -> Model:
     """Return the model of a checkpoint, or of the newest sound one in a run directory.
 
     network: the layers it was trained with, or a function that makes them of the run's options;
-    needed where some are not of dpcnn.nn. Raises CheckpointError for what cannot be read or is of
-    another network.
-
-    >>> import dpcnn, numpy
-    >>> run = dpcnn.train(dataroot="digits", max_steps=20, progress="silent")
-    >>> model = dpcnn.load(run.directory)
-    >>> images = numpy.zeros((3, 28, 28))
-    >>> model.predict(images).shape, model.probabilities(images).shape
-    ((3,), (3, 10))
+    needed where some are not of dpcnn.nn. best: that after the best epoch of a run. Raises
+    CheckpointError for what cannot be read or is of another network.
     """
-    return restore(read(Path(path)), network)
+    return restore(read(Path(path), best), network)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, best: bool = False) -> Checkpoint:
     """Return the checkpoint of a file, or the newest sound one of a run directory.
 
-    Raises CheckpointError for a broken file, or a directory without a sound one.
+    best: that after the best epoch. Raises CheckpointError for a broken file, or a directory
+    without a sound one.
     """
     if not path.is_dir():
+        if best:
+            raise CheckpointError(f"{path}: a checkpoint, expected a run directory with --best")
         return checkpoints.read(path)
-    newest = RunDirectory(path).newest_checkpoint()
-    if newest is None:
-        raise CheckpointError(f"{path}: no sound checkpoint, expected a run directory")
-    return newest
+    directory = RunDirectory(path)
+    checkpoint = directory.best_checkpoint() if best else directory.newest_checkpoint()
+    if checkpoint is None:
+        what = " of a finished epoch" if best else ""
+        raise CheckpointError(f"{path}: no sound checkpoint{what}, expected a run directory")
+    return checkpoint
 
 
 def restore(checkpoint: Checkpoint, network: Sequence[Layer] | Make | None = None) -> Model:

@@ -264,12 +264,12 @@ class Options:
         metavar="PATH", takes=("a path", "auto"), none_word="none", may_change=True)
     checkpoint_every: str = option(
         "1ep", "run directory", "how often to save: every so many epochs (1ep) or steps (500st);"
-        " the end is always saved",
+        " the end is always saved, and so is the best epoch",
         metavar="INTERVAL", pattern="([0-9]{1,10})(?:ep|st)", low=1, high=BIG,
         takes=("a number of epochs or steps such as 1ep or 500st",), may_change=True)
     keep_checkpoints: int = option(
-        3, "run directory", "how many of the newest checkpoints to keep, besides the one with the"
-        " best accuracy on the validation set, or on the test set if there is none",
+        3, "run directory", "how many of the newest checkpoints to keep, besides best.h5, that of"
+        " the best accuracy on the validation set, or on the test set if there is none",
         low=1, high=BIG, may_change=True)
     tensorboard: bool = option(
         False, "run directory", "also write the metrics for TensorBoard"

@@ -15,12 +15,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dpcnn.cli.arguments import CommandLine, file_path
+from dpcnn.api.reporting import report
+from dpcnn.cli.arguments import CommandLine, add_best, file_path
 from dpcnn.cli.job import Job, run
-from dpcnn.errors import OptionError
 from dpcnn.system.text import say
-
-EXTRA = ("matplotlib", "jinja2", "markupsafe")  # packages of the extra `report`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=os.path.expanduser,
         help="where the dataset is now (default: as recorded)",
     )
+    add_best(parser)
     return parser.parse_args(arguments)
 
 
@@ -59,16 +58,9 @@ def _report(job: Job, options: argparse.Namespace) -> int:
     """Write the report on rank 0 and print where it is."""
 
     def write() -> None:
-        try:
-            from dpcnn.report.write import write
-        except ModuleNotFoundError as error:
-            package = str(error.name).partition(".")[0]
-            if package not in EXTRA:
-                raise
-            raise OptionError(
-                f"writing a report needs the package {package}: pip install 'dpcnn[report]'"
-            ) from error
-        say(str(write(options.runs, options.out, options.format, options.dataroot)))
+        form, root = options.format, options.dataroot
+        path = report(*options.runs, out=options.out, format=form, dataroot=root, best=options.best)
+        say(str(path))
 
     job.comm.on_root(write)
     return 0

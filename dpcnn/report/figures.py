@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -10,26 +11,38 @@ from dpcnn.report import classes, curves, images, timings
 from dpcnn.report.curves import ACCURACY, LEARNING_RATE, LOSS, SPEED, Curve
 from dpcnn.report.results import Trained
 from dpcnn.report.run import Run
+from dpcnn.run.loggers.logger import Metrics
 
 Figures = dict[str, Figure]
 
 
+def of_metrics(metrics: Sequence[Metrics]) -> Figures:
+    """Return the charts of metrics alone, wherever they come from."""
+    lines = [dict(line) for line in metrics]
+    return _curves(Run(Path(), {}, {}, lines, [], {}, None, False, []))
+
+
+def _curves(run: Run) -> Figures:
+    """Return the curves of a run, none before the end of its first epoch."""
+    if not run.metrics:
+        return {}
+    accuracy = curves.of_sets(run, "accuracy")
+    loss = curves.of_sets(run, "loss")
+    rate = [Curve(run, "learning_rate")]
+    speed = [Curve(run, "images_per_second")]
+    return {
+        "accuracy": curves.over_epochs("Accuracy over epochs", ACCURACY, accuracy),
+        "loss": curves.over_epochs("Loss over epochs", LOSS, loss),
+        "accuracy-time": curves.over_time("Accuracy over time", ACCURACY, accuracy),
+        "loss-time": curves.over_time("Loss over time", LOSS, loss),
+        "learning-rate": curves.over_epochs("Learning rate", LEARNING_RATE, rate),
+        "speed": curves.over_epochs("Training speed", SPEED, speed),
+    }
+
+
 def of_run(run: Run, trained: Trained) -> Figures:
     """Return the figures of one run, as far as there is something to draw."""
-    figures: Figures = {}
-    if run.metrics:
-        accuracy = curves.of_sets(run, "accuracy")
-        loss = curves.of_sets(run, "loss")
-        rate = [Curve(run, "learning_rate")]
-        speed = [Curve(run, "images_per_second")]
-        figures |= {
-            "accuracy": curves.over_epochs("Accuracy over epochs", ACCURACY, accuracy),
-            "loss": curves.over_epochs("Loss over epochs", LOSS, loss),
-            "accuracy-time": curves.over_time("Accuracy over time", ACCURACY, accuracy),
-            "loss-time": curves.over_time("Loss over time", LOSS, loss),
-            "learning-rate": curves.over_epochs("Learning rate", LEARNING_RATE, rate),
-            "speed": curves.over_epochs("Training speed", SPEED, speed),
-        }
+    figures = _curves(run)
     if trained.results:
         if trained.results.confusion is not None:
             figures["confusion"] = classes.confusion(trained.results.confusion, trained.name)

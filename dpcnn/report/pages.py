@@ -71,11 +71,23 @@ def _headline(run: Run) -> dict[str, str]:
         "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
         "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
         **(validated if run.has("validation_accuracy") else {}),
+        **_best(run),
         "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
         "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
         "training time": formatted(seconds / unit, "{:.1f} " + symbol),
         "images/s": formatted(number(last.get("images_per_second")), "{:,.0f}"),
     }
+
+
+def _best(run: Run) -> dict[str, str]:
+    """Return the best accuracy and its epoch, by name: what `RUN --best` takes."""
+    key = "validation_accuracy" if run.has("validation_accuracy") else "test_accuracy"
+    accuracy = run.series(key)
+    if not np.isfinite(accuracy).any():
+        return {}
+    place = int(np.nanargmax(accuracy))
+    text = f"{100 * accuracy[place]:.2f} % (epoch {run.epochs[place]:.0f})"
+    return {f"best {key.replace('_', ' ')}": text}
 
 
 def _summary(run: Run, trained: Trained) -> dict[str, str]:
@@ -93,6 +105,8 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
         rows["network"] = _network(options["--model"], trained.model.network)
         rows["parameters"] = f"{trained.model.network.parameters.size:,}"
     microbatch = options["--microbatch_size"]
+    if trained.checkpoint:
+        rows["shown after"] = f"step {trained.checkpoint.progress['step']:,}"
     rows["optimizer"] = _optimizer(run)
     rows["minibatch"] = f"{options['--minibatch_size']} images, in micro-batches of {microbatch}"
     rows["reduction"] = options["--reduce"]
@@ -172,13 +186,8 @@ def of_comparison(runs: Sequence[Run]) -> str:
 
 def _results(run: Run) -> dict[str, str]:
     """Return the results of a run by name."""
-    accuracy = run.series("test_accuracy")
-    best = "-"
-    if np.isfinite(accuracy).any():
-        place = int(np.nanargmax(accuracy))
-        best = f"{accuracy[place]:.2%} (epoch {run.epochs[place]:.0f})"
     sha256 = Markup("<code>{}</code>").format(run.weights_sha256[:16] or "-")
-    return _headline(run) | {"best test accuracy": best, "weights SHA-256": sha256}
+    return _headline(run) | {"weights SHA-256": sha256}
 
 
 def _rows(columns: Sequence[dict[str, str]]) -> dict[str, list[str]]:

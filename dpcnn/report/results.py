@@ -101,13 +101,16 @@ class Trained:
         return W if W is not None and W.ndim == 4 else None
 
 
-def load(run: Run, dataroot: str | None = None) -> Trained:
-    """Return what the run has trained, from its newest sound checkpoint.
+def load(run: Run, dataroot: str | None = None, best: bool = False) -> Trained:
+    """Return what the run has trained, from its newest sound checkpoint, or that of its best epoch.
 
     dataroot: where the dataset is now, None: where it was. Nothing is downloaded.
     """
     missing: list[str] = []
-    checkpoint = _newest_checkpoint(run.path, missing)
+    checkpoint = RunDirectory(run.path).best_checkpoint(missing.append) if best else None
+    if best and checkpoint is None:
+        missing.append("There is no checkpoint of the best epoch: the newest is shown.")
+    checkpoint = checkpoint or _newest_checkpoint(run.path, missing)
     model, dataset, augmentation = None, None, NOTHING
     try:
         model = restore(checkpoint) if checkpoint else None

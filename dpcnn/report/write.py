@@ -11,21 +11,23 @@ from dpcnn.report.run import Run, read
 from dpcnn.system.files import refuse_links, write_atomically
 
 
-def write(paths: Sequence[Path], out: Path | None, form: str, dataroot: str | None) -> Path:
+def write(
+    paths: Sequence[Path], out: Path | None, form: str, dataroot: str | None, best: bool = False
+) -> Path:
     """Write the report of one run, or the comparison of several; return where it is.
 
     form: html for one page, png for a folder of pictures; dataroot: where the dataset of a single
-    run is now, None: where it was. Raises OptionError for a path that is not a run directory, or
-    if the report cannot be written.
+    run is now, None: where it was; best: show its network after its best epoch. Raises OptionError
+    for a path that is not a run directory, or if the report cannot be written.
     """
     runs = [read(path) for path in paths]
     default = "report" if len(runs) == 1 else "comparison"
     target = out or paths[0] / (f"{default}.html" if form == "html" else default)
     with style.applied():
         if form == "html":
-            contents = {target: _page(runs, dataroot).encode()}
+            contents = {target: _page(runs, dataroot, best).encode()}
         else:
-            drawn = _figures(runs, dataroot)
+            drawn = _figures(runs, dataroot, best)
             contents = {target / f"{name}.png": style.png(drawn[name]) for name in drawn}
     try:
         if form == "png":
@@ -39,14 +41,14 @@ def write(paths: Sequence[Path], out: Path | None, form: str, dataroot: str | No
     return target
 
 
-def _page(runs: Sequence[Run], dataroot: str | None) -> str:
+def _page(runs: Sequence[Run], dataroot: str | None, best: bool) -> str:
     if len(runs) > 1:
         return pages.of_comparison(runs)
-    return pages.of_run(runs[0], results.load(runs[0], dataroot))
+    return pages.of_run(runs[0], results.load(runs[0], dataroot, best))
 
 
-def _figures(runs: Sequence[Run], dataroot: str | None) -> figures.Figures:
+def _figures(runs: Sequence[Run], dataroot: str | None, best: bool) -> figures.Figures:
     if len(runs) > 1:
         return figures.of_comparison(runs)
-    trained = results.load(runs[0], dataroot)
+    trained = results.load(runs[0], dataroot, best)
     return figures.of_run(runs[0], trained) | figures.sheets(trained)

@@ -3,7 +3,7 @@
 runs/NAME/
   options.json  network.json  environment.json
   metrics.jsonl  metrics.csv  events.jsonl  outcome.json  .lock
-  checkpoints/step-00000938.h5
+  checkpoints/step-00000938.h5  checkpoints/best.h5
   errors/rank-N.txt
   tensorboard/events.out.tfevents.*    with --tensorboard
 """
@@ -28,7 +28,13 @@ from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.history import all_epochs
 from dpcnn.run.lock import Lock
 from dpcnn.run.loggers.logger import Metrics
-from dpcnn.system.files import make_folder, open_inside, refuse_links, write_atomically
+from dpcnn.system.files import (
+    link_atomically,
+    make_folder,
+    open_inside,
+    refuse_links,
+    write_atomically,
+)
 from dpcnn.system.text import one_line, warn
 
 RUNS = Path("runs")
@@ -37,6 +43,7 @@ NETWORK = "network.json"
 LONGEST = 1 << 20  # bytes that are read of either
 ENVIRONMENT = "environment.json"
 FOLDER = "checkpoints"
+BEST = "best.h5"  # in FOLDER: another name of the checkpoint after the best epoch
 ERRORS = "errors"
 # What is added to, and never replaced: a link here would have a file elsewhere changed.
 KEPT = (events.NAME, ERRORS, loggers.tensorboard.FOLDER)
@@ -191,6 +198,26 @@ class RunDirectory:
         for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)
         self._rewrite_metrics(metrics)
+        self._settle_best(metrics)
+
+    def _settle_best(self, metrics: Sequence[Metrics]) -> None:
+        """See that the best checkpoint, if there is one, is that of these metrics.
+
+        A killed process may not have come to naming it, and a run that goes on from an earlier
+        step may leave the epoch it was of behind.
+        """
+        best = best_epoch(metrics)
+        if best is None or not self._is_sound(self.best_path, best):
+            self.best_path.unlink(missing_ok=True)
+            if best is not None and self._is_sound(self.checkpoint_path(best["step"]), best):
+                link_atomically(self.best_path, self.checkpoint_path(best["step"]))
+
+    def _is_sound(self, path: Path, line: Metrics) -> bool:
+        """Tell whether a file is a sound checkpoint after the epoch with this line of metrics."""
+        try:
+            return _is_after(checkpoints.read(path, directory=self.path), line)
+        except CheckpointError:
+            return False
 
     def add_metrics(self, lines: Sequence[Metrics]) -> None:
         """Add the newest of the kept lines to the metrics; after an OSError, all that may lack."""
@@ -239,6 +266,11 @@ class RunDirectory:
         """Return where the checkpoint of a step lies."""
         return self.checkpoints / f"step-{step:08d}.h5"
 
+    @property
+    def best_path(self) -> Path:
+        """Where the checkpoint after the best epoch lies, under a name of its own."""
+        return self.checkpoints / BEST
+
     def checkpoint_steps(self) -> list[int]:
         """Return the steps that have a checkpoint file, newest first."""
         names = map(_STEP.fullmatch, glob("step-*.h5", root_dir=self.checkpoints))
@@ -261,10 +293,27 @@ class RunDirectory:
             warn(f"{checkpoint}; taking the one before it")
         return None
 
+    def best_checkpoint(self, warn: Callable[[str], None] = warn) -> Checkpoint | None:
+        """Return the sound checkpoint after the best epoch, None without one.
+
+        The newest checkpoint tells which epoch that is; `warn` as for `newest_checkpoint`.
+        """
+        newest = self.newest_checkpoint(warn)
+        best = None if newest is None else best_epoch(newest.metrics)
+        paths = [self.best_path]
+        paths += [] if best is None else [self.checkpoint_path(best["step"])]
+        for path in paths:
+            with contextlib.suppress(CheckpointError):
+                checkpoint = checkpoints.read(path, directory=self.path)
+                if newest is None or _is_after(checkpoint, best):
+                    return checkpoint
+        return None
+
     def save(self, checkpoint: Checkpoint, keep: int) -> Path:
         """Write a checkpoint, then delete those before it, but for the newest `keep` and the best.
 
-        A directory that somebody has removed is made again.
+        One after the best epoch is named best.h5 too. A directory that somebody has removed is made
+        again.
         Those of later steps stay and do not count: a run that was resumed before them may have
         found them broken. Raises OSError.
         """
@@ -274,10 +323,21 @@ class RunDirectory:
         path = self.checkpoint_path(now)
         checkpoints.write(path, checkpoint)
         best = best_epoch(checkpoint.metrics)
+        if _is_after(checkpoint, best):
+            link_atomically(self.best_path, path)
         for step in [step for step in self.checkpoint_steps() if step <= now][keep:]:
             if best is None or step != best["step"]:
                 self.checkpoint_path(step).unlink(missing_ok=True)
         return path
+
+
+def _is_after(checkpoint: Checkpoint, line: Metrics | None) -> bool:
+    """Tell whether a checkpoint is of the end of the epoch with this line of metrics."""
+    if line is None or not checkpoint.metrics:
+        return False
+    last = checkpoint.metrics[-1]
+    same = all(last[key] == line[key] for key in ("epoch", "step", "weights_sha256"))
+    return same and last["step"] == checkpoint.progress["step"]
 
 
 def _last_change(run: Path) -> float:

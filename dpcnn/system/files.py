@@ -146,6 +146,22 @@ def write_parts_atomically(path: Path, parts: Iterable[bytes]) -> None:
     _flush_directory(path.parent)
 
 
+def link_atomically(path: Path, source: Path) -> None:
+    """Make `path` another name of the file `source`, or a copy where the disk has no hard links.
+
+    As for `write_atomically`, it is the old file or the whole new one whenever the machine stops.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary, follow_symlinks=False)
+    except OSError:
+        write_atomically(path, read_bytes(source))
+        return
+    temporary.replace(path)
+    _flush_directory(path.parent)
+
+
 def _flush_directory(path: Path) -> None:
     directory = os.open(path, os.O_RDONLY)
     try:

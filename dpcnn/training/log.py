@@ -23,7 +23,7 @@ from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import Sums
 from dpcnn.run import events, loggers, outcome
 from dpcnn.run.best import best_epoch, epochs_since_best, exhausted, measured
-from dpcnn.run.directory import RunDirectory
+from dpcnn.run.directory import BEST, RunDirectory
 from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import Saver
@@ -258,6 +258,8 @@ class RootLog(StandbyLog):
             why = "a callback asked for it" if state.asked else _why_early(state.metrics)
             self.note("early_stop", state, reason=why)
             self.console.line(f"Stopped early: {why}")
+        elif len(state.metrics) > 1:
+            self.console.line(_best(state.metrics))
         if _is_unnamed(state):
             self.console.line(
                 "Trained on the built-in digits, not on MNIST: no dataset was named or found"
@@ -302,6 +304,15 @@ def _validation(line: Metrics) -> str:
     if "validation_accuracy" not in line:
         return ""
     return f", Validation Accuracy = {line['validation_accuracy']:.4f}"
+
+
+def _best(metrics: Sequence[Metrics]) -> str:
+    """Return the line that names the best of these epochs."""
+    best = best_epoch(metrics)
+    assert best is not None, "there are epochs"
+    name = measured(best)
+    title = name.replace("_", " ").title()
+    return f"Best epoch: {best['epoch']}, {title} = {best[name]:.4f}, in checkpoints/{BEST}"
 
 
 def _why_early(metrics: Sequence[Metrics]) -> str:

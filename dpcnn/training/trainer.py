@@ -22,7 +22,7 @@ from dpcnn.nn.losses import LossSums
 from dpcnn.optim.norms import clip_norm
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.reduction import REDUCTIONS, Sums
-from dpcnn.run.best import exhausted
+from dpcnn.run.best import epochs_since_best, exhausted
 from dpcnn.training.config import Config
 from dpcnn.training.diagnosis import explain
 from dpcnn.training.log import ASKED, Log
@@ -198,7 +198,7 @@ class Trainer:
         state.remember(line | self.learning_rate.memory(line, state.metrics))
         self.log.epoch(state)
         state.progress = state.progress.next_epoch()
-        self.save_if_due(state.progress)
+        self.save_if_due(state.progress, epochs_since_best(state.metrics) == 0)
         state.asked = comm.bcast(self.log.asked)  # last: a death here finds the state whole
 
     def evaluate(self) -> Results:
@@ -227,9 +227,12 @@ class Trainer:
                 scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
         return scores
 
-    def save_if_due(self, next_epoch: Progress | None = None) -> None:
-        """Begin to save the state if it is time to; next_epoch: where the run is after an epoch."""
-        if self.config.save.due(next_epoch or self.state.progress, next_epoch is not None):
+    def save_if_due(self, next_epoch: Progress | None = None, best: bool = False) -> None:
+        """Begin to save the state if it is time to, or the best so far.
+
+        next_epoch: where the run is after an epoch.
+        """
+        if best or self.config.save.due(next_epoch or self.state.progress, next_epoch is not None):
             self.clock.mark("other")
             self.log.save(self.state)
             self.clock.mark("saving")

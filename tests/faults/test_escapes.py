@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpcnn import evaluate, export, predict, verify
+from dpcnn.evaluate import main as evaluate
+from dpcnn.export import main as export
+from dpcnn.predict import main as predict
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.system import text
 from dpcnn.training import api
+from dpcnn.verify import main as verify
 
 ESCAPE = "\x1b]0;mine\x07\x1b[2J\x9b31m\u202e"
 SMALL = ["--train_limit", "128", "--test_limit", "10", "--n_filter", "2", "--progress", "none"]
@@ -38,11 +41,11 @@ def hostile(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 COMMANDS: dict[str, Callable[[Path, Path], int]] = {
-    "evaluate": lambda run, small: evaluate.main([str(run)]),
-    "evaluate on": lambda run, small: evaluate.main([str(run), "--dataroot", str(small)]),
-    "predict": lambda run, small: predict.main([str(run), *map(str, run.glob("*.npy"))]),
-    "export": lambda run, small: export.main([str(run), str(run / f"a{ESCAPE}.npz")]),
-    "verify": lambda run, small: verify.main([str(run), "--dataroot", str(small)]),
+    "evaluate": lambda run, small: evaluate([str(run)]),
+    "evaluate on": lambda run, small: evaluate([str(run), "--dataroot", str(small)]),
+    "predict": lambda run, small: predict([str(run), *map(str, run.glob("*.npy"))]),
+    "export": lambda run, small: export([str(run), str(run / f"a{ESCAPE}.npz")]),
+    "verify": lambda run, small: verify([str(run), "--dataroot", str(small)]),
     "resume": lambda run, small: api.main(["--resume", str(run)]),
     "resume on": lambda run, small: api.main(["--resume", str(run), "--dataroot", str(small)]),
     "run_dir": lambda run, small: api.main(["--run_dir", str(run)]),

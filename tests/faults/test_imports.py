@@ -11,19 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from dpcnn import evaluate, export, predict, verify
+from dpcnn.evaluate import main as evaluate
+from dpcnn.export import main as export
+from dpcnn.predict import main as predict
 from dpcnn.report.run import read as read_for_report
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.training import api
+from dpcnn.verify import main as verify
 
 SMALL = ["--train_limit", "128", "--test_limit", "10", "--n_filter", "2", "--progress", "none"]
 HERE = Path(__file__).parents[1] / "data"
 
 COMMANDS: dict[str, Callable[[str], int]] = {
-    "evaluate": lambda run: evaluate.main([run]),
-    "predict": lambda run: predict.main([run, str(HERE / "three.jpg")]),
-    "export": lambda run: export.main([run, f"{run}/a.npz"]),
-    "verify": lambda run: verify.main([run]),
+    "evaluate": lambda run: evaluate([run]),
+    "predict": lambda run: predict([run, str(HERE / "three.jpg")]),
+    "export": lambda run: export([run, f"{run}/a.npz"]),
+    "verify": lambda run: verify([run]),
     "resume": lambda run: api.main(["--resume", run, "--epochs", "2"]),
     "resume auto": lambda run: api.main(["--resume", "auto", "--run_dir", run, "--epochs", "2"]),
     "report": lambda run: 0 * len(read_for_report(Path(run)).metrics),

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-import dpcnn.report
+from dpcnn.report import write as writing
 from dpcnn.report.write import write
 from tests.browser import Browser
 
-EXAMPLE = Path(dpcnn.report.__file__).with_name("example.png")
+EXAMPLE = Path(writing.__file__).with_name("example.png")
 WIDTH, HEIGHT = 1000, 1130  # pixels of the window, and of each part before it is made smaller
 PARTS = ("header", "#classes")  # what each part begins with
 GAP = 24  # pixels between the parts

@@ -95,6 +95,66 @@ def test_a_best_that_is_overtaken_goes(run: RunDirectory) -> None:
     assert run.checkpoint_steps() == [5, 4]
 
 
+def best(run: RunDirectory) -> int | None:
+    """Return the step of the best checkpoint."""
+    checkpoint = run.best_checkpoint()
+    return None if checkpoint is None else int(checkpoint.progress["step"])
+
+
+def train(run: RunDirectory, accuracies: dict[int, float], keep: int = 2) -> None:
+    """Save after each of these epochs, by the step that is its last, as a run does."""
+    for step in accuracies:
+        run.save(state(step, {k: v for k, v in accuracies.items() if k <= step}), keep)
+
+
+def test_the_best_has_a_name_of_its_own_which_follows_it(run: RunDirectory) -> None:
+    assert best(run) is None
+    train(run, {1: 0.5, 2: 0.9, 3: 0.9, 4: 0.8, 5: 0.7, 6: 0.6})
+    assert run.checkpoint_steps() == [6, 5, 2]
+    assert best(run) == 2
+    assert run.best_path.samefile(run.checkpoint_path(2))
+    train(run, {2: 0.9, 7: 0.95, 8: 0.1})
+    assert best(run) == 7
+    run.checkpoint_path(7).unlink()  # by hand: the name alone is enough
+    assert best(run) == 7
+
+
+def test_where_a_disk_has_no_hard_links_the_best_is_a_copy(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuses)
+    train(run, {1: 0.5, 2: 0.9, 3: 0.1})
+    assert best(run) == 2
+    assert run.best_path.read_bytes() == run.checkpoint_path(2).read_bytes()
+
+
+@pytest.mark.parametrize("left", ["the old one", "none", "a broken one"])
+def test_a_kill_before_the_best_is_named_is_made_up_for(left: str, run: RunDirectory) -> None:
+    train(run, {1: 0.5})
+    before = run.best_path.read_bytes()
+    train(run, {1: 0.5, 2: 0.9})
+    run.best_path.unlink()  # it shares its bytes with the checkpoint of step 2
+    if left != "none":
+        run.best_path.write_bytes(before if left == "the old one" else b"broken")
+    assert best(run) == 2
+    run.release()
+    run.create({}, {}, state(2, {1: 0.5, 2: 0.9}).metrics)
+    assert run.best_path.samefile(run.checkpoint_path(2))
+
+
+def test_a_run_that_goes_on_from_before_its_best_forgets_it(run: RunDirectory) -> None:
+    train(run, {1: 0.5, 2: 0.6, 3: 0.9})
+    run.release()
+    run.create({}, {}, state(2, {1: 0.5, 2: 0.6}).metrics)
+    assert run.best_path.samefile(run.checkpoint_path(2))
+    run.release()
+    run.create({}, {}, [])
+    assert not run.best_path.exists()
+
+
 def test_a_checkpoint_just_saved_stays_beside_those_of_later_steps(run: RunDirectory) -> None:
     save(run, [5, 10, 20, 30])
     for path in (run.checkpoint_path(step) for step in (20, 30)):
@@ -142,7 +202,7 @@ def test_a_directory_in_use_is_refused_and_names_who_uses_it(run: RunDirectory) 
 def test_a_successor_waits_for_the_lock_and_finishes_the_metrics(run: RunDirectory) -> None:
     successor = RunDirectory(Path("elsewhere"))
     successor.join(run.path)
-    lines = [{"epoch": 1, "loss": 0.5}]
+    lines = [{"epoch": 1, "step": 1, "test_accuracy": 0.5}]
     thread = threading.Thread(target=successor.take_over, args=(lines,))
     thread.start()
     assert (run.path / jsonl.NAME).read_text() == ""
@@ -159,20 +219,22 @@ def test_a_successor_leaves_a_directory_alone_that_another_job_has_taken(
     for successor in successors:
         successor.join(run.path)
     run.release()
-    successors[0].take_over([{"epoch": 1, "loss": 0.5}])  # of the same job: the next may follow
+    successors[0].take_over(
+        [{"epoch": 1, "step": 1, "test_accuracy": 0.5}]
+    )  # of the same job: the next may follow
     successors[0].release()
     run.create({}, {})
     run.release()
     before = files(run)
     with pytest.raises(TakenOverError, match=f"another run .process {os.getpid()} on "):
-        successors[1].take_over([{"epoch": 1, "loss": 9.0}])
+        successors[1].take_over([{"epoch": 1, "step": 1, "test_accuracy": 0.9}])
     assert files(run) == before
 
 
 def test_a_successor_on_another_disk_begins_the_directory_there(tmp_path: Path) -> None:
     successor = RunDirectory(Path("runs/now"))
     successor.join(tmp_path / "runs/now")
-    lines = [{"epoch": 1, "loss": 0.5}]
+    lines = [{"epoch": 1, "step": 1, "test_accuracy": 0.5}]
     successor.take_over(lines)
     assert (tmp_path / "runs/now" / jsonl.NAME).read_text() == jsonl.text(lines)
 
@@ -190,7 +252,7 @@ def test_a_new_start_forgets_how_the_last_one_ended(
 
 
 def test_metrics_are_cut_to_those_of_the_checkpoint(run: RunDirectory) -> None:
-    lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
+    lines = [{"epoch": epoch, "step": epoch, "test_accuracy": 0.1 * epoch} for epoch in range(1, 6)]
     for count in range(1, 6):
         run.add_metrics(lines[:count])
     with (run.path / jsonl.NAME).open("a") as file:
@@ -217,7 +279,7 @@ def test_metrics_that_a_full_disk_has_cost_are_written_with_the_next_epoch(
     run: RunDirectory,
 ) -> None:
     run.loggers = [Failing(), *run.loggers[1:]]
-    lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 5)]
+    lines = [{"epoch": epoch, "step": epoch, "test_accuracy": 0.1 * epoch} for epoch in range(1, 5)]
     run.add_metrics(lines[:1])
     with pytest.raises(OSError, match="No space left"):
         run.add_metrics(lines[:2])

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import dpcnn
-from dpcnn import verify
 from dpcnn.data import words
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import registry
@@ -23,6 +22,7 @@ from dpcnn.nn import Convolution, Dense, Flatten, MaxPooling, ReLU
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.training.measure import silent_trainer
+from dpcnn.verify import main as verify
 from tests.parallel.ranks import on_ranks
 
 EVERYTHING = (
@@ -128,7 +128,7 @@ def test_evaluation_is_never_augmented(small: Path, tmp_path: Path) -> None:
     layers = [Convolution(3, 5), ReLU(), MaxPooling(4), Flatten(), Dense(10)]
     options = {"dataroot": small, "train_limit": 300, "progress": "silent", "epochs": 2}
     run = dpcnn.train(layers, run_dir=tmp_path / "run", augment=EVERYTHING, **options)
-    assert verify.main([str(tmp_path / "run"), "--all"]) == 0
+    assert verify([str(tmp_path / "run"), "--all"]) == 0
     evaluated = dpcnn.load(tmp_path / "run")
     assert run.model.options.augment == evaluated.options.augment == EVERYTHING
     test = registry.read(small, Wanted((1, 28, 28), 10)).test

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 import dpcnn
-from dpcnn import evaluate, verify
 from dpcnn.data.formats import registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.normalize import standard
 from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.evaluate import main as evaluate
 from dpcnn.inference.model import restore
 from dpcnn.inference.onnx import npz, onnx
 from dpcnn.nn import Convolution, Dense, Flatten, MaxPooling, ReLU
+from dpcnn.verify import main as verify
 
 KINDS = ("standard", "per_image")
 
@@ -58,7 +59,7 @@ def test_a_loaded_network_sees_the_images_as_in_training(
     assert (model.predict(test.images) == test.labels).mean() == run.accuracy
     floats = model.probabilities(test.images / np.float32(255))
     np.testing.assert_allclose(floats, model.probabilities(test.images), atol=1e-6)
-    assert evaluate.main([str(run.directory), "--json"]) == 0
+    assert evaluate([str(run.directory), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["accuracy"], told["loss"]) == (run.accuracy, run.metrics[-1]["test_loss"])
 
@@ -70,7 +71,7 @@ def test_verify_and_a_resumed_run_use_what_is_recorded(
     train(small, tmp_path / "run", normalize=kind, max_steps=6)
     resumed = train(small, tmp_path / "run", resume="auto", max_steps=None)
     assert resumed.weights_sha256 == runs[kind].weights_sha256
-    assert verify.main([str(tmp_path / "run"), "--all"]) == 0
+    assert verify([str(tmp_path / "run"), "--all"]) == 0
     with pytest.raises(OptionError, match=f"--normalize is none, expected {kind}"):
         train(small, tmp_path / "run", resume="auto", normalize="none")
 
@@ -107,4 +108,4 @@ def test_a_validation_set_is_not_in_the_statistics(small: Path, tmp_path: Path) 
     whole = standard([registry.read(small, Wanted((1, 28, 28), 10)).train.images[:300]])
     assert 0 < abs(run.model.normalization.mean[0] - whole.mean[0]) < 0.01
     command = [str(tmp_path / "run"), "--split", "validation", "--json"]
-    assert evaluate.main(command) == 0
+    assert evaluate(command) == 0

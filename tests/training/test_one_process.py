@@ -56,6 +56,7 @@ def test_the_run_directory_holds_what_was_promised(trained):
         "events.jsonl",
         "outcome.json",
         ".lock",
+        "checkpoints/best.h5",
         "checkpoints/step-00000188.h5",
         "checkpoints/step-00000376.h5",
     }
@@ -73,7 +74,9 @@ def test_the_account_has_a_header_epoch_lines_and_the_hash_last(trained):
         assert words in result.stdout
     number = r"\d\.\d{4}"
     form = rf"Epoch \d, Loss = {number}, Training Accuracy = {number}, Test Accuracy = {number}"
-    assert [bool(re.fullmatch(form, line)) for line in lines[-3:]] == [True, True, False]
+    matches = [bool(re.fullmatch(form, line)) for line in lines[-4:]]
+    assert matches == [True, True, False, False]
+    assert lines[-2].startswith("Best epoch: 2, Test Accuracy = 0.9")
     assert lines[-1].startswith("Weights SHA-256: ")
     assert "\r" not in result.stdout + result.stderr
 

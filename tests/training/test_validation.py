@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dpcnn
-from dpcnn import evaluate
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sources import synthetic
 from dpcnn.errors import OptionError
+from dpcnn.evaluate import main as evaluate
 from dpcnn.models.build import plan_network
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.best import best_epoch, exhausted
@@ -100,7 +100,7 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(
     assert best is not None
     steps = {best["step"], hasty.metrics[-1]["step"]}
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {f"step-{step:08d}.h5" for step in steps}
+    assert names == {"best.h5", *(f"step-{step:08d}.h5" for step in steps)}
     assert len(steps) == 2
     assert best["validation_accuracy"] == max(line["validation_accuracy"] for line in hasty.metrics)
 
@@ -146,7 +146,7 @@ def test_the_files_and_the_lines_tell_of_the_validation_set(
 
 def evaluated(run: dpcnn.Run, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
     capsys.readouterr()
-    assert evaluate.main([str(run.directory), "--json", *options]) == 0
+    assert evaluate([str(run.directory), "--json", *options]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -167,7 +167,7 @@ def test_evaluate_refuses_a_validation_set_that_the_run_has_not(
     small: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     dpcnn.train(dataroot=small, run_dir=tmp_path, epochs=1, **SMALL)
-    assert evaluate.main([str(tmp_path), "--split", "validation"]) == 2
+    assert evaluate([str(tmp_path), "--split", "validation"]) == 2
     error = capsys.readouterr().err
     assert "expected test or train" in error
     assert "\n" not in error.strip()

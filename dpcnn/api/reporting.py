@@ -1,0 +1,65 @@
+"""Reports and charts of runs, where the extra `report` is installed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpcnn.errors import OptionError
+from dpcnn.run.loggers.logger import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXTRA = ("matplotlib", "jinja2", "markupsafe")  # packages of the extra `report`
+
+
+def report(
+    *runs: str | Path,
+    out: str | Path | None = None,
+    format: str = "html",
+    dataroot: str | Path | None = None,
+    best: bool = False,
+) -> Path:
+    """Write the report of a run, or the comparison of several, as `python -m dpcnn.report` does.
+
+    out: the page, or with format="png" the folder of the pictures; dataroot: where the dataset is
+    now; best: show the network after the best epoch instead of the newest. Returns what was
+    written; raises OptionError.
+    """
+    if not runs:
+        raise OptionError("found no run, expected at least one run directory")
+    if format not in ("html", "png"):
+        raise OptionError(f"format= is {format!r:.100}, expected html or png")
+    with needing_extra():
+        from dpcnn.report.write import write
+    root = None if dataroot is None else str(dataroot)
+    return write([*map(Path, runs)], None if out is None else Path(out), format, root, best)
+
+
+def chart(metrics: Sequence[Metrics], name: str) -> Figure:
+    """Return a chart of a report by its name, of a run with these metrics; raises OptionError."""
+    with needing_extra():
+        from dpcnn.report import figures, style
+    with style.applied():
+        drawn = figures.of_metrics(metrics)
+    if name not in drawn:
+        expected = f"one of {', '.join(drawn)}" if drawn else "a run with a finished epoch"
+        raise OptionError(f"found chart {name!r:.100}, expected {expected}")
+    return drawn[name]
+
+
+@contextlib.contextmanager
+def needing_extra() -> Iterator[None]:
+    """Raise OptionError that names the extra where the body lacks one of its packages."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRA:
+            raise
+        raise OptionError(
+            f"writing a report needs the package {package}: pip install 'dpcnn[report]'"
+        ) from error
