@@ -162,3 +162,25 @@ def test_only_layers_make_a_composite(wrong: object) -> None:
         Residual(wrong)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="expected a layer"):
         Concatenate(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", [MaxPooling(2), MaxPooling(3, 2, 1)], ids=repr)
+def test_relu_behind_the_pooling_that_follows_it_gives_the_same_bits(pooling: MaxPooling) -> None:
+    """Also where values are equal or none is positive; and NaN stays, whatever its gradient."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-2, 3, (2, 9, 8, 3)).astype(float)
+    row = network_of([ReLU(), pooling], x.shape[:-1], needs_dx=True)
+    relu, alone = ReLU(), MaxPooling(**pooling.config())
+    for layer in (relu, alone):
+        layer.dtype, layer.context.training = np.float64, True
+        layer.build(x.shape[:-1])
+    y = row.forward(x.copy(), training=True)
+    np.testing.assert_array_equal(y, alone.forward(relu.forward(x.copy())))
+    assert relu.positive.size > row.layers[0].positive.size
+    dy = rng.standard_normal(y.shape)
+    dx = row.plan.root.backward(dy.copy())
+    expected = alone.backward(dy.copy())
+    assert expected is not None
+    np.testing.assert_array_equal(dx, relu.backward(expected))
+    x[0, 4, 4, 0] = np.nan
+    np.testing.assert_array_equal(row.forward(x.copy()), alone.forward(relu.forward(x.copy())))
