@@ -13,11 +13,18 @@ from typing import Any
 import dpcnn  # noqa: F401  (one BLAS thread, before NumPy)
 
 import pytest  # isort: skip
+from hypothesis import HealthCheck, settings
 
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import synthetic
 from tests.launching import run
+
+# On a busy machine an example may take any time. The same examples in every run.
+settings.register_profile(
+    "busy", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 
 # Tests start Python many hundred times; without bytecode each start would compile the package.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -29,7 +29,7 @@ from dpcnn.run.checkpoint import MAGIC
 from dpcnn.training.api import main
 from tests.faults import hostile
 from tests.faults.hostile import EDITS, Edit, canary, change, forge, set_text
-from tests.launching import ROOT
+from tests.launching import ROOT, TIMEOUT
 
 MEMORY = 1 << 30
 SMALL = ["--train_limit", "128", "--test_limit", "10", "--n_filter", "2", "--max_steps", "1"]
@@ -57,7 +57,7 @@ def refused_run(cwd: Path, words: list[str], *options: Any) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
     )
     refused(done.returncode, done.stderr, *words)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import ROOT, end, supervised
+from tests.launching import ROOT, TIMEOUT, end, supervised
 
 sys.path.insert(0, str(ROOT / "launch/lib"))
 from output import Output
@@ -79,7 +79,7 @@ def test_a_rank_elsewhere_has_the_streams_that_mpirun_gave_it(pipes, tmp_path: P
         env=os.environ | {"PYTHONPATH": str(ROOT), "DPCNN_OUTPUT": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT,
     )
     assert done.stdout.startswith("out\n")
     assert done.stderr == "err\n"

@@ -19,6 +19,7 @@ import pytest
 
 from dpcnn.run.directory import RunDirectory
 from tests.launching import (
+    TIMEOUT,
     Result,
     end,
     metrics,
@@ -202,7 +203,7 @@ def test_ranks_whose_supervisor_was_killed_save_and_stop(mpi, small, tmp_path):
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + TIMEOUT
     while not true():
         assert time.monotonic() < limit
         time.sleep(0.05)

@@ -58,7 +58,7 @@ def test_on_other_hosts_a_run_may_have_begun_that_this_one_knows_nothing_of():
 def test_an_mpirun_that_hangs_after_a_short_run_is_ended(told, tmp_path):
     """Without a word of the run's end there is one more start, and no third one."""
     run = f"echo '{told}' > $DPCNN_OUTCOME; " if told else "PMI_RANK=0 sleep 0.5; "
-    mpirun = ("sh", "-c", f"echo start; sleep 0.1; {run} sleep 40; true")
+    mpirun = ("sh", "-c", f"echo start; sleep 0.1; {run} sleep 300; true")
     started = time.monotonic()
     result = end(
         subprocess.Popen(
@@ -73,7 +73,7 @@ def test_an_mpirun_that_hangs_after_a_short_run_is_ended(told, tmp_path):
     starts = 1 if "exit_code" in told else 2
     assert result.returncode == starts - 1
     assert result.stdout.count("start") == starts
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 200
 
 
 @pytest.mark.parametrize(

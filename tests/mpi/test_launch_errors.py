@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.launching import launcher, run
+from tests.launching import TIMEOUT, launcher, run
 
 
 def one_line(result):
@@ -111,7 +111,7 @@ def test_another_mpi_than_mpiruns_is_refused_naming_both(mpirun, small, tmp_path
         env=os.environ | {"PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT,
     )
     assert result.returncode == 2
     [line] = [each for each in result.stderr.splitlines() if each.startswith("dpcnn: error: ")]

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import end, start, started, supervised
-
-LIMIT = 30.0  # seconds
+from tests.launching import TIMEOUT, end, start, started, supervised
 
 
 def listening(job: subprocess.Popen[str]) -> list[str]:
@@ -40,7 +38,7 @@ def test_a_run_on_one_machine_listens_on_loopback_alone(
     begun = time.monotonic()
     beyond = ["nothing yet"]
     try:
-        while beyond and time.monotonic() - begun < LIMIT and job.poll() is None:
+        while beyond and time.monotonic() - begun < TIMEOUT and job.poll() is None:
             time.sleep(0.1)
             found = listening(job)
             has_begun = (tmp_path / "run" / "metrics.jsonl").exists()

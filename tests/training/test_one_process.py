@@ -18,7 +18,7 @@ from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from dpcnn.run import checkpoint
-from tests.launching import ROOT, launcher, run
+from tests.launching import ROOT, TIMEOUT, launcher, run
 from tests.reference_training import train_in_float64
 
 KEYS = [
@@ -100,7 +100,7 @@ def test_a_terminal_gets_a_bar_of_its_width_that_goes_away(tmp_path):
             written += chunk
     except OSError:
         pass  # Linux says so when the other end is closed
-    assert process.wait(60) == 0
+    assert process.wait(TIMEOUT) == 0
     bars = [part for part in re.split(r"[\r\n]", written.decode()) if part.startswith("epoch 1/1")]
     assert bars
     assert max(map(len, bars)) < 70

@@ -19,7 +19,7 @@ from dpcnn.nn import Dense, Flatten
 from dpcnn.options import Options, resumed
 from dpcnn.run.directory import RunDirectory
 from dpcnn.training.api import main
-from tests.launching import ROOT
+from tests.launching import ROOT, TIMEOUT
 
 SMALL = ["--train_limit", "128", "--test_limit", "10", "--n_filter", "2", "--progress", "none"]
 Capture = pytest.CaptureFixture[str]
@@ -166,7 +166,7 @@ def test_a_checkpoint_is_sound_under_any_locale(small: Path, tmp_path: Path) -> 
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         capture_output=True,
-        timeout=60,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
     assert b"after step 1" in done.stdout
