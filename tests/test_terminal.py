@@ -21,7 +21,7 @@ FORMS = (  # of the lines that a run may leave on a screen, each as a whole
     r"layer +what +output +parameters",
     r"(convolution|relu|flatten|dense)1 +\S.* +[\d,]+",
     r"Epoch \d+, Loss = [\d.]+, Training Accuracy = [\d.]+, Test Accuracy = [\d.]+",
-    r"epoch \d+/\d+ +\d+%\|.*\| \d+/\d+, loss [\d.]+, [\d,]+ images/s, [\d:]+ left",
+    r"epoch \d+/\d+ +\d+%\|.*\| \d+/\d+, loss [\d.]+, [^|]*[\d,]+ images/s, [^|]*[\d:]+ left",
     r"warning: lost rank \d on .*",
     r"Stopped by SIGINT; step [\d,]+ is saved\. Go on with: .*",
     r"Weights SHA-256: [0-9a-f]{64}",

@@ -12,7 +12,8 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from dpcnn.system.text import ERASE, in_one_line, on_terminal, over_the_bar, say, warn
 
@@ -24,6 +25,22 @@ SHORTEST_BAR = 2  # columns
 STANDARD_ERROR = 2
 COLUMNS = 80  # that the layer table keeps to
 PLAIN_SECONDS = 10.0  # a plain line at least this often
+# What a bar leaves out where there is no room for it, one after the other.
+LEFT_OUT = ("lr", "best", "accuracy", "run")
+
+
+class Outlook(NamedTuple):
+    """Beyond the epoch in progress: the steps after it, the seconds of the evaluations to come.
+
+    best: the best accuracy so far, None before the first evaluation.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+
+
+LAST = Outlook()  # of a run's only epoch
 
 
 class Console:
@@ -41,11 +58,13 @@ class Console:
     def header(self, facts: Mapping[str, str], table: Iterable[tuple[str, str, str, str]]) -> None:
         """Print what is about to be trained: facts by name, then the layer table."""
 
-    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+    def start_epoch(
+        self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
+    ) -> None:
         """Begin to show the progress of an epoch; `done` of its steps have been made before."""
 
-    def step(self, loss: float, images: int, lr: float) -> None:
-        """Count one step: its mean loss, its images, its learning rate."""
+    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
+        """Count one step: its mean loss, its images, its learning rate, its correct predictions."""
 
     def end_epoch(self) -> None:
         """End the epoch's progress."""
@@ -80,29 +99,50 @@ class PlainConsole(Console):
             self.line(f"{left}  {parameters:>{widths[3]}}")
         self.line()
 
-    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+    def start_epoch(
+        self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
+    ) -> None:
         self.epoch, self.epochs, self.steps, self.done = epoch, epochs, steps, done
-        self.images, self.first = 0, done
+        self.images, self.correct, self.first, self.outlook = 0, 0.0, done, outlook
         self.started = time.monotonic()
 
-    def step(self, loss: float, images: int, lr: float) -> None:
+    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
+        self.count(images, correct)
+        if time.monotonic() - self.printed >= PLAIN_SECONDS and self.done < self.steps:
+            seconds = time.monotonic() - self.started
+            left = seconds / (self.done - self.first) * (self.steps - self.done)
+            facts = ", ".join(self.facts(loss, lr).values())
+            place = f"epoch {self.epoch}/{self.epochs}, step {self.done}/{self.steps}"
+            self.line(f"{place}, {facts}, {left:.0f} s left")
+
+    def count(self, images: int, correct: float) -> None:
+        """Count a step with so many images and correct predictions."""
         self.done += 1
         self.images += images
-        now = time.monotonic()
-        if now - self.printed >= PLAIN_SECONDS and self.done < self.steps:
-            seconds = now - self.started
-            left = seconds / (self.done - self.first) * (self.steps - self.done)
-            self.line(
-                f"epoch {self.epoch}/{self.epochs}, step {self.done}/{self.steps},"
-                f" loss {loss:.4f}, lr {lr:.3g}, {self.images / seconds:,.0f} images/s,"
-                f" {left:.0f} s left"
-            )
+        self.correct += correct
+
+    def facts(self, loss: float, lr: float) -> dict[str, str]:
+        """Return, by name, what there is to tell after a step, in the order of a line."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        facts = {
+            "loss": f"loss {loss:.4f}",
+            "accuracy": f"accuracy {self.correct / self.images:.4f}",
+            "lr": f"lr {lr:.3g}",
+            "rate": f"{self.images / seconds:,.0f} images/s",
+        }
+        if self.outlook.best is not None:
+            facts["best"] = f"best test {self.outlook.best:.4f}"
+        if self.outlook.steps:
+            ahead = self.steps - self.done + self.outlook.steps
+            left = seconds / (self.done - self.first) * ahead + self.outlook.seconds
+            facts["run"] = f"{timedelta(seconds=round(left))} of the run"
+        return facts
 
 
 class BarConsole(PlainConsole):
     """A tqdm bar on standard error; lines are written above it.
 
-    On a narrow terminal it leaves the learning rate out.
+    On a narrow terminal it leaves out the learning rate and more.
     """
 
     bar: tqdm[Any] | None = None
@@ -121,10 +161,12 @@ class BarConsole(PlainConsole):
             print(ERASE, end="", file=sys.stderr, flush=True)
             say(text, file)
 
-    def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+    def start_epoch(
+        self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
+    ) -> None:
         from tqdm import tqdm
 
-        super().start_epoch(epoch, epochs, steps, done)
+        super().start_epoch(epoch, epochs, steps, done, outlook)
         terminal = shutil.get_terminal_size()
         width = terminal.columns - 1 - len(ECHO)
         around = f"epoch {epoch}/{epochs} 100%|| {steps}/{steps},  00:00 left"
@@ -142,15 +184,15 @@ class BarConsole(PlainConsole):
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
         )
 
-    def step(self, loss: float, images: int, lr: float) -> None:
+    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
         assert self.bar is not None, "start_epoch makes the bar"
-        self.done += 1
-        self.images += images
-        rate = self.images / max(time.monotonic() - self.started, 1e-9)
-        loss_text, rate_text = f"loss {loss:.4f},", f"{rate:,.0f} images/s,"
-        text = f"{loss_text} lr {lr:.3g}, {rate_text}"
-        fits = len(text) <= self.room
-        self.bar.set_postfix_str(text if fits else f"{loss_text} {rate_text}", refresh=False)
+        self.count(images, correct)
+        facts = self.facts(loss, lr)
+        for name in LEFT_OUT:
+            if len(", ".join(facts.values())) < self.room:  # with a comma behind it
+                break
+            facts.pop(name, None)
+        self.bar.set_postfix_str(f"{', '.join(facts.values())},", refresh=False)
         self.bar.update()
 
     def end_epoch(self) -> None:
@@ -163,7 +205,7 @@ class BarConsole(PlainConsole):
 class QuietConsole(PlainConsole):
     """The header and the epoch lines without progress between them."""
 
-    def step(self, loss: float, images: int, lr: float) -> None:
+    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
         """Print nothing."""
 
 

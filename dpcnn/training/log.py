@@ -28,7 +28,7 @@ from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import Saver
 from dpcnn.training.callbacks import Callbacks
-from dpcnn.training.console import Console, console
+from dpcnn.training.console import Console, Outlook, console
 from dpcnn.training.state import Progress, State
 
 ASKED = "asked"  # the flag, among a step's sums, that a callback has asked the run to stop
@@ -51,8 +51,8 @@ class Log:
         """Keep that the run starts, or goes on, on these hosts."""
 
     @contextlib.contextmanager
-    def progress(self, state: State, epochs: int, steps: int) -> Iterator[None]:
-        """Show the progress of an epoch of so many steps while the body makes them."""
+    def progress(self, state: State, epochs: int, steps: int, total: int) -> Iterator[None]:
+        """Show the progress of an epoch of so many steps, of `total`, while the body makes them."""
         yield
 
     def step(self, sums: Sums, lr: float) -> None:
@@ -181,17 +181,19 @@ class RootLog(StandbyLog):
         self.note(event, state, hosts=hosts, restart=outcome.restart(), process=os.getpid())
 
     @contextlib.contextmanager
-    def progress(self, state: State, epochs: int, steps: int) -> Iterator[None]:
+    def progress(self, state: State, epochs: int, steps: int, total: int) -> Iterator[None]:
         progress = state.progress
         self.steps_of_epoch, self.place = steps, progress
-        self.console.start_epoch(progress.epoch, epochs, steps, progress.epoch_step)
+        outlook = _outlook(state, steps, total)
+        self.console.start_epoch(progress.epoch, epochs, steps, progress.epoch_step, outlook)
         try:
             yield
         finally:
             self.console.end_epoch()
 
     def step(self, sums: Sums, lr: float) -> None:
-        self.console.step(sums["loss"] / sums["images"], int(sums["images"]), lr)
+        images = int(sums["images"])
+        self.console.step(sums["loss"] / images, images, lr, sums["correct"])
         self.saver.poll()
         self.callbacks.step(self.place, self.steps_of_epoch, sums, lr)
 
@@ -292,6 +294,17 @@ class RootLog(StandbyLog):
 
 def _place(state: State) -> tuple[int, int]:
     return state.progress.step, state.progress.epoch
+
+
+def _outlook(state: State, steps: int, total: int) -> Outlook:
+    """Return what comes after the epoch in progress, of so many steps, in a run of `total`."""
+    progress, best = state.progress, best_epoch(state.metrics)
+    later = max(total - progress.epoch * steps, 0)
+    if best is None:
+        return Outlook(later)
+    evaluation = state.metrics[-1].get("evaluation_seconds", 0.0)
+    evaluations = 1 + later // steps
+    return Outlook(later, evaluation * evaluations, best[measured(best)])
 
 
 def _is_unnamed(state: State) -> bool:

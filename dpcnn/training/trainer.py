@@ -115,7 +115,7 @@ class Trainer:
         """Make the epoch's steps that are left, saving where it is time to."""
         progress, comm, log = self.state.progress, self.comm, self.log
         left = self.loader.minibatches(progress.epoch, progress.epoch_step, comm.rank, comm.size)
-        with log.progress(self.state, self.config.epochs, self.loader.steps):
+        with log.progress(self.state, self.config.epochs, self.loader.steps, self.total):
             for minibatch in left:
                 sums = self.step(minibatch)
                 self.state.stop, self.state.asked = requested(sums), sums[ASKED] > 0

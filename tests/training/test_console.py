@@ -9,7 +9,14 @@ import time
 import pytest
 
 from dpcnn.system.text import ERASE
-from dpcnn.training.console import BarConsole, Console, PlainConsole, QuietConsole, console
+from dpcnn.training.console import (
+    BarConsole,
+    Console,
+    Outlook,
+    PlainConsole,
+    QuietConsole,
+    console,
+)
 
 Captured = pytest.CaptureFixture[str]
 TABLE = [("convolution", "7x7", "32x24x24", "1,600"), ("dense", "10", "10", "184,330")]
@@ -36,7 +43,7 @@ def train(out: Console, clock: Clock, steps: int, seconds: float, done: int = 0)
     out.start_epoch(2, 5, steps, done)
     for step in range(done, steps):
         clock.now += seconds
-        out.step(1 / (step + 1), 64, 0.0125)
+        out.step(1 / (step + 1), 64, 0.0125, 32)
     out.end_epoch()
     out.line("Epoch 2")
 
@@ -60,7 +67,7 @@ def test_a_plain_line_tells_epoch_step_loss_speed_and_time_left(
 ) -> None:
     train(PlainConsole(), clock, 8, 5, done=4)
     assert (
-        "epoch 2/5, step 6/8, loss 0.1667, lr 0.0125, 13 images/s, 10 s left\n"
+        "epoch 2/5, step 6/8, loss 0.1667, accuracy 0.5000, lr 0.0125, 13 images/s, 10 s left\n"
         in capsys.readouterr().out
     )
 
@@ -103,7 +110,8 @@ def test_the_bar_tells_epoch_step_loss_speed_and_time_left_on_standard_error(
     drawn = [text for text in err.split("\r") if "6/8" in text]
     assert drawn
     assert re.search(
-        r"epoch 2/5 +75%\|.*\| 6/8, loss 0\.1667, lr 0\.0125, 13 images/s, 00:10 left", drawn[0]
+        r"epoch 2/5 +75%\|.*\| 6/8, loss 0\.1667, accuracy 0\.5000, 13 images/s, 00:10 left",
+        drawn[0],
     )
     assert "\r" not in out
     assert out.endswith("Epoch 2\n")
@@ -165,3 +173,17 @@ def test_a_terminal_that_moves_no_cursor_gets_lines(
 def test_a_named_progress_is_taken(progress: str, kind: type[Console]) -> None:
     assert type(console(progress, rank=0)) is kind
     assert type(console(progress, rank=1)) is Console
+
+
+def test_with_epochs_to_come_it_tells_the_time_of_the_run_and_the_best_accuracy(
+    clock: Clock, capsys: Captured
+) -> None:
+    out = PlainConsole()
+    out.start_epoch(2, 5, 8, 0, Outlook(steps=24, seconds=40, best=0.98765))
+    for _ in range(2):
+        clock.now += 10
+        out.step(0.5, 64, 0.1, 60)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "epoch 2/5, step 2/8, loss 0.5000, accuracy 0.9375, lr 0.1, 6 images/s, best test 0.9877,"
+        " 0:05:40 of the run, 60 s left"
+    )
