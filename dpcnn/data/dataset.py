@@ -25,6 +25,7 @@ from dpcnn.errors import DataError
 
 Array = NDArray[Any]
 
+ROUNDING = 1e-6  # floats that are so far beyond [0, 1] are clipped
 BLOCK = 1 << 24  # bytes of a stored array to have in memory at a time
 
 
@@ -207,8 +208,9 @@ def write_mapped(dataset: Dataset, path: Path) -> Mapped:
 def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
     """Return an array of images in any of the forms as (N, C, H, W), uint8 or float32.
 
-    shape: (C, H, W). Images (N, H, W, C) are recognised unless they may be (N, C, H, W) as well.
-    Raises DataError for other shapes and types, and for floats outside [0, 1].
+    shape: (C, H, W). Images (N, H, W, C) are recognised unless they may be (N, C, H, W) as well,
+    and bools are black and white. Raises DataError for other shapes and types, and for floats
+    outside [0, 1], but for rounding.
     """
     forms = image_forms(shape)
     if array.ndim == 4 and array.shape[1:] == (*shape[1:], shape[0]) != shape:
@@ -216,15 +218,18 @@ def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
     if array.ndim == 0 or array.shape[1:] not in forms:
         expected = " or ".join(str(("N", *form)).replace("'", "") for form in forms)
         raise DataError(f"images have shape {array.shape}, expected {expected}")
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
+    if array.dtype != np.uint8 and array.dtype.kind not in "fb":
         raise DataError(f"images hold {array.dtype}, expected uint8 or floats in [0, 1]")
     if array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)
-        if array.size and not (array.min() >= 0 and array.max() <= 1):
+        low, high = array.min(initial=0), array.max(initial=0)
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise DataError(
-                f"images hold values from {array.min():g} to {array.max():g}, expected uint8 or"
+                f"images hold values from {low:.7g} to {high:.7g}, expected uint8 or"
                 " floats in [0, 1]"
             )
+        if low < 0 or high > 1:
+            array = array.clip(0, 1)
     return array.reshape(-1, *shape)
 
 

@@ -8,6 +8,7 @@ here follows a link that leaves the file, reads an array, or takes memory for on
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import h5py
@@ -28,7 +29,8 @@ UNREADABLE = (
 )
 
 RATIO = 1100  # how much a file may grow when it is read: deflate makes 1,032 bytes of one at most
-CHUNK = 256 << 20  # bytes of a chunk at most: HDF5 needs the whole chunk to read one value of it
+# HDF5 needs a whole chunk to read one value of it, which may take this share of the memory.
+CHUNK_SHARE, SMALLEST_LIMIT = 1 / 8, 256 << 20  # or so many bytes, if that is more
 
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
@@ -36,6 +38,7 @@ _FILTERS = {
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_FLETCHER32,
 }
+ELSEWHERE = "lies in other files, expected an array in this one"
 _KINDS = {"i": "integers", "f": "floats", "O": "text"}
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
@@ -62,14 +65,14 @@ def array(
     """
     dataset = _child(parent, name, h5py.Dataset, "an array")
     where = _where(parent, name)
-    _check_storage(where, dataset.id.get_create_plist(), _FILTERS if compressed else set())
+    _check_storage(dataset, where, _FILTERS if compressed else set(), limit)
     dtype = dataset.dtype
     text = h5py.check_string_dtype(dtype) is not None
     if dtype.kind not in kinds or (dtype.metadata and not text):  # an enumeration has metadata
         expected = " or ".join(name for kind, name in _KINDS.items() if kind in kinds)
         raise UnsafeFileError(f"{where} holds {one_line(dtype)}, expected {expected}")
     _check_size(where, dataset.shape or (), dtype.itemsize, limit)
-    _check_size(f"a chunk of {where}", dataset.chunks or (), dtype.itemsize, min(limit, CHUNK))
+    _check_size(f"a chunk of {where}", dataset.chunks or (), dtype.itemsize, _chunk_limit(limit))
     return dataset
 
 
@@ -107,14 +110,46 @@ def _child(parent: h5py.Group, name: str, kind: type, kind_name: str) -> Any:
     return child
 
 
-def _check_storage(where: str, layout: Any, allowed: set[int]) -> None:
+def _chunk_limit(limit: int) -> int:
+    """Return how many bytes a chunk may have on this machine, of an array with this limit."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(limit, max(SMALLEST_LIMIT, int(CHUNK_SHARE * memory)))
+
+
+def _check_storage(dataset: h5py.Dataset, where: str, allowed: set[int], limit: int) -> None:
     """Raise UnsafeFileError unless an array lies in its file, behind these filters alone."""
-    if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count() > 0:
-        raise UnsafeFileError(f"{where} lies in other files, expected an array in this one")
+    layout = dataset.id.get_create_plist()
+    if layout.get_external_count() > 0:
+        raise UnsafeFileError(f"{where} {ELSEWHERE}")
+    if layout.get_layout() == h5py.h5d.VIRTUAL:
+        _check_sources(dataset, where, allowed, limit)
     filters = [layout.get_filter(number)[0] for number in range(layout.get_nfilters())]
     if not set(filters) <= allowed or len(filters) > len(set(filters)):
         expected = "gzip, lzf, shuffle, fletcher32, each once" if allowed else "none"
         raise UnsafeFileError(f"{where} has the HDF5 filters {filters}, expected {expected}")
+
+
+def _check_sources(dataset: h5py.Dataset, where: str, allowed: set[int], limit: int) -> None:
+    """Raise UnsafeFileError unless a virtual array is made of arrays in its own file, not virtual.
+
+    limit: bytes of a chunk of them.
+    """
+    layout = dataset.id.get_create_plist()
+    for number in range(layout.get_virtual_count()):
+        *groups, name = layout.get_virtual_dsetname(number).strip("/").split("/")
+        # A % in a name stands for any number of arrays.
+        if layout.get_virtual_filename(number) != "." or "%" in "".join([*groups, name]):
+            raise UnsafeFileError(f"{where} {ELSEWHERE}")
+        parent = dataset.file
+        for each in groups:
+            parent = group(parent, each)
+        source = _child(parent, name, h5py.Dataset, "an array")
+        inner = source.id.get_create_plist()
+        if inner.get_layout() == h5py.h5d.VIRTUAL:
+            raise UnsafeFileError(f"{where} is made of the virtual {name}, expected stored arrays")
+        _check_storage(source, _where(parent, name), allowed, limit)
+        chunk = source.chunks or ()
+        _check_size(f"a chunk of {where}", chunk, source.dtype.itemsize, _chunk_limit(limit))
 
 
 def _check_size(where: str, shape: tuple[int, ...], itemsize: int, limit: int) -> None:

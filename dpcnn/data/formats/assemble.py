@@ -33,6 +33,7 @@ def assemble(raw: Raw, wanted: Wanted, folder: Path | None = None) -> Dataset:
     form, warnings = _form(raw.train, raw.where, replace(wanted, layout=layout))
     at, copy = f"{raw.where}{raw.train.x_name}", folder and folder / "x_train"
     x, encoding = pixels.training_images(raw.train, at, form, copy)
+    warnings += pixels.doubts(raw.train, at)
     train = Images(x, read.train)
     notes = [*raw.notes, *([form.note] if form.note else []), *read.notes]
     notes += [encoding.note] if encoding.note else []

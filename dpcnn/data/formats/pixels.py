@@ -23,6 +23,7 @@ from dpcnn.errors import DataError
 Array = NDArray[Any]
 
 BLOCK = 1 << 24  # bytes read at a time, somewhat more where the array is chunked
+ROUNDING = 1e-6  # of the range from black to white: so far beyond it is for rounding, and clipped
 NEAR = 1e-5  # a value that is not in [0, 1] as it is counts as k/255 if it is that close
 EXPECTED = "expected floats in [0, 1] or uint8"
 
@@ -108,13 +109,10 @@ def decoded(part: Part, where: str, form: Form) -> Iterator[Array]:
 def blocks(x: Source, chunk: int = 1) -> Iterator[slice]:
     """Yield the rows of one block after the other.
 
-    Blocks are made of whole chunks, so that each is read once, unless that takes more memory than a
-    few blocks.
+    Blocks are made of whole chunks, so that each is read, and perhaps inflated, only once.
     """
     row = max(1, math.prod(x.shape[1:]) * x.dtype.itemsize)
-    count = max(1, BLOCK // row)
-    if chunk <= 4 * count:
-        count = math.ceil(count / chunk) * chunk
+    count = math.ceil(max(1, BLOCK // row) / chunk) * chunk
     for start in range(0, x.shape[0], count):
         yield slice(start, min(start + count, x.shape[0]))
 
@@ -123,8 +121,30 @@ def _first(part: Part) -> Array:
     return np.asarray(part.x[next(blocks(part.x, part.chunk))])
 
 
+def doubts(part: Part, where: str) -> list[str]:
+    """Return a warning of bytes that may be meant for black and white, and are nearly black."""
+    largest = 0
+    for rows in blocks(part.x, part.chunk) if part.x.dtype == np.uint8 else ():
+        largest = max(largest, int(np.asarray(part.x[rows]).max(initial=0)))
+        if largest > 1:
+            break
+    if largest != 1:
+        return []
+    return [
+        f"{where} holds only the bytes 0 and 1, which are read as 0/255 and 1/255: as bools or"
+        " floats they would be read as black and white"
+    ]
+
+
+def _belongs(low: float, high: float, encoding: Encoding, dtype: np.dtype[Any]) -> bool:
+    """Tell whether values from low to high are of this encoding, but for rounding."""
+    share = max(ROUNDING, 2 * float(np.finfo(dtype).eps)) if dtype.kind == "f" else 0.0
+    slack = share * (encoding.high - encoding.low)
+    return bool(encoding.low - slack <= low and high <= encoding.high + slack)
+
+
 def _outside(block: Array, encoding: Encoding) -> bool:
-    return not (block.min() >= encoding.low and block.max() <= encoding.high)
+    return not _belongs(block.min(), block.max(), encoding, block.dtype)
 
 
 def _by_range(part: Part, where: str) -> Encoding:
@@ -138,20 +158,21 @@ def _by_range(part: Part, where: str) -> Encoding:
         if not np.isfinite([low, high]).all():
             break
         whole = whole and (block.dtype.kind != "f" or bool((block == np.rint(block)).all()))
-    integers = part.x.dtype.kind in "iu"
-    if low >= 0 and high <= 1:
+    dtype = part.x.dtype
+    integers = dtype.kind in "iu"
+    if _belongs(low, high, UNIT, dtype):
         return BITS if integers else UNIT
-    if low >= 0 and high <= 255 and (whole or high >= 128):
+    if _belongs(low, high, BYTES, dtype) and (whole or high >= 128):
         return BYTES
-    if low >= 0 and high <= 65535 and part.x.dtype in (np.uint16, np.int32) and high > 4095:
+    if low >= 0 and high <= 65535 and dtype in (np.uint16, np.int32) and high > 4095:
         return WORDS
-    if -1 <= low <= -0.5 and high <= 1 and not integers:
+    if _belongs(low, high, SIGNED, dtype) and low <= -0.5 and not integers:
         return SIGNED
     raise _error(low, high, where)
 
 
 def _error(low: float, high: float, where: str) -> OutsideError:
-    found = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:g} to {high:g}"
+    found = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:.7g} to {high:.7g}"
     return OutsideError(f"{where} holds {found}, {EXPECTED}")
 
 
@@ -173,9 +194,12 @@ def _kept_as(
             return in_file
     kept = _new(size, dtype, where, copy) if in_file is None else in_file
     for part_rows in blocks(x, part.chunk):
-        values = _values(np.asarray(x[part_rows]), dtype, where, encoding)
+        block = np.asarray(x[part_rows])
+        values = _values(block, dtype, where, encoding)
         if values is None:
             return None
+        if in_file is not None and values is not block:  # clipped: it cannot stay where it is
+            return _kept_as(dtype, part._replace(location=None), where, form, encoding, copy)
         if in_file is None:
             kept[part_rows] = form.images(values)
     return kept
@@ -199,8 +223,10 @@ def _values(block: Array, dtype: DTypeLike, where: str, encoding: Encoding) -> A
     if block.dtype == np.uint8 and encoding == UNIT:
         return block
     low, high = block.min(), block.max()
-    if not (low >= encoding.low and high <= encoding.high):
+    if not _belongs(low, high, encoding, block.dtype):
         raise _error(low, high, where)
+    if low < encoding.low or high > encoding.high:
+        block = np.clip(block, encoding.low, encoding.high)
     if encoding == UNIT:
         values = block.astype(np.float32, copy=False)
         near = 0.0

@@ -19,6 +19,8 @@ from dpcnn.data.formats import hdf5, pixels, registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.formats.roles import ROLES
 from dpcnn.errors import DataError
+from dpcnn.system import safe_hdf5
+from dpcnn.system.files import UnsafeFileError
 
 SHAPE = (2, 3, 5)  # (C, H, W)
 COUNT = {"train": 7, "test": 4}
@@ -432,3 +434,72 @@ def test_an_array_much_larger_than_its_file_is_refused(key: str, path: Path) -> 
     with h5py.File(path, "a") as file:
         file.create_dataset(key, shape, np.uint8, chunks=True)
     refused(path, f"{key} takes", "bytes, expected at most")
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("encoding", [pixels.UNIT, pixels.BYTES, pixels.SIGNED])
+def test_a_rounding_beyond_black_and_white_is_clipped(
+    dtype: str, encoding: pixels.Encoding, path: Path
+) -> None:
+    """Such as of (x - min) / (max - min); streamed it is as in memory."""
+    x = np.linspace(encoding.low, encoding.high, 7 * 15).reshape(7, 15).astype(dtype)
+    x.flat[0], x.flat[-1] = (np.nextafter(x.flat[at], end) for at, end in ((0, -9), (-1, 999)))
+    store(path, contents((1, 3, 5), x_train=x, x_test=x[:4]))
+    in_memory, on_disk = load(path, (1, 3, 5)), streamed(path, (1, 3, 5))
+    assert (batch(in_memory.train).min(), batch(in_memory.train).max()) == (0, 1)
+    np.testing.assert_array_equal(batch(in_memory.train), batch(on_disk.train))
+    assert in_memory.fingerprint() == on_disk.fingerprint()
+
+
+def test_values_further_beyond_are_named_as_they_are(path: Path) -> None:
+    x = np.full((7, *SHAPE), 0.5)
+    x.flat[-1] = 1.00001
+    store(path, contents(x_train=x))
+    refused(path, "x_train holds values from 0.5 to 1.00001, expected floats in [0, 1] or uint8")
+
+
+def test_bytes_of_only_0_and_1_are_warned_of(path: Path) -> None:
+    x = np.arange(7 * 30).reshape(7, *SHAPE) % 2
+    store(path, contents(x_train=x.astype(np.uint8)))
+    [warning] = load(path).warnings
+    assert warning.startswith(f"{path}: x_train holds only the bytes 0 and 1, which are read as 0/")
+    store(path, contents(x_train=x.astype(bool), x_test=x[:4].astype(bool)))
+    assert load(path).warnings == ()
+    assert batch(load(path).train).max() == 1
+
+
+def test_a_virtual_array_of_the_own_file_is_read(path: Path) -> None:
+    arrays = contents()
+    x, other = arrays.pop("x_train"), arrays.pop("x_test")
+    with h5py.File(store(path, arrays), "a") as file:
+        layout = h5py.VirtualLayout(x.shape, x.dtype)
+        for half, rows in (("a", slice(0, 5)), ("b", slice(5, len(x)))):
+            stored = file.create_dataset(f"parts/{half}", data=x[rows], compression="gzip")
+            layout[rows] = h5py.VirtualSource(stored)
+        file.create_virtual_dataset("x_train", layout)
+        file["x_test"] = other
+    np.testing.assert_array_equal(load(path).train.images, x)
+    np.testing.assert_array_equal(streamed(path).train.images[:], x)
+    with h5py.File(path, "a") as file:  # one virtual array of another
+        del file["x_test"]
+        layout = h5py.VirtualLayout(other.shape, x.dtype)
+        layout[...] = h5py.VirtualSource(file["x_train"])[: len(other)]
+        file.create_virtual_dataset("x_test", layout)
+    refused(path, "x_test is made of the virtual x_train, expected stored arrays")
+
+
+def test_one_large_chunk_is_read_if_the_memory_holds_it(tmp_path: Path) -> None:
+    """Nothing of it is stored here: how much it takes is known before."""
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        for name, images in (("large", 50_000), ("huge", 500_000)):
+            shape = (images, 28, 28)
+            file.create_dataset(name, shape, "f8", chunks=shape, maxshape=(None, 28, 28))
+        if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") > 3 << 30:
+            assert safe_hdf5.array(file, "large", 1 << 40).chunks == (50_000, 28, 28)
+        with pytest.raises(UnsafeFileError, match="huge takes 3,136,000,000 bytes"):
+            safe_hdf5.array(file, "huge", 2 << 30)
+
+
+def test_a_large_chunk_is_one_block() -> None:
+    x = np.lib.stride_tricks.as_strided(np.zeros(1), (90_000, 28, 28), (0, 0, 0))
+    assert [*pixels.blocks(x, chunk=60_000)] == [slice(0, 60_000), slice(60_000, 90_000)]
