@@ -188,34 +188,58 @@ def view(array: Array, shape: Shape, strides: Shape) -> Array:
     return np.ndarray(shape, array.dtype, array, 0, strides)
 
 
+Forward = Callable[[Geometry, Array, Array | None, Array, Array, Workspace], None]
 Backward = Callable[[Geometry, Array, Array, Array, Array, Array | None, Workspace], None]
+Size = Callable[[Geometry, int, bool], int]
 
 
 class Algorithm(NamedTuple):
-    """A way to compute a convolution without its bias: z = W * x and its gradients.
+    """A way to compute a convolution: z = W * x + b, and the gradients of W and x.
 
-    x (C, H, W, N), z and dz (K, Ho, Wo, N), W (K, C/G, Fh, Fw); dx and dW are shaped like x and W.
-    All are contiguous, and of one type. x stays as it is until backward.
+    x (C, H, W, N), z and dz (K, Ho, Wo, N), W (K, C/G, Fh, Fw), b (K,); dx and dW are shaped like x
+    and W. All are contiguous, and of one type. x stays as it is until backward.
 
-    forward(geometry, W, x, z, workspace): writes z; may keep in the workspace what backward needs.
+    forward(geometry, W, b, x, z, workspace): writes z; without a bias, b is None.
     backward(geometry, W, x, dz, dW, dx, workspace): writes dW and, unless it is None, dx, after the
         forward of the same x.
-    workspace_size(geometry, images, needs_dx): about how many values both of them take in the
-        workspace, or with a dx of None.
+    workspace_size(geometry, images, needs_dx): about how many values both of them have of their own
+        in the workspace, or with a dx of None.
     suits(geometry): whether it can compute this convolution; `limits` says which it can.
     pays(geometry): whether `auto` takes it where it suits.
     takes_groups: whether it computes all groups itself, or has to be called for one at a time.
-    shares: whether it keeps nothing, so that its workspace may be what all layers share.
+    kept: the names in the workspace of what forward keeps for backward. All else may be memory that
+        layers share, and everything where no backward follows. None: it needs memory of its own.
+    scratch_size(geometry, images, needs_dx): about how many values of the workspace are shared.
     """
 
-    forward: Callable[[Geometry, Array, Array, Array, Workspace], None]
+    forward: Forward
     backward: Backward
-    workspace_size: Callable[[Geometry, int, bool], int]
+    workspace_size: Size
     suits: Callable[[Geometry], bool]
     limits: str
     takes_groups: bool = False
     pays: Callable[[Geometry], bool] = lambda geometry: True
-    shares: bool = False
+    kept: tuple[str, ...] | None = None
+    scratch_size: Size = lambda geometry, images, needs_dx: 0
+
+
+def then_bias(forward: Callable[[Geometry, Array, Array, Array, Workspace], None]) -> Forward:
+    """Return the forward that adds b to what forward(geometry, W, x, z, workspace) has written."""
+
+    def with_bias(
+        geometry: Geometry, W: Array, b: Array | None, x: Array, z: Array, workspace: Workspace
+    ) -> None:
+        forward(geometry, W, x, z, workspace)
+        if b is not None:
+            add_bias(z, b)
+
+    return with_bias
+
+
+def add_bias(maps: Array, b: Array) -> None:
+    """Add b (K,) to maps (K, ...), in place."""
+    rows = maps.reshape(len(maps), -1)
+    np.add(rows, b[:, None], out=rows)
 
 
 def in_turn(

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, in_turn
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, in_turn, then_bias
 from dpcnn.nn.layer import Array, Shape
 
 BLOCK = 262_144  # lowered values of a block of channels, 1 MiB; smaller ones cost calls
@@ -88,7 +88,7 @@ def suits(geometry: Geometry) -> bool:
 
 
 DEPTHWISE = Algorithm(
-    forward,
+    then_bias(forward),
     in_turn(weight_gradient, input_gradient),
     workspace_size,
     suits,

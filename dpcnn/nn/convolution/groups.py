@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Size, Workspace
 from dpcnn.nn.layer import Array, Shape
 
 
@@ -31,7 +31,8 @@ def in_groups(algorithm: Algorithm) -> Algorithm:
     return algorithm._replace(
         forward=partial(_forward, algorithm),
         backward=partial(_backward, algorithm),
-        workspace_size=partial(_workspace_size, algorithm),
+        workspace_size=partial(_of_all, algorithm.workspace_size),
+        scratch_size=partial(_of_all, algorithm.scratch_size),
         takes_groups=True,
     )
 
@@ -44,25 +45,33 @@ def one_group(geometry: Geometry) -> Geometry:
     )
 
 
-def _groups(algorithm: Algorithm, geometry: Geometry, workspace: Workspace) -> Iterator[Group]:
+def _groups(geometry: Geometry, workspace: Workspace) -> Iterator[Group]:
     part = one_group(geometry)
     for number in range(geometry.groups):
         channels = slice(number * part.channels, (number + 1) * part.channels)
         filters = slice(number * part.filters, (number + 1) * part.filters)
-        own = workspace if algorithm.shares else partial(_workspace_of, workspace, number)
+        own = partial(_workspace_of, workspace, geometry.groups, number)
         yield Group(part, channels, filters, own)
 
 
-def _workspace_of(workspace: Workspace, number: int, name: str, shape: Shape) -> Array:
-    """Return a group's own buffer: what its forward keeps must last until its backward."""
-    return workspace(f"{name}{number}", shape)
+def _workspace_of(workspace: Workspace, groups: int, number: int, name: str, shape: Shape) -> Array:
+    """Return a group's own part: what its forward keeps must last until its backward."""
+    part: Array = workspace(name, (groups, *shape))[number]
+    return part
 
 
 def _forward(
-    algorithm: Algorithm, geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace
+    algorithm: Algorithm,
+    geometry: Geometry,
+    W: Array,
+    b: Array | None,
+    x: Array,
+    z: Array,
+    workspace: Workspace,
 ) -> None:
-    for part, channels, filters, own in _groups(algorithm, geometry, workspace):
-        algorithm.forward(part, W[filters], x[channels], z[filters], own)
+    for part, channels, filters, own in _groups(geometry, workspace):
+        part_of_b = None if b is None else b[filters]
+        algorithm.forward(part, W[filters], part_of_b, x[channels], z[filters], own)
 
 
 def _backward(
@@ -75,12 +84,11 @@ def _backward(
     dx: Array | None,
     workspace: Workspace,
 ) -> None:
-    for part, channels, filters, own in _groups(algorithm, geometry, workspace):
+    for part, channels, filters, own in _groups(geometry, workspace):
         part_of_dx = None if dx is None else dx[channels]
         arrays = (W[filters], x[channels], dz[filters], dW[filters], part_of_dx)
         algorithm.backward(part, *arrays, own)
 
 
-def _workspace_size(algorithm: Algorithm, geometry: Geometry, images: int, needs_dx: bool) -> int:
-    size = algorithm.workspace_size(one_group(geometry), images, needs_dx)
-    return size if algorithm.shares else geometry.groups * size
+def _of_all(size: Size, geometry: Geometry, images: int, needs_dx: bool) -> int:
+    return geometry.groups * size(one_group(geometry), images, needs_dx)

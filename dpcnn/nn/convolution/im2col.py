@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn, then_bias
 from dpcnn.nn.layer import Array, Shape
 
 
@@ -59,7 +59,11 @@ def suits(geometry: Geometry) -> bool:
 
 
 IM2COL = Algorithm(
-    forward, in_turn(weight_gradient, input_gradient), workspace_size, suits, "any convolution"
+    then_bias(forward),
+    in_turn(weight_gradient, input_gradient),
+    workspace_size,
+    suits,
+    "any convolution",
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpcnn.errors import OptionError
 from dpcnn.nn.checks import check_bool, check_choice, check_int, check_pair
-from dpcnn.nn.convolution.algorithm import SAME, Axis, Geometry, Workspace
+from dpcnn.nn.convolution.algorithm import SAME, Axis, Geometry
 from dpcnn.nn.convolution.choice import ALGORITHMS, AUTO, algorithm_for, choose
 from dpcnn.nn.initializers import INITIALIZERS, Weights
 from dpcnn.nn.layer import Array, Layer, Shape, image_maps
@@ -100,10 +100,8 @@ class Convolution(Layer):
         """Return z = W * x + b, (K, Ho, Wo, N), for x (C, H, W, N)."""
         self.x = x
         z = self.buffer("z", (*self.geometry.output_shape, x.shape[-1]))
-        self.compute.forward(self.geometry, self.W, x, z, self.workspace)
-        if self.bias:
-            maps = z.reshape(self.filters, -1)
-            np.add(maps, self.b[:, None], out=maps)
+        b = self.b if self.bias else None
+        self.compute.forward(self.geometry, self.W, b, x, z, self.workspace)
         return z
 
     def backward(self, dz: Array) -> Array | None:
@@ -126,29 +124,27 @@ class Convolution(Layer):
         self.compute.backward(self.geometry, self.W, self.x, dz, dW, dx, self.workspace)
         return dx
 
-    @property
-    def workspace(self) -> Workspace:
-        """The memory that the algorithm works in."""
-        return self.scratch if self.compute.shares else self.buffer
+    def workspace(self, name: str, shape: Shape) -> Array:
+        """Return memory for the algorithm: its own, or where that will do, what layers share."""
+        kept = self.compute.kept
+        own = kept is None or (self.training and name in kept)
+        return self.buffer(name, shape) if own else self.scratch(name, shape)
 
     def multiply_adds(self) -> int:
         """Count the products of every filter at every output pixel."""
         return math.prod(self.geometry.filter_shape) * math.prod(self.geometry.output_shape[1:])
 
     def workspace_size(self, images: int) -> int:
-        """Count z, dx if it is needed, and the algorithm's workspace unless layers share it."""
+        """Count z, dx if it is needed, and what the algorithm has of its own."""
         maps = math.prod(self.geometry.output_shape)
         if self.needs_dx:
             maps += math.prod(self.geometry.input_shape)
-        return maps * images + (0 if self.compute.shares else self._size(images))
+        workspace = self.compute.workspace_size(self.geometry, images, self.needs_dx)
+        return maps * images + workspace
 
     def scratch_size(self, images: int) -> int:
-        """Count the algorithm's workspace if layers share it."""
-        return self._size(images) if self.compute.shares else 0
-
-    def _size(self, images: int) -> int:
-        """Return about how many values the algorithm takes in its workspace."""
-        return self.compute.workspace_size(self.geometry, images, self.needs_dx)
+        """Count what the algorithm shares."""
+        return self.compute.scratch_size(self.geometry, images, self.needs_dx)
 
     def __repr__(self) -> str:
         fh, fw = self.filter_size

@@ -33,7 +33,15 @@ from functools import cache
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, in_turn, view
+from dpcnn.nn.convolution.algorithm import (
+    Algorithm,
+    Axis,
+    Geometry,
+    Workspace,
+    in_turn,
+    then_bias,
+    view,
+)
 from dpcnn.nn.layer import Array, Shape
 
 SMALL = 1_000_000  # m*n*k of a GEMM; beyond, OpenBLAS packs its operands, transposed or not
@@ -125,7 +133,7 @@ def pays(geometry: Geometry) -> bool:
 
 
 MEC = Algorithm(
-    forward,
+    then_bias(forward),
     in_turn(weight_gradient, input_gradient),
     workspace_size,
     suits,

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn
+from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Workspace, in_turn, then_bias
 from dpcnn.nn.layer import Array
 
 
@@ -62,7 +62,7 @@ def suits(geometry: Geometry) -> bool:
 
 
 POINTWISE = Algorithm(
-    forward,
+    then_bias(forward),
     in_turn(weight_gradient, input_gradient),
     workspace_size,
     suits,

@@ -34,7 +34,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, view
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, add_bias, view
 from dpcnn.nn.layer import Array
 
 FILTER = 3  # rows and columns
@@ -83,13 +83,20 @@ def pays(geometry: Geometry) -> bool:
     return enough and min(height, width) >= TILE
 
 
-def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
-    """Write z = A^T (U @ V), a tile after the other."""
+def forward(
+    geometry: Geometry, W: Array, b: Array | None, x: Array, z: Array, workspace: Workspace
+) -> None:
+    """Write z = A^T (U @ V) + b, a tile after the other.
+
+    What is added to M at the point 1 is added to all outputs of a tile: once, and in the cache.
+    """
     U = _filters(W, workspace)
     z_rows = _rows(z)
     M = workspace("M", (POINTS, len(z), z_rows.shape[-1]))
     for rows, lowered in _lowered_tiles(geometry, x, workspace):
         np.matmul(U, lowered, out=M)
+        if b is not None:
+            add_bias(M[1], b)
         _transform_output(M, z_rows[:, rows])
 
 
@@ -125,6 +132,11 @@ def backward(
 
 
 def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
+    """Return 0: nothing is kept."""
+    return 0
+
+
+def scratch_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
     """Count what there is of a tile, the filters and their gradient."""
     parts = (geometry, geometry.adjoint)
     of_a_tile = max(
@@ -142,7 +154,8 @@ WINOGRAD = Algorithm(
     suits,
     "3x3 filters with stride 1, dilation 1 and a padding of at most 2",
     pays=pays,
-    shares=True,
+    kept=(),
+    scratch_size=scratch_size,
 )
 
 

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dpcnn.nn.blocks import copy_pixels
-from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, view
+from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, add_bias, view
 from dpcnn.nn.layer import Array, Shape
 
 TILE = 4  # output rows and columns of a tile
@@ -101,14 +101,21 @@ def pays(geometry: Geometry) -> bool:
     return few >= FEW and not small and min(geometry.output_shape[1:]) >= TILE
 
 
-def forward(geometry: Geometry, W: Array, x: Array, z: Array, workspace: Workspace) -> None:
-    """Write z; keeps U and V."""
+def forward(
+    geometry: Geometry, W: Array, b: Array | None, x: Array, z: Array, workspace: Workspace
+) -> None:
+    """Write z; keeps U and V.
+
+    What is added to M at the points (1, 1) is added to all outputs.
+    """
     sizes = _Sizes.of(geometry, x.shape[-1])
     U, V, M = (workspace(name, getattr(sizes, name)) for name in ("U", "V", "M"))
     pairs = _filter_pairs(geometry, W.dtype)
     np.matmul(pairs, W.reshape(-1, pairs.shape[1]).T, out=U.reshape(len(pairs), -1))
     _transform_input(geometry, x, V, workspace)
     np.matmul(_by_point(U), _by_point(V), out=_by_point(M))
+    if b is not None:
+        add_bias(M[1, 1], b)
     _transform_output(geometry, M, z, workspace)
 
 
@@ -139,12 +146,18 @@ def backward(
 
 
 def workspace_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
-    """Count U, dU, V, M and what there is between them and the images."""
+    """Count U and V."""
     sizes = _Sizes.of(geometry, images)
-    kept = 2 * math.prod(sizes.U) + 2 * math.prod(sizes.V) + math.prod(sizes.M)
+    return math.prod(sizes.U) + math.prod(sizes.V)
+
+
+def scratch_size(geometry: Geometry, images: int, needs_dx: bool) -> int:
+    """Count dU, M and what there is between them and the images."""
+    sizes = _Sizes.of(geometry, images)
+    points = math.prod(sizes.U) + math.prod(sizes.V) + math.prod(sizes.M)
     between = math.prod(sizes.rows) + math.prod(sizes.half) + math.prod(sizes.outputs)
     whole = 0 if _is_whole(geometry) else math.prod(sizes.whole)
-    return kept + between + whole + needs_dx * math.prod(sizes.joined)
+    return points + between + whole + needs_dx * math.prod(sizes.joined)
 
 
 WINOGRAD2D = Algorithm(
@@ -154,6 +167,8 @@ WINOGRAD2D = Algorithm(
     suits,
     "filters of 3 or 5 rows and columns, with stride 1, dilation 1 and a padding below their size,",
     pays=pays,
+    kept=("U", "V"),
+    scratch_size=scratch_size,
 )
 
 

@@ -164,28 +164,35 @@ def test_filters_that_change_in_place_are_transformed_anew(algorithm: str) -> No
     np.testing.assert_allclose(layer.forward(x), 2 * first)
 
 
-def test_layers_that_share_their_memory_compute_what_the_reference_does() -> None:
+@pytest.mark.parametrize("algorithm", ["winograd", "winograd2d"])
+def test_layers_that_share_their_memory_compute_what_the_reference_does(algorithm: str) -> None:
     """Of all sizes: what a larger or a padded one leaves behind is no input of another."""
-    sizes = [(5, 2), (2, 0), (6, (0, 2)), (3, 1), (4, "same")]
-    gradients = []
-    for algorithm in ("winograd", "im2col"):
-        layers = [Convolution(k, 3, padding=p, algorithm=algorithm) for k, p in sizes]
+    sizes = [(6, 2, 1), (2, 0, 2), (6, (0, 2), 1), (3, 1, 3), (4, "same", 1)]
+    computed = []
+    for name in (algorithm, "im2col"):
+        layers = [
+            Convolution(k, 3, padding=padding, groups=groups, algorithm=name)
+            for k, padding, groups in sizes
+        ]
         network = Network(Plan(layers, (3, 7, 9)), np.float64)
-        network.initialize(seed=0)
+        network.parameters[...] = draw(network.parameters.size)
         for images in (2, 5, 2):
+            evaluated = network.forward(draw(3, 7, 9, images)).copy()
             z = network.forward(draw(3, 7, 9, images), training=True)
             network.backward(draw(*z.shape, seed=1))
-            gradients.append(network.gradient.copy())
-        assert bool(network.context.scratch) == (algorithm == "winograd")
-    for found, expected in zip(gradients[:3], gradients[3:], strict=True):
+            computed += [evaluated, z.copy(), network.gradient.copy()]
+        assert bool(network.context.scratch) == (name == algorithm)
+    half = len(computed) // 2
+    for found, expected in zip(computed[:half], computed[half:], strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
-def test_the_memory_that_layers_share_is_counted_once() -> None:
-    layers = [Convolution(32, 3, padding=1, algorithm="winograd") for _ in range(4)]
+@pytest.mark.parametrize("algorithm", ["winograd", "winograd2d"])
+def test_the_memory_that_layers_share_is_counted_once(algorithm: str) -> None:
+    layers = [Convolution(32, 3, padding=1, algorithm=algorithm) for _ in range(4)]
     plan = Plan(layers, (32, 8, 8))
     network = Network(plan)
     network.backward(network.forward(draw(32, 8, 8, 16, dtype=np.float32), training=True))
     taken = sum(array.nbytes for array in network.context.scratch.values())
     assert 0.8 * taken < 4 * plan.root.scratch_size(16) <= 1.05 * taken
-    assert plan.root.scratch_size(16) == layers[0].scratch_size(16)
+    assert plan.root.scratch_size(16) == layers[1].scratch_size(16)
