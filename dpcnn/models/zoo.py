@@ -145,17 +145,20 @@ def mobilenet(shape: ImageShape, classes: int) -> list[Layer]:
     return [*layers, GlobalAveragePooling(), Dense(classes)]
 
 
-def airbench(*filters: int) -> Maker:
+def airbench(*filters: int, bias: bool = True) -> Maker:
     """Return the maker of the network of airbench94, with so many filters in each block.
 
     With 64, 256 and 256 it learns CIFAR-10 to 94 % in ten passes over its images. Their patches are
     whitened; convolutions pass their channels on at first, so that it learns from the first step
     on; normalisations have no scale. --recipe cifar10 has the learning rates that go with it.
     Source: Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+
+    bias: of the whitening. Without it nothing before the first block is trained, and no gradient is
+    computed there.
     """
 
     def make(shape: ImageShape, classes: int) -> list[Layer]:
-        layers: list[Layer] = [Whitening(), GELU()]
+        layers: list[Layer] = [Whitening(bias=bias), GELU()]
         for count in filters:
             for pooling in ([MaxPooling(2)], []):
                 layers += [
@@ -188,7 +191,7 @@ ZOO = {
     "wideresnet16x4": Known(wideresnet16x4, 4),
     "mobilenet": Known(mobilenet, 16),
     "airbench": Known(airbench(64, 256, 256), 25),
-    "airbench_small": Known(airbench(64, 128, 128), 25),
+    "airbench_small": Known(airbench(64, 128, 128, bias=False), 25),
 }
 
 
