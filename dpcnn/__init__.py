@@ -22,6 +22,7 @@ from dpcnn.system import blas
 blas.default_to_one_thread()  # before anything below imports NumPy
 
 from dpcnn import nn  # noqa: E402
+from dpcnn.api.classifier import Classifier  # noqa: E402
 from dpcnn.api.evaluation import Evaluation, evaluate  # noqa: E402
 from dpcnn.api.exporting import export  # noqa: E402
 from dpcnn.api.model import Model, load  # noqa: E402
@@ -37,7 +38,7 @@ from dpcnn.version import __version__  # noqa: E402
 
 # fmt: off
 __all__ = [
-    "Callback", "DpcnnError", "Evaluation", "Model", "Run", "__version__",
+    "Callback", "Classifier", "DpcnnError", "Evaluation", "Model", "Run", "__version__",
     "check", "evaluate", "export", "load", "nn", "predict", "read", "report", "train",
     "verify",
 ]

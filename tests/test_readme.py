@@ -50,7 +50,7 @@ def copy(tmp_path_factory):
     target = tmp_path_factory.mktemp("fresh") / "dpcnn"
     ignored = shutil.ignore_patterns(".venv*", "runs", ".git", ".*_cache", "*.egg-info")
     shutil.copytree(ROOT, target, ignore=ignored)
-    [network] = PYTHON
+    network, *_ = PYTHON
     (target / "my_network.py").write_text(network)
     return target
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
@@ -14,8 +14,10 @@ from dpcnn.errors import OptionError
 from dpcnn.inference import model as inference
 from dpcnn.inference.model import Array
 from dpcnn.models.user import Make
+from dpcnn.nn.config import own_layers
 from dpcnn.nn.layer import Layer
 from dpcnn.run import checkpoint as checkpoints
+from dpcnn.run.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 class Model(inference.Model):
     """A trained network, with the options it was trained with and the checkpoint it came from."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the checkpoint and layers of the user's own; workspaces are made anew."""
+        layers = self.network.layers if own_layers(self.checkpoint.network) else None
+        return _restored, (self.checkpoint, layers)
 
     def predict_proba(self, images: ArrayLike) -> Array:
         """Return the probability of each class for each image, as `probabilities` does."""
@@ -69,6 +76,10 @@ class Model(inference.Model):
         OptionError without the extra `report`, and for another chart.
         """
         return reporting.chart(self.checkpoint.metrics, chart)
+
+
+def _restored(checkpoint: Checkpoint, layers: Sequence[Layer] | None) -> Model:
+    return Model(**vars(inference.restore(checkpoint, layers)))
 
 
 def load(

@@ -113,6 +113,11 @@ class Options:
     padding: int = option(
         1, "network", "pixels of zeros added on each side of the image", low=0, high=4096)
 
+    init_from: str | None = option(
+        None, "network", "begin with the weights of this run or checkpoint wherever layers have the"
+        " same name and shape: fine-tuning; what was not taken is listed",
+        metavar="RUN|CHECKPOINT", takes=("a path",), none_word="none")
+
     lr: float = option(
         0.01, "training", "learning rate; with a schedule the largest one", low=1e-12, high=1e6)
     epochs: int = option(

@@ -22,6 +22,7 @@ from dpcnn.training.config import Config, resolved
 from dpcnn.training.console import Console
 from dpcnn.training.datasets import check_dataset, fingerprint, located, open_dataset, prepared
 from dpcnn.training.log import Log, StandbyLog
+from dpcnn.training.pretrained import fine_tune
 from dpcnn.training.recovery import Briefing, Recovery, Replacements
 from dpcnn.training.setup import Session, initial_state, make_plan, restore
 from dpcnn.training.signals import StopRequests
@@ -64,7 +65,9 @@ def reopen(
     newest, start = comm.on_root(lambda: _newest_and_start(run, epoch))
     options, state, dataset = rebuild(newest, dataroot, model, comm)
     trainer = Trainer(Config.of(options), state, dataset, comm, Log(), Recovery(), StopRequests())
-    if start is not None:
+    if start is None:
+        fine_tune(state, options, comm)
+    else:
         comm.on_all(lambda: restore(trainer, start))
     return trainer, newest
 

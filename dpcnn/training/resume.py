@@ -26,7 +26,8 @@ class Start:
     """The run directory, the options in force, and the checkpoint to go on from, if any.
 
     named: the options that the user named, or named when the run began. resumed: of which run this
-    is the continuation, and why of that, in words; "" for a new run.
+    is the continuation, and why of that, in words; "" for a new run. initial: whose weights it
+    begins with, in words.
     """
 
     directory: RunDirectory
@@ -34,6 +35,7 @@ class Start:
     named: frozenset[str]
     checkpoint: Checkpoint | None = None
     resumed: str = ""
+    initial: str = ""
 
 
 def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ from dpcnn.training.datasets import (
 from dpcnn.training.header import header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.optimization import make_average, make_optimizer, vectors
+from dpcnn.training.pretrained import fine_tune
 from dpcnn.training.recovery import Recovery, Replacements
 from dpcnn.training.resume import Start, check_network, find_start
 from dpcnn.training.signals import StopRequests
@@ -122,10 +123,11 @@ def set_up(
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
     config, stops = Config.of(options), StopRequests()
     trainer = comm.on_all(lambda: Trainer(config, state, dataset, comm, log, recovery, stops))
+    taken = fine_tune(state, options, comm) if checkpoint is None else None
     if checkpoint is not None:
         comm.on_all(lambda: restore(trainer, checkpoint))
     comm.timeout = options.timeout
-    _begin(trainer, options, start, threads, out)
+    _begin(trainer, options, replace(start, initial=str(taken or "")), threads, out)
     return Session(trainer, options, directory)
 
 
@@ -250,5 +252,7 @@ def _create_and_tell(
             f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"
         )
     facts_to_tell = header(options, trainer, comm, threads, str(path), start.resumed)
+    if start.initial:
+        facts_to_tell["initial weights"] = start.initial
     out.header(facts_to_tell, layer_table(trainer.network))
     trainer.log.begin(state, comm.hosts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import dpcnn
 from dpcnn.errors import OptionError
 from dpcnn.training.callbacks import Step
 from tests.conftest import Trained
+from tests.test_readme import PYTHON
 
 
 class Diary(dpcnn.Callback):
@@ -104,6 +107,17 @@ def test_a_run_stops_where_they_ask_and_goes_on_to_the_same_bits(
     assert stops == ["a callback asked for it"] * 2
     found = train(quick, small, resume="auto")
     assert found.weights_sha256 == alone("--train_limit", 256, "--epochs", 2)[1]
+
+
+def test_the_example_in_the_readme_works(
+    small: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(log=logged.append))
+    [code] = [block for block in PYTHON if "callbacks=" in block]
+    code = code.replace('dataroot="digits"', "dataroot=small, **quick")
+    exec(f"import dpcnn, wandb\n{code}", {"small": small, "quick": quick})
+    assert [line["epoch"] for line in logged] == [1, 2]
 
 
 def test_asking_in_the_last_step_of_an_epoch_leaves_time_for_its_evaluation(

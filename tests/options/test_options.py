@@ -15,7 +15,7 @@ from tests.networks import of_mnist
 DEFAULTS = {
     "dataroot": "auto", "mirror": None, "train_limit": None, "test_limit": None, "num_class": None,
     "num_channel": None, "img_height": None, "img_width": None, "normalize": "none",
-    "augment": None, "model": None,
+    "augment": None, "model": None, "init_from": None,
     "keys": None, "layout": "auto", "size": None, "grey": False, "test_fraction": None,
     "n_filter": 32,
     "h_filter": 7, "w_filter": 7, "stride": 1, "padding": 1, "lr": 0.01, "epochs": 50,
