@@ -91,7 +91,8 @@ def augmented(images: Images, augmentation: Augmentation) -> list[Picture]:
     batches = {"original": rows}
     for version in range(1, VERSIONS + 1):
         x = as_batch(rows, np.float32)
-        augmenter.augment(x, images.labels[chosen], generator(0, version, 0))
+        alternated = np.full(len(chosen), bool(augmentation.alternate) and version % 2 == 1)
+        augmenter.augment(x, images.labels[chosen], generator(0, version, 0), alternated)
         batches[f"version {version}"] = np.moveaxis(x, 3, 0)
     return [
         Picture(_side_by_side([_opaque(to_pixels(image)) for image in batch]), name, name)

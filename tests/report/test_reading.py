@@ -181,3 +181,12 @@ def test_augmented_images_stand_below_the_originals(shape):
     assert len({version.pixels.tobytes() for version in versions}) == len(versions)
     assert all((version.pixels[..., :3] == 0).any() for version in versions)
     assert images.augmented(labelled, Augmentation()) == []
+
+
+def test_images_that_alternate_are_mirrored_in_every_other_version():
+    pixels = np.random.default_rng(0).integers(1, 256, (7, 1, 28, 28), np.uint8)
+    labelled = Images(pixels, np.zeros(7, np.uint8))
+    original, *versions = images.augmented(labelled, Augmentation(alternate=1))
+    for count, version in enumerate(versions, 1):
+        expected = original.pixels[:, ::-1] if count % 2 else original.pixels
+        np.testing.assert_array_equal(version.pixels, expected)
