@@ -261,6 +261,16 @@ def check(dataset: Dataset, named: NamedShape, world_size: int) -> None:
         )
 
 
+def check_classes(dataset: Dataset) -> None:
+    """Raise DataError if all images to train on are of one class: there is nothing to learn."""
+    labels = dataset.train.labels
+    if len(labels) and labels.min() == labels.max():
+        raise DataError(
+            f"{dataset.source}: all images to train on are of class {labels[0]}, expected those of"
+            " at least 2 classes"
+        )
+
+
 def by(shape: tuple[int, ...]) -> str:
     """Return a shape in words: 1x28x28."""
     return "x".join(map(str, shape))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dpcnn.data.dataset import Dataset, Mapped, check, write_mapped
+from dpcnn.data.dataset import Dataset, Mapped, check, check_classes, write_mapped
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.normalize import Normalization, standard
 from dpcnn.data.sources import find
@@ -71,6 +71,8 @@ def open_dataset(
         def load() -> Dataset:
             stored = folder if options.stream else None
             dataset = read(choice, stored)
+            if not test_alone:
+                check_classes(dataset)
             dataset = dataset.limited(options.train_limit, options.test_limit)
             check(dataset, choice.shape, comm.size)
             return dataset

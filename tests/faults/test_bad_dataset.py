@@ -90,6 +90,10 @@ ARRAYS: dict[str, tuple[Callable[[h5py.File], Any], tuple[str, ...]]] = {
         ("y_train has shape (8, 8)", LABEL),
     ),
     "two labels": (put("y_train", np.ones((8, 2), int)), ("y_train has shape (8, 2)", LABEL)),
+    "one class": (
+        put("y_train", [9] * 8),
+        ("images to train on are of class 9", "least 2 classes"),
+    ),
     "one label": (put("y_test", 3), ("y_test has shape ()", LABEL)),
     "no label": (put("y_test", np.zeros(0, int)), ("4 images in x_test, 0 labels",)),
 }
@@ -150,10 +154,14 @@ def test_two_ranks_refuse_a_bad_file_in_one_line(here: Path, check_refusal: Chec
     check_refusal(parts=("data.hdf5: cannot be read as HDF5 (", FILE), ranks=2)
 
 
+def test_a_folder_of_no_known_kind_says_what_it_holds(here: Path, check_refusal: Check) -> None:
+    found = "folder: a directory with nothing, expected a folder of pictures for each class"
+    check_refusal("--dataroot", "folder", parts=(found,))
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("folder", "a directory"),
         ("fifo", "not a regular file"),
         ("/dev/zero", "not a regular file"),
         ("dangling", "no such file or directory"),

@@ -26,8 +26,9 @@ from dpcnn.system.text import one_line
 Array = NDArray[Any]
 
 BLOCK = 1 << 24  # bytes of text that are read at a time
-LONGEST = 1 << 24  # bytes of a line
+LONGEST = 1 << 22  # bytes of a line
 SAMPLED = 200  # lines by which the column of the label is told
+MANY = 50  # lines among which no label is alone
 LABELS = ("label", "labels", "class", "target", "y", "category")
 
 
@@ -90,6 +91,24 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path}: cannot be read ({one_line(error)}), expected CSV") from error
 
 
+def _sampled(path: Path) -> list[bytes]:
+    """Return the first line, and lines from all over a table: it may be sorted by its labels."""
+    lines = next(_lines(path), b"").split(b"\n")
+    if (length := max(map(len, lines))) > LONGEST:
+        raise DataError(f"{path}: a line of {length:,} bytes, expected at most {LONGEST:,}")
+    size = file_size(path)
+    if size <= BLOCK:
+        rest = [line for line in lines[1:] if line.strip()]
+        return [lines[0], *rest[:: max(1, -(-len(rest) // SAMPLED))]]
+    found = lines[:2]
+    with path.open("rb") as file:
+        for number in range(1, SAMPLED):
+            file.seek(size * number // SAMPLED)
+            file.readline(LONGEST)  # the rest of a line
+            found.append(file.readline(LONGEST).rstrip(b"\r\n"))
+    return found
+
+
 def _fields(line: bytes, separator: bytes) -> list[str]:
     fields = line.rstrip(b"\n").removesuffix(separator).split(separator)
     return [field.decode("utf-8", "replace").strip().strip('"') for field in fields]
@@ -112,8 +131,7 @@ def _columns(path: Path, keys: str | None, unlabelled: int = 0) -> Columns:
 
     unlabelled: how many values a line has that has no label.
     """
-    first = next(_lines(path), b"")
-    rows = [_fields(line, _separator(path)) for line in first.split(b"\n")[: SAMPLED + 1] if line]
+    rows = [_fields(line, _separator(path)) for line in _sampled(path) if line.strip()]
     if not rows or len(rows[0]) < 2:
         raise DataError(f"{path}: no columns, expected an image and its label a line")
     numeric = [_is_number(field) for field in rows[0]]
@@ -143,11 +161,7 @@ def _label(path: Path, names: list[str] | None, rows: list[list[str]], keys: str
     named = [n for n, name in enumerate(names or []) if name.lower() in LABELS]
     if len(named) == 1:
         return named[0]
-    values = {place: [row[place] for row in rows if len(row) > place] for place in (0, last)}
-    likely = [place for place, column in values.items() if _may_be_labels(column)]
-    if len(likely) == 2:  # a pixel of the corner has nearly always the same value
-        shares = {place: _largest_share(values[place]) for place in likely}
-        likely = [place for place in likely if 2 * shares[place] <= max(shares.values())]
+    likely = _likely({place: [row[place] for row in rows] for place in (0, last)})
     if len(likely) != 1:
         raise DataError(
             f"{path}: the label may be in the first or the last column: --keys y=first or y=last"
@@ -155,10 +169,25 @@ def _label(path: Path, names: list[str] | None, rows: list[list[str]], keys: str
     return likely[0]
 
 
+def _likely(columns: dict[int, list[str]]) -> list[int]:
+    """Return which of two columns hold labels rather than a pixel, as far as that can be told."""
+    if names := [place for place, each in columns.items() if not all(map(_is_number, each))]:
+        return names
+    likely = [place for place, each in columns.items() if _may_be_labels(each)]
+    of_few = [place for place in likely if 2 * len(set(columns[place])) <= len(columns[place])]
+    if len(of_few) == 1 or len(columns[0]) >= MANY:
+        return of_few if len(of_few) < 2 else _varied(columns, of_few)
+    return likely if len(likely) < 2 else _varied(columns, likely)
+
+
+def _varied(columns: dict[int, list[str]], likely: list[int]) -> list[int]:
+    """Return the columns but for a pixel of the corner, which has nearly always one value."""
+    shares = {place: _largest_share(columns[place]) for place in likely}
+    return [place for place in likely if 2 * shares[place] <= max(shares.values())]
+
+
 def _may_be_labels(column: list[str]) -> bool:
-    """Tell whether a column holds names, or several whole numbers."""
-    if not all(map(_is_number, column)):
-        return True
+    """Tell whether a column holds several whole numbers."""
     return len(set(column)) > 1 and all(float(each).is_integer() for each in column)
 
 

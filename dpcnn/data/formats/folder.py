@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dpcnn.data import cache
 from dpcnn.data.cache import cache_directory
 from dpcnn.data.dataset import Dataset, Images
-from dpcnn.data.formats import hdf5, picture, pixels
+from dpcnn.data.formats import hdf5, picture, pixels, signature
 from dpcnn.data.formats.labels import clean, natural
 from dpcnn.data.formats.raw import Part, Raw, Wanted
 from dpcnn.errors import DataError
@@ -52,11 +52,16 @@ class Listed(NamedTuple):
 
 @dataclass
 class Listing:
-    """The pictures of a folder by set, the names of the classes, and what is left out."""
+    """The pictures of a folder by set, the names of the classes, and what is left out.
+
+    others: files that are no pictures; unread: pictures of kinds that are not read; broken: what
+    cannot be read.
+    """
 
     classes: list[str]
     sets: dict[str, list[Listed]]
     others: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
 
@@ -110,11 +115,14 @@ def list_pictures(path: Path) -> Listing:
                     f" {one_line(', '.join(names))}"
                 )
             _walk(path, inside, names.index(name), listing, listing.sets[part])
+    links = [each.name for each in os.scandir(train) if each.is_symlink() and each.is_dir()]
+    listing.broken += [f"{name} is a link to a folder" for name in sorted(links)]
     if len(names) < 2 or not listing.sets["train"]:
+        left = "".join(f", {line}" for line in _left_out(listing))
         raise DataError(
             f"{path}: {len(names)} class folder{'s' * (len(names) != 1)} with"
-            f" {len(listing.sets['train'])} pictures, expected a folder of pictures for each of"
-            " at least 2 classes"
+            f" {len(listing.sets['train'])} pictures{left}, expected a folder of pictures for each"
+            " of at least 2 classes"
         )
     return listing
 
@@ -134,9 +142,13 @@ def _walk(root: Path, folder: Path, label: int, listing: Listing, found: list[Li
     inside = f"{os.path.realpath(root)}{os.sep}"
     for place, folders, names in os.walk(folder):
         folders.sort()
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        listing.broken += [f"{name} is a link to a folder" for name in links]
         for name in sorted(names):
             path = Path(place, name)
-            if not name.lower().endswith(picture.SUFFIXES) or name.startswith("."):
+            if path.suffix.lower() in signature.UNREAD:
+                listing.unread.append(name)
+            elif not name.lower().endswith(picture.SUFFIXES) or name.startswith("."):
                 listing.others.append(name)
             elif path.is_symlink() and not os.path.realpath(path).startswith(inside):
                 listing.broken.append(f"{path.relative_to(root)} is a link out of the folder")
@@ -285,13 +297,21 @@ def _notes(listing: Listing) -> tuple[str, ...]:
 
 
 def _warnings(path: Path, listing: Listing) -> tuple[str, ...]:
-    lines = []
-    if listing.broken:
-        lines.append(f"{path}: {_shown(listing.broken, 'left out')}")
+    lines = [f"{path}: {line}" for line in _left_out(listing)]
     used = {each.label for each in listing.sets["train"]}
     if empty := [name for label, name in enumerate(listing.classes) if label not in used]:
         lines.append(f"{path}: no picture of class {', '.join(empty)}")
     return tuple(lines)
+
+
+def _left_out(listing: Listing) -> list[str]:
+    """Return what is said of files that ought to be read, as it seems."""
+    lines = [_shown(listing.broken, "left out")] if listing.broken else []
+    if listing.unread:
+        kinds = {signature.UNREAD[Path(name).suffix.lower()] for name in listing.unread}
+        cure = f"of {' and '.join(sorted(kinds))}, which is not read: save as JPEG or PNG"
+        lines.append(_shown(listing.unread, cure))
+    return lines
 
 
 def _shown(names: list[str], what: str) -> str:

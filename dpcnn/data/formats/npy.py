@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpcnn.data.formats.labels import clean
 from dpcnn.data.formats.raw import Part, Raw, Wanted, parts
 from dpcnn.data.formats.roles import find_roles, listed
 from dpcnn.errors import DataError
@@ -21,6 +22,7 @@ from dpcnn.system.text import one_line
 Array = NDArray[Any]
 
 SUFFIX = ".npy"
+PIECE = 1 << 22  # bytes that are read at a time, so that packed arrays take no more than themselves
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -50,10 +52,14 @@ def read_array(file: IO[bytes], size: int, where: str) -> Array:
     if needed > size:
         raise DataError(f"{where} declares {needed:,} bytes, expected at most the file's {size:,}")
     check_fits(needed, where)
-    content = file.read(needed)
-    if len(content) < needed:
-        raise DataError(f"{where} is cut off after {len(content):,} of {needed:,} bytes")
-    array = np.frombuffer(content, dtype)
+    content, held = np.empty(needed, np.uint8), 0
+    while held < needed:
+        piece = file.read(min(PIECE, needed - held))
+        if not piece:
+            raise DataError(f"{where} is cut off after {held:,} of {needed:,} bytes")
+        content[held : held + len(piece)] = np.frombuffer(piece, np.uint8)
+        held += len(piece)
+    array: Array = content.view(dtype)
     return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
 
 
@@ -92,4 +98,6 @@ def _one_a_class(where: str, files: dict[str, Path]) -> Raw:
         raise DataError(f"{where}arrays of shapes {shapes!s:.200}, expected images of one shape")
     labels = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
     part = Part(np.concatenate(arrays), labels, "the files", "the names")
-    return Raw(where, part, None, tuple(files), notes=(f"a class a file: {listed(files)}",))
+    return Raw(
+        where, part, None, tuple(map(clean, files)), notes=(f"a class a file: {listed(files)}",)
+    )

@@ -12,6 +12,8 @@ from dpcnn.data.formats import cifar, csv_table, hdf5, idx, libsvm, mat, npy, np
 from dpcnn.data.formats import folder as folders
 from dpcnn.data.formats.assemble import assemble
 from dpcnn.data.formats.raw import NOTHING, Raw, Wanted
+from dpcnn.data.formats.roles import listed
+from dpcnn.errors import DataError
 
 
 class Reader(Protocol):
@@ -33,7 +35,16 @@ def read(path: Path, wanted: Wanted = NOTHING, folder: Path | None = None) -> Da
 
     What looks like nothing else is read as HDF5. Raises DataError, which names the path.
     """
-    readers = FOLDERS if os.path.isdir(path) else FILES
-    reader = next((reader for reader in readers if reader.recognises(path)), hdf5)
+    is_folder = os.path.isdir(path)
+    readers = FOLDERS if is_folder else FILES
+    reader: Reader | None = next((each for each in readers if each.recognises(path)), None)
+    if reader is None and is_folder:
+        held = [entry.name for entry in os.scandir(path)]
+        kind = "LMDB" if "data.mdb" in held else "a directory"
+        raise DataError(
+            f"{path}: {kind} with {listed(held)}, expected a folder of pictures for each class, the"
+            " files of IDX or CIFAR, or .npy files"
+        )
+    reader = reader or hdf5
     with reader.open_raw(path, wanted) as raw:
         return assemble(raw, wanted, folder)

@@ -52,6 +52,8 @@ def describe(path: Path, expected: bytes = b"\x89HDF") -> str:
         file_size(path)
         with path.open("rb") as file:
             head = file.read(LENGTH)
+        if not head:
+            return "it is empty"
     if head.startswith(expected):
         return ""
     lower = head.lower()

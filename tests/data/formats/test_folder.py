@@ -215,3 +215,21 @@ def test_other_folders_make_room_in_the_cache(
     assert second != first
     registry.read(root, Wanted(size=(10, 10)))
     assert second.exists(), "it is in use"
+
+
+def test_pictures_that_are_not_read_and_links_to_folders_are_told(root: Path) -> None:
+    (root / "train" / "cat 9" / "a.heic").touch()
+    (root / "train" / "cat 9" / "b.HEIC").touch()
+    os.symlink("/etc", root / "train" / "dogs")
+    os.symlink("..", root / "train" / "cat 9" / "again")
+    links, heic = registry.read(root).warnings
+    assert "2 files left out (again is a link to a folder; dogs is a link to a folder)" in links
+    assert "2 files of HEIC, which is not read: save as JPEG or PNG (a.heic; b.HEIC)" in heic
+
+
+def test_a_folder_of_pictures_that_are_not_read_says_so(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.heic").touch()
+    with pytest.raises(DataError, match="with 0 pictures, 2 files of HEIC, which is not read"):
+        registry.read(tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dpcnn.data.dataset import Dataset
-from dpcnn.data.formats import registry
+from dpcnn.data.formats import csv_table, registry
 from dpcnn.data.formats.raw import NOTHING, Wanted
 from dpcnn.errors import DataError, OptionError
 
@@ -502,3 +502,38 @@ def test_libsvm_s_files_are_read(tmp_path: Path) -> None:
         (tmp_path / "small").write_text(whole + text)
         with pytest.raises(DataError, match=r"small: cannot be read \("):
             registry.read(tmp_path / "small")
+
+
+def table(path: Path, x: Any, y: Any) -> Path:
+    rows = zip(y, x.reshape(len(x), -1).tolist(), strict=True)
+    path.write_text("".join(",".join(map(str, (label, *row))) + "\n" for label, row in rows))
+    return path
+
+
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize("kind", ["numbers", "names", "two numbers"])
+def test_the_label_of_a_table_is_no_pixel_of_a_photo(kind: str, sort: bool, tmp_path: Path) -> None:
+    """The last column is a pixel with nearly as many values as there are images."""
+    x = RNG.integers(0, 256, (120, 1, 6, 6)).astype(np.uint8)
+    y = np.arange(120) % (2 if kind == "two numbers" else 10)
+    y = np.sort(y) if sort else y
+    words = [f"kind {each}" for each in y] if kind == "names" else y.tolist()
+    dataset = registry.read(table(tmp_path / "a.csv", x, words), Wanted(test_fraction=0.1))
+    assert dataset.classes == len(set(words))
+    assert len(dataset.train) == 108
+
+
+def test_a_large_table_that_is_sorted_is_sampled_all_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_table, "BLOCK", 4000)
+    x = RNG.integers(0, 256, (600, 1, 6, 6)).astype(np.uint8)
+    path = table(tmp_path / "a.csv", x, np.repeat(np.arange(3), 200))
+    assert registry.read(path, Wanted(test_fraction=0.1)).classes == 3
+
+
+def test_what_may_be_a_label_or_a_pixel_is_asked(tmp_path: Path) -> None:
+    x = RNG.integers(0, 256, (60, 1, 6, 6)).astype(np.uint8)
+    path = table(tmp_path / "a.csv", x, np.zeros(60, int))  # no label can be told
+    with pytest.raises(DataError, match="first or the last column: --keys y=first"):
+        registry.read(path, Wanted(test_fraction=0.1))
