@@ -18,9 +18,11 @@ ENDS = re.compile(
     rb"|={70,}$|YOUR APPLICATION TERMINATED WITH|This typically refers to a problem with your"
     rb"|Please see the FAQ page for debugging|[Aa]pplication called MPI_Abort|Abort\(\d+\) on node"
     rb"|\[(mpiexec|proxy)[:@]|\*\*\* (reported|on communicator|MPI_ERR|MPI_ABORT|and potentially)"
+    rb"|\[[\w.-]+:\d+\] \*\*\* (?!Process received signal|End of error)"
     rb"|.*NBC_Progress|.*reported dead by someone else|.*An error occurred in MPI_"
 )
-# Open MPI's mpirun frames what it says: pages that begin so are about ranks that have ended.
+# Open MPI's mpirun frames what it says: pages that begin so are about ranks that have ended. Others
+# are shown once, though every rank may have caused one.
 FRAME = re.compile(rb" ?-{70,}$")
 PAGES = re.compile(rb"prterun (has exited|noticed|detected)|MPI_ABORT was|Primary job  terminated")
 LONGEST_PAGE = 40  # lines
@@ -34,6 +36,7 @@ class Sieve:
         self._held = b""  # the beginning of a line that may be noise
         self._open = False  # whether the beginning of this line was let through
         self._page: list[bytes] | None = None
+        self._pages: set[bytes] = set()
         self._inside = 0
         self._crash = False
         self._dropped = False  # whether the line before was noise
@@ -75,12 +78,14 @@ class Sieve:
     def _page_line(self, line: bytes) -> bytes:
         assert self._page is not None
         self._page.append(line)
-        ends = PAGES.match(self._page[1])
-        closed = FRAME.match(line)
-        if ends and not closed and len(self._page) < LONGEST_PAGE:
+        closed = FRAME.match(line) is not None
+        if not closed and len(self._page) < LONGEST_PAGE:
             return b""
-        lines, self._page = self._page, None
-        return b"" if ends and closed else b"".join(each + b"\n" for each in lines)
+        ends = PAGES.match(self._page[1])
+        page, self._page = b"".join(each + b"\n" for each in self._page), None
+        known = page in self._pages
+        self._pages.add(page)
+        return b"" if closed and (ends or known) else page
 
     def _judged(self, line: bytes) -> bytes:
         if crashed := SIGNAL.match(line):

@@ -21,7 +21,8 @@ class View(NamedTuple):
 
     ranks: the process ids of those on this host; stopped: of those that a signal has stopped;
     elsewhere: whether another host has ranks; told: whether the run has told of its beginning;
-    ended: whether it has told of its end; asked: whether it was asked to stop.
+    ended: whether it has told of its end; asked: whether it was asked to stop; expected: how many
+    ranks this host is to have.
     """
 
     ranks: frozenset[int]
@@ -30,6 +31,7 @@ class View(NamedTuple):
     told: bool = False
     ended: bool = False
     asked: bool = False
+    expected: int = 0
 
 
 class Patience:
@@ -67,7 +69,8 @@ class Patience:
 
         Once it has begun its ranks look after each other. Rank 0 may tell another host of it.
         """
-        lacks = bool(self._seen - view.ranks or view.stopped)
+        few = len(view.ranks) < view.expected  # one may have died before it was seen
+        lacks = bool(self._seen - view.ranks or view.stopped or few)
         return not (view.told or self._hosts) and (lacks or (view.asked and self._begun))
 
     def _never(self) -> float:

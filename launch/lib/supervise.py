@@ -162,7 +162,8 @@ class Supervisor:
         ended = "exit_code" in record
         elsewhere = not seen["ranks"] and not ended and self._any_elsewhere()
         ranks, stopped = frozenset(seen["ranks"]), frozenset(seen["stopped"])
-        return View(ranks, stopped, elsewhere, bool(record), ended, bool(self.stops))
+        told, asked = bool(record), bool(self.stops)
+        return View(ranks, stopped, elsewhere, told, ended, asked, seen["expected"])
 
     def _any_elsewhere(self) -> bool:
         """Tell whether a rank is left on another host, and ask that host first next time."""

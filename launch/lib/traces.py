@@ -25,6 +25,8 @@ from typing import Any
 OUTCOME = "DPCNN_OUTCOME"
 # Launchers set one of these for every rank and for nothing else.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+# And one of these: how many ranks it starts on this host.
+HERE = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 ROUNDS, PAUSE = 100, 0.02  # how often killed processes are looked for, and how many seconds apart
 
 
@@ -35,11 +37,17 @@ def begin(told: Path) -> dict[str, Any]:
 
 
 def look(told: Path) -> dict[str, Any]:
-    """Return the process ids of all, of the ranks, and of those that a signal has stopped."""
+    """Return the process ids of all, of the ranks, and of those that a signal has stopped.
+
+    And how many ranks this host is to have, 0 if there is none yet.
+    """
     found = list(processes(told))
-    ranks = [pid for pid, names in found if names & set(RANKS)]
+    ranks = {pid: variables for pid, variables in found if variables.keys() & set(RANKS)}
     stopped = [pid for pid in ranks if is_stopped(pid)]
-    return {"all": [pid for pid, _ in found], "ranks": ranks, "stopped": stopped}
+    sizes = [size for each in ranks.values() for size in map(each.get, HERE) if size]
+    expected = max((int(size) for size in sizes if size.isdecimal()), default=0)
+    everyone = [pid for pid, _ in found]
+    return {"all": everyone, "ranks": list(ranks), "stopped": stopped, "expected": expected}
 
 
 def send(told: Path, number: str | int) -> dict[str, Any]:
@@ -84,8 +92,8 @@ def record(told: Path) -> dict[str, Any]:
     return known | {"saved": max((int(step[1]) for step in steps if step), default=None)}
 
 
-def processes(told: Path) -> Iterator[tuple[int, set[str]]]:
-    """Yield each process of the run with the names of its environment variables, mpirun first."""
+def processes(told: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each process of the run with its environment variables, mpirun first."""
     mark = f"{OUTCOME}={told}".encode()
     for entry in sorted(os.listdir("/proc"), key=lambda name: name.zfill(9)):
         try:
@@ -93,8 +101,8 @@ def processes(told: Path) -> Iterator[tuple[int, set[str]]]:
         except OSError:
             continue
         if mark in variables:
-            names = {each.partition(b"=")[0].decode(errors="replace") for each in variables}
-            yield int(entry), names
+            pairs = (each.decode(errors="replace").partition("=") for each in variables)
+            yield int(entry), {name: value for name, _, value in pairs}
 
 
 def own_name() -> str:

@@ -37,6 +37,12 @@ signal 9 (Killed).
 {FRAME}
 """
 CANNOT = f"{FRAME}\nThere are not enough slots available in the system\n{FRAME}\n"
+ABORT = """[vm:00000] *** An error occurred in MPI_Init_thread
+[vm:00000] *** reported by process [2817785857,1]
+[vm:00000] *** on a NULL communicator
+[vm:00000] *** MPI_ERRORS_ARE_FATAL (processes in this communicator will now abort,
+[vm:00000] ***    and potentially try to terminate your MPI job as well)
+"""
 NBC = "[vm:31][nbc.c:419:NBC_Progress] an error 75 was found on request\n"
 OURS = "warning: lost rank 1 on vm; 3 ranks go on from step 19\nEpoch 1, Loss = 0.3\n"
 
@@ -64,6 +70,7 @@ def sifted(text: str, rng: random.Random) -> str:
         (HYDRA + OURS, "\n" + OURS),
         (ENDED + OURS, OURS),
         (CANNOT + OURS, CANNOT + OURS),
+        (CANNOT + ABORT + OURS + CANNOT + ABORT, CANNOT + OURS),
         (NBC * 1000 + OURS, OURS),
         ("[vm:7] OPAL ERROR: Unreachable\n" * 1000, "[vm:7] OPAL ERROR: Unreachable\n" * MOST),
         (

@@ -34,6 +34,8 @@ def waits(*views: View, hosts: bool = False) -> float:
         ((NONE,), NEVER),
         ((TWO, NONE), OVER),
         ((TWO, ONE), LOST),
+        ((ONE._replace(expected=2),), LOST),
+        ((TWO._replace(expected=2),), 1000),
         ((TWO, TWO._replace(stopped=frozenset({8}))), LOST),
         ((TWO, TWO._replace(asked=True)), LOST),
         ((NONE._replace(asked=True),), OVER),
