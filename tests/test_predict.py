@@ -11,15 +11,19 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn.data.formats import registry
+from dpcnn.data.formats import picture, registry
 from dpcnn.data.formats.raw import Wanted
+from dpcnn.errors import DataError
 from dpcnn.inference.model import load
 from tests.launching import ROOT, run
 
 pytest.importorskip("PIL", reason="Pillow is not installed (extra images)")
 from PIL import Image, ImageFilter
 
+from tests.data.formats import photos
+
 DIGITS = 20
+PICTURES = 6  # of each kind
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,51 @@ def test_mnist_digits_on_photos_with_shadows_are_read(mnist_run, mnist_digits, t
         photo(digit, np.random.default_rng(number), shadow).save(path, quality=60)
     found = classes(predict(mnist_run, tmp_path))
     assert np.sum(found == labels) >= 17
+
+
+@pytest.fixture(scope="module")
+def sure(mnist_run, mnist_digits):
+    """The network, and the digits of which it is sure: what fails then is the preparation."""
+    model = load(mnist_run)
+    digits, labels = mnist_digits
+    probabilities = model.probabilities(digits[:, None])
+    clear = probabilities[np.arange(DIGITS), labels] > 0.9
+    return model, digits[clear], labels[clear]
+
+
+def seen(image, tmp_path):
+    image.save(tmp_path / "a.png", compress_level=0)
+    return picture.read(tmp_path / "a.png", (1, 28, 28), prepare="digit")
+
+
+@pytest.mark.parametrize("kind", photos.KINDS)
+def test_digits_on_photos_and_scans_of_this_kind_are_read(sure, tmp_path, kind):
+    model, digits, labels = sure
+    number = list(photos.KINDS).index(kind)
+    taken = [
+        seen(photos.KINDS[kind](digits[k], np.random.default_rng([number, k])), tmp_path)
+        for k in range(PICTURES)
+    ]
+    assert np.sum(model.predict(np.stack(taken)) == labels[:PICTURES]) >= PICTURES - 2
+
+
+def test_several_digits_are_said_to_be_several(mnist_digits, tmp_path):
+    digits, _ = mnist_digits
+    found = []
+    for count in (2, 3, 4, 5) * 3:
+        rng = np.random.default_rng(len(found))
+        image = photos.several(list(rng.permutation(digits)[:count]), rng)
+        with pytest.raises(DataError, match=r"several digits \(\d+ found\)") as error:
+            seen(image, tmp_path)
+        found.append(f"({count} found)" in str(error.value))
+    assert sum(found) >= 9
+
+
+@pytest.mark.parametrize("sheet", [photos.blank, photos.blank_ruled])
+def test_on_a_sheet_of_paper_is_nothing(tmp_path, sheet):
+    for seed in range(12):
+        with pytest.raises(DataError, match="nothing on it"):
+            seen(sheet(np.random.default_rng(seed)), tmp_path)
 
 
 def test_images_in_the_form_of_the_training_pass_unchanged(small_run, images, tmp_path):
