@@ -225,7 +225,7 @@ def as_images(array: Array, shape: tuple[int, int, int]) -> Array:
         low, high = array.min(initial=0), array.max(initial=0)
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise DataError(
-                f"images hold values from {low:.7g} to {high:.7g}, expected uint8 or"
+                f"images hold values from {array.min():.7g} to {array.max():.7g}, expected uint8 or"
                 " floats in [0, 1]"
             )
         if low < 0 or high > 1:

@@ -29,7 +29,7 @@ from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.reduction import Reduction
 from dpcnn.training.config import Config
-from dpcnn.training.log import Log
+from dpcnn.training.log import ASKED, Log
 from dpcnn.training.recovery import Recovery
 from dpcnn.training.setup import initial_state
 from dpcnn.training.signals import NAMES, StopRequests
@@ -58,7 +58,7 @@ class DoubleTrainer(Trainer):
     def attach(self) -> None:
         super().attach()
         size = self.network.sums.size
-        self.reduction = DoubleReduction.allocate(self.comm, size, (*COUNTS, *NAMES))
+        self.reduction = DoubleReduction.allocate(self.comm, size, (*COUNTS, *NAMES, ASKED))
 
 
 def dataset() -> Dataset:
