@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,22 @@ def chart(metrics: Sequence[Metrics], name: str) -> Figure:
         expected = f"one of {', '.join(drawn)}" if drawn else "a run with a finished epoch"
         raise OptionError(f"found chart {name!r:.100}, expected {expected}")
     return drawn[name]
+
+
+def card(rows: Mapping[str, str], metrics: Sequence[Metrics]) -> str:
+    """Return a table of texts as HTML, with the chart of the accuracy where it can be drawn."""
+    cells = (f"<tr><th>{escape(key)}</th><td>{escape(rows[key])}</td></tr>" for key in rows)
+    table = f"<table>{''.join(cells)}</table>"
+    try:
+        figure = chart(metrics, "accuracy")
+    except OptionError:  # the extra is missing, or no epoch is finished
+        return table
+    from dpcnn.report import style
+
+    with style.applied():
+        picture = base64.b64encode(style.png(figure)).decode()
+    image = f'<img alt="accuracy over epochs" width="440" src="data:image/png;base64,{picture}">'
+    return f"{table}{image}"
 
 
 @contextlib.contextmanager

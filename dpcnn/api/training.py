@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from dpcnn.api import reporting
 from dpcnn.api.model import Model
 from dpcnn.api.sources import Arrays
 from dpcnn.cli.arguments import Parsed, parse_keywords
@@ -43,6 +44,19 @@ class Run:
     def accuracy(self) -> float:
         """The test accuracy after the last epoch that was finished, NaN if none was."""
         return float(self.metrics[-1]["test_accuracy"]) if self.metrics else math.nan
+
+    def _repr_html_(self) -> str:
+        """Show the run in a notebook: its results, and the accuracy over its epochs."""
+        return reporting.card(
+            {
+                "directory": str(self.directory),
+                "epochs": str(self.metrics[-1]["epoch"] if self.metrics else 0),
+                "test accuracy": f"{self.accuracy:.4f}",
+                "best epoch": str(self.best_epoch["epoch"] if self.best_epoch else "-"),
+                "weights SHA-256": self.weights_sha256[:16],
+            },
+            self.metrics,
+        )
 
     @property
     def best_epoch(self) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from dpcnn.system.text import ERASE, in_one_line, on_terminal, over_the_bar, say, warn
@@ -41,6 +42,12 @@ class Outlook(NamedTuple):
 
 
 LAST = Outlook()  # of a run's only epoch
+
+
+def in_notebook() -> bool:
+    """Tell whether this is the kernel of a notebook, whose output is no terminal."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 class Console:
@@ -209,6 +216,31 @@ class QuietConsole(PlainConsole):
         """Print nothing."""
 
 
+class NotebookConsole(QuietConsole):
+    """A bar of tqdm's for notebooks, a widget: between lines of text, which have no bar in them."""
+
+    bar: Any = None
+
+    def start_epoch(
+        self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
+    ) -> None:
+        from tqdm.notebook import tqdm
+
+        super().start_epoch(epoch, epochs, steps, done, outlook)
+        name = f"epoch {epoch}/{epochs}"
+        self.bar = tqdm(total=steps, initial=done, desc=name, unit="step", leave=False)
+
+    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
+        self.count(images, correct)
+        self.bar.set_postfix_str(", ".join(self.facts(loss, lr).values()), refresh=False)
+        self.bar.update()
+
+    def end_epoch(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
 class SilentConsole(Console):
     """Warnings alone."""
 
@@ -232,6 +264,8 @@ def console(progress: str, rank: int) -> Console:
     """Return the console for --progress auto, bar, plain, none or silent."""
     if rank != 0:
         return Console()
+    if progress in ("auto", "bar") and in_notebook():
+        return NotebookConsole() if find_spec("ipywidgets") else QuietConsole()
     if progress == "auto":
         progress = "bar" if on_terminal() else "plain"
     return CONSOLES[progress]()
