@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-# Of Open MPI, from inside a rank: [host:process] and some words.
-INSIDE = re.compile(rb"\[[\w.-]+:\d+\]")
+# Of Open MPI, from inside a rank: [host:process] or [host][[job],rank], and some words.
+INSIDE = re.compile(rb"\[[\w.-]+(:\d+\]|\]\[\[)")
 SIGNAL = re.compile(rb"\[([\w.-]+):(\d+)\] Signal: ([^(\n]+)")
 MOST = 5  # lines of that kind that are kept: they may say why a run cannot start
 # Of Hydra, and of both after MPI_Abort: nothing but that ranks have ended.
@@ -25,6 +25,8 @@ ENDS = re.compile(
 # are shown once, though every rank may have caused one.
 FRAME = re.compile(rb" ?-{70,}$")
 PAGES = re.compile(rb"prterun (has exited|noticed|detected)|MPI_ABORT was|Primary job  terminated")
+# Three pages that each rank prints where MPI cannot start, as when another has died then.
+INIT = re.compile(rb"It looks like MPI_INIT failed|MPI_INIT has failed|At least one pair of MPI")
 LONGEST_PAGE = 40  # lines
 STARTS = (b"[", b"=", b"-", b" -", b"*", b"A", b"a", b"N", b"Y", b"This", b"Please")
 
@@ -81,10 +83,12 @@ class Sieve:
         closed = FRAME.match(line) is not None
         if not closed and len(self._page) < LONGEST_PAGE:
             return b""
-        ends = PAGES.match(self._page[1])
-        page, self._page = b"".join(each + b"\n" for each in self._page), None
-        known = page in self._pages
-        self._pages.add(page)
+        lines, self._page = self._page, None
+        page = b"".join(each + b"\n" for each in lines)
+        ends = PAGES.match(lines[1])
+        kind = b"init" if INIT.match(lines[1]) else page
+        known = kind in self._pages
+        self._pages.add(kind)
         return b"" if closed and (ends or known) else page
 
     def _judged(self, line: bytes) -> bytes:

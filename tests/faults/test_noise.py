@@ -43,8 +43,11 @@ ABORT = """[vm:00000] *** An error occurred in MPI_Init_thread
 [vm:00000] *** MPI_ERRORS_ARE_FATAL (processes in this communicator will now abort,
 [vm:00000] ***    and potentially try to terminate your MPI job as well)
 """
+PML = f"{FRAME}\nMPI_INIT has failed because one is unreachable\n{FRAME}\n"
+INIT = f"{FRAME}\nIt looks like MPI_INIT failed\n{FRAME}\n"
 NBC = "[vm:31][nbc.c:419:NBC_Progress] an error 75 was found on request\n"
 OURS = "warning: lost rank 1 on vm; 3 ranks go on from step 19\nEpoch 1, Loss = 0.3\n"
+INIT_ONCE = PML + OURS + "[vm][[7,1],0][a.c:4:f] failed\n" * MOST
 
 
 def sifted(text: str, rng: random.Random) -> str:
@@ -72,6 +75,7 @@ def sifted(text: str, rng: random.Random) -> str:
         (CANNOT + OURS, CANNOT + OURS),
         (CANNOT + ABORT + OURS + CANNOT + ABORT, CANNOT + OURS),
         (NBC * 1000 + OURS, OURS),
+        (f"{PML}{INIT}{PML}{OURS}{INIT}" + "[vm][[7,1],0][a.c:4:f] failed\n" * 9, INIT_ONCE),
         ("[vm:7] OPAL ERROR: Unreachable\n" * 1000, "[vm:7] OPAL ERROR: Unreachable\n" * MOST),
         (
             "\rEpoch 1:  3%|# | 1/16 [00:01<00:02]\rEpoch 1: 6%",
