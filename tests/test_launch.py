@@ -14,6 +14,9 @@ import pytest
 
 from tests.launching import ROOT, TIMEOUT, Result
 
+sys.path.insert(0, str(ROOT / "launch/lib"))
+import facts
+
 # Of another MPI, another network, a job around this one; each has kept a start from working.
 SITE = {
     "OMPI_MCA_pml": "nothing",
@@ -160,7 +163,7 @@ def test_a_small_dev_shm_is_enough(small, alone, tmp_path):
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "4"),
     ],
 )
-def test_there_are_as_many_ranks_as_a_container_may_use_cores(files, cores, tmp_path):
+def test_there_are_as_many_ranks_as_a_container_may_use_cores(files, cores, tmp_path, monkeypatch):
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -168,11 +171,21 @@ def test_there_are_as_many_ranks_as_a_container_may_use_cores(files, cores, tmp_
     code = f"source launch/lib/ranks.sh; env() {{ echo 4; }}; usable_cores {tmp_path}"
     done = subprocess.run(["bash", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == f"{cores}\n"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(4))
+    assert facts.usable_cores(tmp_path) == int(cores)  # as launch/hosts asks each host
 
 
 def test_a_current_directory_that_is_gone_is_named(tmp_path):
     code = f"mkdir gone && cd gone && rmdir ../gone && exec {ROOT}/launch/local -n 1"
     done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    cause = "launch/local: error: the current directory is gone: change to one that exists"
-    assert done.stderr.splitlines()[-1] == cause
+    cause = "error: the current directory is gone: change to one that exists"
+    assert done.stderr.splitlines()[-1] == f"launch/local: {cause}"
+    code = f"cd gone && rmdir ../gone && exec {sys.executable} -m dpcnn.evaluate run"
+    code = f"mkdir gone && {code}"
+    python = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", code], cwd=tmp_path, env=python, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"dpcnn: {cause}"

