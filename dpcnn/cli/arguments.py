@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 import sys
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ class CommandLine(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Prints the description as it is, and breaks no line at a NO_BREAK_SPACE.
+    """Prints the description as it is, and breaks no line at a NO_BREAK_SPACE or a hyphen.
 
     What the recipes are for is in their files, which only --help has to read.
     """
@@ -90,7 +91,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{action.help}{recipes.replace('%', '%%')}"
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        return [line.replace(NO_BREAK_SPACE, " ") for line in super()._split_lines(text, width)]
+        words = re.sub(r"[ \n]+", " ", text)
+        lines = textwrap.wrap(words, width, break_on_hyphens=False)
+        return [line.replace(NO_BREAK_SPACE, " ") for line in lines]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
