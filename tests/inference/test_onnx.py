@@ -75,7 +75,7 @@ def model_of(layers: Sequence[Layer], shape: Shape, normalization: Normalization
                 values[...] += rng.uniform(-0.5, 0.5, values.shape)
     network.forward(as_batch(pictures(32, shape, rng), np.float32), training=True)
     network.state[...] = network.statistics  # such that a deep network's values stay in range
-    dataset = {"source": "a test", "fingerprint": ""}
+    dataset = {"source": "a test", "fingerprint": "", "class_names": []}
     return Model(
         network, options, Checkpoint({}, {}, {"step": 0}, {}, [], dataset, []), normalization
     )

@@ -50,6 +50,7 @@ def test_the_run_directory_holds_what_was_promised(trained):
     names = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     assert names == {
         "options.json",
+        "network.json",
         "environment.json",
         "metrics.jsonl",
         "metrics.csv",
