@@ -128,7 +128,8 @@ def special(kind: str, path: Path) -> tuple[Path, str]:
 @pytest.mark.parametrize("kind", ["fifo", "directory", "/dev/zero"])
 def test_a_dataset_is_a_regular_file(kind: str, tmp_path: Path) -> None:
     path, word = special(kind, tmp_path / "set.hdf5")
-    refused_run(tmp_path, [str(path), word, "expected an HDF5 dataset"], "--dataroot", path)
+    kind_expected = "a folder of pictures" if kind == "directory" else "an HDF5 dataset"
+    refused_run(tmp_path, [str(path), word, f"expected {kind_expected}"], "--dataroot", path)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "/dev/zero"])
