@@ -44,6 +44,10 @@ class Components(NamedTuple):
         """The longer side of each component's box (K,)."""
         return np.maximum(self.height, self.width)
 
+    def box(self, k: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the box of component k."""
+        return slice(self.top[k], self.bottom[k]), slice(self.left[k], self.right[k])
+
     def mask(self, chosen: Array) -> Array:
         """Return the mask of the components that are chosen, (K,) bool."""
         mask: Array = np.concatenate([[False], chosen])[self.labels]

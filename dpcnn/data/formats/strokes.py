@@ -19,7 +19,7 @@ FLAT = 2.5  # no digit is wider than so many times its height
 THIN = 0.02  # of its length: lines and frames are thinner, strokes are not
 FRAME = 0.1  # of the picture's longer side: no frame is smaller
 HOLLOW = 0.35  # of its box: a frame fills less
-CORNER = 0.12  # of the sides of its box: where a frame, even if askew, has its corners
+CORNER = 0.1  # of the sides of its box: where a frame, even if askew, has its corners
 CONTACT = 1.5  # of the root of its area: with more on the picture's edge it comes from outside
 HOLES = 3  # squared paper has more, a digit has not
 DUST = 0.02  # of the main component's ink: what has less is no stroke
@@ -29,26 +29,34 @@ ALIKE = 0.6  # of each other's height: digits side by side are as high, and as l
 
 
 def printed(parts: Components) -> Array:
-    """Return which components, (K,) bool, are thin lines or frames.
+    """Return which components, (K,) bool, are thin lines, frames, or the paper in a frame.
 
-    A frame is hollow, and has corners or another component in it.
+    A frame is hollow and has corners, or another component in it.
     """
     found: Array = parts.area < THIN * parts.side**2
-    large = parts.side > FRAME * max(parts.labels.shape)
-    for k in np.flatnonzero(large & (parts.area < HOLLOW * parts.width * parts.height)):
+    hollow = parts.area < HOLLOW * parts.width * parts.height
+    for k in map(int, np.flatnonzero(parts.side > FRAME * max(parts.labels.shape))):
         inside = (parts.top > parts.top[k]) & (parts.bottom < parts.bottom[k])
         inside &= (parts.left > parts.left[k]) & (parts.right < parts.right[k])
-        found[k] |= (parts.side[inside] > 0.3 * parts.side[k]).any() or _has_corners(parts, int(k))
+        around = (parts.side[inside] > 0.3 * parts.side[k]).any()
+        rows, columns = parts.box(k)
+        pixels = parts.labels[rows, columns] == k + 1
+        cornered = _has_corners(pixels) and (hollow[k] or _holes(pixels) > 0)
+        found[k] |= (hollow[k] and around) or cornered
     return found
 
 
-def _has_corners(parts: Components, k: int) -> bool:
-    """Tell whether a component reaches into all four corners of its box, as no digit does."""
-    box = slice(parts.top[k], parts.bottom[k]), slice(parts.left[k], parts.right[k])
-    pixels = parts.labels[box] == k + 1
+def _has_corners(pixels: Array) -> bool:
+    """Tell whether a component reaches into all four corners of its box."""
     down, across = (1 + int(CORNER * side) for side in pixels.shape)
-    rows, columns = (slice(down), slice(-down, None)), (slice(across), slice(-across, None))
-    return all(pixels[row, column].any() for row in rows for column in columns)
+    top_or_bottom = slice(down), slice(-down, None)
+    left_or_right = slice(across), slice(-across, None)
+    return all(pixels[y, x].any() for y in top_or_bottom for x in left_or_right)
+
+
+def _holes(pixels: Array) -> int:
+    """Return the number of holes in a component."""
+    return int(np.sum(connected(~pixels).contact == 0))
 
 
 def choose(parts: Components, weight: Array, printed: Array) -> tuple[Array, int]:
@@ -82,7 +90,7 @@ def _inside(parts: Components, printed: Array) -> Array:
     if not possible.any():
         filling = (parts.width > 0.9 * width) & (parts.height > 0.9 * height) & ~printed
         for k in np.flatnonzero(filling):
-            possible[k] = np.sum(connected(parts.labels != k + 1).contact == 0) <= HOLES
+            possible[k] = _holes(parts.labels == k + 1) <= HOLES
     return possible
 
 
