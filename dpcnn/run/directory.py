@@ -309,6 +309,11 @@ class RunDirectory:
                     return checkpoint
         return None
 
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint after the best epoch under that name alone; raises OSError."""
+        if os.path.lexists(self.path):
+            checkpoints.write(self.best_path, checkpoint)
+
     def save(self, checkpoint: Checkpoint, keep: int) -> Path:
         """Write a checkpoint, then delete those before it, but for the newest `keep` and the best.
 

@@ -36,6 +36,15 @@ class Saver:
         if self._started != self.saved:
             self._writing = self._pool.submit(self.directory.save, checkpoint.copy(), self.keep)
 
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Save the state after the best epoch where no other checkpoint is due; waits for it."""
+        self.finish()
+        try:
+            self.directory.save_best(checkpoint)
+        except OSError as error:
+            epoch = checkpoint.metrics[-1]["epoch"]
+            self.warn(f"best.h5 is not that of epoch {epoch} ({error.strerror})")
+
     def poll(self, seconds: float = 0) -> None:
         """Take notice of a checkpoint that has been written, or could not be; waits that long."""
         writing = self._writing

@@ -64,6 +64,9 @@ class Log:
     def save(self, state: State) -> None:
         """Begin to save the state; training goes on meanwhile."""
 
+    def save_best(self, state: State) -> None:
+        """Save the state after the best epoch so far, apart from the checkpoints."""
+
     def save_last(self, state: State) -> bool:
         """Save the state if that has not been done; tell whether it is on the disk now."""
         return True
@@ -214,6 +217,9 @@ class RootLog(StandbyLog):
 
     def save(self, state: State) -> None:
         self.saver.start(state.checkpoint())
+
+    def save_best(self, state: State) -> None:
+        self.saver.save_best(state.checkpoint())
 
     def save_last(self, state: State) -> bool:
         self.save(state)

@@ -232,7 +232,8 @@ class Trainer:
 
         next_epoch: where the run is after an epoch.
         """
-        if best or self.config.save.due(next_epoch or self.state.progress, next_epoch is not None):
+        due = self.config.save.due(next_epoch or self.state.progress, next_epoch is not None)
+        if due or best:
             self.clock.mark("other")
-            self.log.save(self.state)
+            (self.log.save if due else self.log.save_best)(self.state)
             self.clock.mark("saving")
