@@ -305,7 +305,7 @@ def test_a_name_no_file_can_have_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_dataset(tmp_path: Path) -> None:
-    refused(tmp_path, "a directory", "expected an HDF5 dataset")
+    refused(tmp_path, "a directory with nothing", "expected a folder of pictures")
 
 
 @pytest.mark.parametrize("content", [b"", b"x_train,y_train\n", b"\x89HDF\r\n\x1a\n", b"\0" * 5000])
