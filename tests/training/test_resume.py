@@ -143,7 +143,7 @@ def test_without_mnist_every_line_says_what_is_trained_on_instead(
     monkeypatch.delenv("DPCNN_FALL_BACK")
     for arguments in ([*SMALL, "--epochs", "1"], ["--resume", "auto", "--epochs", "2"]):
         assert main(arguments) == 0
-        *_, epoch, remark, sha256 = capfd.readouterr().out.splitlines()
+        *_, epoch, _, remark, sha256 = capfd.readouterr().out.splitlines()
         assert epoch.startswith("Epoch")
         assert epoch.endswith(", built-in digits")
         assert remark.startswith("Trained on the built-in digits, not on MNIST")
