@@ -177,6 +177,8 @@ class Classifier:
             raise InputError(
                 f"inconsistent numbers of samples: {len(images)} images, {len(numbers)} labels"
             )
+        if len(np.unique(numbers)) < FEWEST:
+            raise InputError("y holds 1 class, expected labels of at least 2 classes")
         tests = images[:TESTED], numbers[:TESTED]
         if x_test is not None and y_test is not None:
             tests = self.pixels_.images(x_test), self._numbers(check_labels(y_test))
