@@ -9,7 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from dpcnn import evaluate, export, predict
+from dpcnn.evaluate import main as evaluate
+from dpcnn.export import main as export
+from dpcnn.predict import main as predict
 from dpcnn.training.api import main
 
 NAMES = ("apple", "pear\x1b[2J")
@@ -34,11 +36,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_predict_and_evaluate_print_them(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     np.save(tmp_path / "a.npy", IMAGES)
-    assert predict.main([str(trained), str(tmp_path / "a.npy")]) == 0
+    assert predict([str(trained), str(tmp_path / "a.npy")]) == 0
     assert {line.split("\t")[1] for line in capsys.readouterr().out.splitlines()} <= {
         "apple", "pear?[2J"
     }  # fmt: skip
-    assert evaluate.main([str(trained)]) == 0
+    assert evaluate([str(trained)]) == 0
     text = capsys.readouterr().out
     assert "0 apple" in text
     assert "1 pear?[2J" in text
@@ -54,16 +56,16 @@ def test_other_images_are_named_as_an_argument_or_as_an_option(
         picture.fromarray(IMAGES[number, 0]).save(tmp_path / "set" / name / "a.png")
     found = []
     for how in ([], ["--dataroot"]):
-        assert evaluate.main([str(trained), *how, str(tmp_path / "set")]) == 0
+        assert evaluate([str(trained), *how, str(tmp_path / "set")]) == 0
         found.append(capsys.readouterr().out)
     assert found[0] == found[1]
     assert "2 test images" in found[0]
-    assert evaluate.main([str(trained), "a", "--dataroot", "b"]) == 2
+    assert evaluate([str(trained), "a", "--dataroot", "b"]) == 2
     assert "found a beside --dataroot" in capsys.readouterr().err
 
 
 def test_an_exported_network_carries_them(trained: Path, tmp_path: Path) -> None:
-    assert export.main([str(trained), str(tmp_path / "a.npz")]) == 0
+    assert export([str(trained), str(tmp_path / "a.npz")]) == 0
     metadata = json.loads(str(np.load(tmp_path / "a.npz")["metadata"]))
     assert json.loads(metadata["class_names"]) == ["apple", "pear?[2J"]
 

@@ -22,6 +22,7 @@ FORMS = (  # of the lines that a run may leave on a screen, each as a whole
     r"(convolution|relu|flatten|dense)1 +\S.* +[\d,]+",
     r"Epoch \d+, Loss = [\d.]+, Training Accuracy = [\d.]+, Test Accuracy = [\d.]+",
     r"epoch \d+/\d+ +\d+%\|.*\| \d+/\d+, loss [\d.]+, [^|]*[\d,]+ images/s, [^|]*[\d:]+ left",
+    r"Best epoch: \d+, Test Accuracy = [\d.]+, in checkpoints/best\.h5",
     r"warning: lost rank \d on .*",
     r"Stopped by SIGINT; step [\d,]+ is saved\. Go on with: .*",
     r"Weights SHA-256: [0-9a-f]{64}",

@@ -73,10 +73,15 @@ class SameDropout(torch.nn.Module):  # type: ignore[misc,name-defined]
         return x * torch.tensor(np.moveaxis(self.layer.mask, -1, 0).copy())
 
 
+def trained(module: Any) -> bool:
+    """Tell whether a module itself has a parameter that is trained."""
+    return any(each.requires_grad for each in module.parameters(recurse=False))
+
+
 def gradients(plan: Plan, model: Any) -> Iterator[tuple[str, Array]]:
     """Yield the path and the gradient, laid out as dpcnn's, of each parameter."""
     kinds = {"W": "weight", "scale": "weight", "b": "bias", "shift": "bias"}
-    owners = iter([each for each in model.modules() if [*each.parameters(recurse=False)]])
+    owners = iter([each for each in model.modules() if trained(each)])
     for layer in plan.leaves.values():
         if layer.parameter_shapes:
             module = next(owners)

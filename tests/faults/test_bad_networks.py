@@ -47,7 +47,7 @@ CASES = {
     "augment: an argument": ("--augment flip:3", "--augment has 'flip:3', expected flip"),
     "augment: too much": ("--augment crop:15", "--augment has 'crop:15', expected crop:PIXELS, an"),
     "augment: NaN": ("--augment rotate:nan", "expected rotate:DEGREES, a number above 0 up to 180"),
-    "augment: empty": ("--augment ,", "--augment has '', expected some of flip, crop:PIXELS, "),
+    "augment: empty": ("--augment ,", "--augment has '', expected some of flip, alternate, crop:"),
     "normalize": ("--normalize mean", "--normalize is 'mean', expected none, standard or per_im"),
     "optimizer": ("--optimizer adagrad", "--optimizer is 'adagrad', expected sgd, adam, adamw, r"),
     "momentum of adam": (

@@ -143,7 +143,7 @@ from tests.networks import Swish, two_convolutions
 
 class Broken(Swish):
     def forward(self, x):
-        if detect().rank == 1:
+        if detect().rank == 1 and self.context.step:  # once the run has begun
             raise ValueError("a bug of the layer")
         return super().forward(x)
 
