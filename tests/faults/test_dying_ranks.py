@@ -13,6 +13,7 @@ from dpcnn.run import checkpoint
 from tests.launching import Result, end, metrics, run, start, supervised, told
 
 STEPS = ("--epochs", 4, "--max_steps", 60, "--checkpoint_every", "7st", "--run_dir", "run")
+CRASH = r"(?m)^(?:free|malloc|realloc)\(\): .*|^(?:double free|corrupted) .*"  # as glibc says it
 MOMENTS = ("step", "allreduce", "evaluation", "checkpoint", "recovery")  # at which rank 0 may die
 
 
@@ -26,8 +27,9 @@ def dying(plan: str, small: Path, cwd: Path, mpi: str = "elastic", ranks: int = 
     """Run the plan; elastic as launch/elastic does, which starts again where no rank is left.
 
     Open MPI 5.0.11 can crash in the survivors if a rank dies while they shrink the communicator.
+    Then the run, restarted, came to its end another way than the plan says, and the test skips.
     """
-    return run(
+    result = run(
         ranks,
         *("--dataroot", small, *STEPS, *more),
         cwd=cwd,
@@ -37,6 +39,10 @@ def dying(plan: str, small: Path, cwd: Path, mpi: str = "elastic", ranks: int = 
         DYING=plan,
         DYING_ONCE="1",
     )
+    if mpi == "elastic" and restarts(result) and (crash := re.search(CRASH, result.stderr)):
+        assert result.sha, result
+        pytest.skip(f"Open MPI crashed in the survivors of a death: {crash[0]}")
+    return result
 
 
 def history(directory: Path, name: str) -> list[dict]:
