@@ -24,7 +24,7 @@ CORES = len(os.sched_getaffinity(0))
 def blas_infos() -> list[dict[str, Any]]:
     """Return what threadpoolctl finds of NumPy's BLAS; another test may have loaded SciPy's too."""
     found = [info for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
-    return [info for info in found if "scipy" not in info["filepath"]]
+    return [info for info in found if "scipy.libs" not in info["filepath"]]
 
 
 tells = pytest.mark.skipif(not blas_infos(), reason="NumPy's BLAS here tells nothing of itself")
