@@ -6,10 +6,16 @@ from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.options.contradictions import check_together, depends_on_length
+from dpcnn.options.option import Value
 from dpcnn.options.table import OF_DATASET, OPTIONS, Options
 
 # How long the run is: its steps may depend on that, and then it may not change.
 LENGTH = frozenset({"epochs", "max_steps"})
+# What the learning rates follow from: what --resume_with may change.
+RATES = ("lr", *(name for name in OPTIONS if OPTIONS[name].group == "schedule"), *sorted(LENGTH))
+# What counts only where the user names it: a checkpoint from elsewhere might name any server, and a
+# change is made once.
+ONLY_NAMED = ("mirror", "resume_with")
 
 
 def resumed(
@@ -20,10 +26,9 @@ def resumed(
 ) -> Options:
     """Return the options of a resumed run: the recorded ones, with the changes that are allowed.
 
-    named: the options that the user named. recorded: all options, as `source` has them. Where to
-    download from is only for the user to name: a checkpoint from elsewhere might name any server.
-    Raises OptionError that names every contradiction, and CheckpointError if the recorded options
-    are those of another version or out of range.
+    named: the options that the user named. recorded: all options, as `source` has them. Raises
+    OptionError that names every contradiction, and CheckpointError if the recorded options are
+    those of another version or out of range.
     """
     if recorded.keys() != OPTIONS.keys():
         names = ", ".join(sorted(recorded.keys() ^ OPTIONS.keys()))
@@ -34,22 +39,33 @@ def resumed(
     values = options.as_dict()
     changes = {name: values[name] for name in named if OPTIONS[name].may_change}
     try:
-        changed = Options(**recorded | {"mirror": None} | changes)
+        changed = Options(**recorded | dict.fromkeys(ONLY_NAMED) | changes)
         check_together(changed)
     except OptionError as error:
         raise CheckpointError(f"{source}'s options: {error}") from None
     fixed = LENGTH if depends_on_length(changed) else frozenset()
-    contradictions = [
-        f"--{name} is {OPTIONS[name].text(values[name])},"
-        f" expected {OPTIONS[name].text(recorded[name])}{_reason(name)}"
+    wrong = [
+        name
         for name in sorted(named)
         if (not OPTIONS[name].may_change or name in fixed)
         and values[name] != recorded[name]
         and OPTIONS[name].text(values[name]) != "auto"  # which means: as recorded
     ]
-    if contradictions:
-        raise OptionError(f"{'; '.join(contradictions)}, as in {source} that is resumed")
+    if wrong:
+        raise OptionError(_contradiction({name: values[name] for name in wrong}, recorded, source))
     return changed
+
+
+def _contradiction(named: dict[str, Value], recorded: dict[str, Any], source: str) -> str:
+    """Return what to say of options that are not as recorded, and how to change those that can."""
+    texts = {name: OPTIONS[name].text(value) for name, value in named.items()}
+    wrong = (
+        f"--{name} is {text}, expected {OPTIONS[name].text(recorded[name])}{_reason(name)}"
+        for name, text in texts.items()
+    )
+    rates = ",".join(f"{name}={text}" for name, text in texts.items() if name in RATES)
+    cure = f" (--resume_with {rates} changes it from here on)" if rates else ""
+    return f"{'; '.join(wrong)}, as in {source} that is resumed{cure}"
 
 
 def _reason(name: str) -> str:

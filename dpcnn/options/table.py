@@ -267,6 +267,12 @@ class Options:
         " checkpoint in --run_dir or, without --run_dir, in the newest run in runs/ that nobody"
         " writes to; if there is no run, start afresh",
         metavar="PATH", takes=("a path", "auto"), none_word="none", may_change=True)
+    resume_with: str | None = option(
+        None, "run directory", "change these options of the run that is resumed from its next step"
+        " on: lr, those of the schedule, epochs, max_steps, such as lr=0.005,schedule=cosine. A"
+        " schedule is then as if it had been so from the first step; the change is recorded",
+        metavar="LIST", pattern="[a-z_-]+=[^=]+(?:,[a-z_-]+=[^=]+)*",
+        takes=("a list such as lr=0.005,schedule=cosine",), none_word="none", may_change=True)
     checkpoint_every: str = option(
         "1ep", "run directory", "how often to save: every so many epochs (1ep) or steps (500st);"
         " the end is always saved, and so is the best epoch",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dpcnn.options import OPTIONS
 from dpcnn.report.files import as_line
 
 STARTS = ("start", "resume")
@@ -38,6 +39,7 @@ class Event:
         texts = {
             "start": f"Started{ranks}{again}",
             "resume": f"Resumed{after}{ranks}{again}",
+            "change": f"Changed{after}: {_changes(value('before'), value('after'))}",
             "death": f"Lost {_names(value('ranks'))}{after}, continued{ranks}{replacement}",
             "stop": f"Stopped by {as_line(value('signal'))}{after}, state saved",
             "early_stop": f"Stopped early{after}: {as_line(value('reason'))}",
@@ -113,6 +115,20 @@ def _time(text: Any) -> datetime | None:
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _changes(before: Any, after: Any) -> str:
+    """Name options with their values: lr from 0.01 to 0.005."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return "options"
+    pairs = ((name, _typed(name, before.get(name)), _typed(name, after[name])) for name in after)
+    return ", ".join(f"{as_line(name)} from {old} to {new}" for name, old, new in pairs)
+
+
+def _typed(name: str, value: Any) -> str:
+    """Return an option's value as it would be typed."""
+    is_none = value is None and name in OPTIONS
+    return OPTIONS[name].none_word if is_none else as_line(value)
 
 
 def _names(ranks: Any) -> str:

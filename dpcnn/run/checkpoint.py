@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ Array = NDArray[Any]
 FORMAT = 1
 USER_BLOCK = 512  # bytes, the smallest that HDF5 allows
 MAGIC = b"dpcnn checkpoint, SHA-256 of what follows this block: "
-TEXTS = ("progress", "options", "metrics", "dataset", "network")
+TEXTS = ("progress", "options", "metrics", "dataset", "network", "changes")
 MOST_GROUPS = 10_000
 LIMIT = 4 << 30  # bytes of a file that is read: 1,000 million parameters
 
@@ -50,7 +50,8 @@ class Checkpoint:
     model: layer -> parameter or state -> array; optimizer: slot -> vector; progress: step, epoch
     and the running sums of the epoch; options: those of the run; metrics: a line for each epoch
     that is kept (history.py); dataset: its fingerprint and source; network: the configs of its
-    layers (nn/config.py); average: of all in `model`, empty if the run keeps none.
+    layers (nn/config.py); changes: of its learning rates, made on resuming (options/changes.py);
+    average: of all in `model`, empty if the run keeps none.
     """
 
     model: dict[str, dict[str, Array]]
@@ -60,6 +61,7 @@ class Checkpoint:
     metrics: list[dict[str, Any]]
     dataset: dict[str, Any]
     network: list[dict[str, Any]]
+    changes: Sequence[Mapping[str, Any]] = ()
     average: dict[str, dict[str, Array]] = field(default_factory=dict)
 
     @property

@@ -110,6 +110,7 @@ EPOCH = {
     **{f"plateau_{name}": OPTIONAL_NUMBER for name in ("factor", "best", "waited")},
 }
 LAYER = {"layer": TEXT}
+CHANGE = {"step": COUNT}
 
 
 def parse(text: bytes) -> Any:
@@ -123,13 +124,16 @@ def parse(text: bytes) -> Any:
     return value
 
 
-def check(progress: Any, options: Any, metrics: Any, dataset: Any, network: Any) -> None:
+def check(
+    progress: Any, options: Any, metrics: Any, dataset: Any, network: Any, changes: Any
+) -> None:
     """Raise ValueError that names the first value, if any, that is not of its form."""
     _check_object("progress", progress, PROGRESS, others=NUMBER)
     check_options(options)
     check_metrics(metrics)
     _check_object("dataset", dataset, DATASET, others=PLAIN)
     check_network(network)
+    _check_objects("changes", changes, CHANGE, others=PLAIN)
 
 
 def check_metrics(metrics: Any) -> None:

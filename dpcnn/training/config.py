@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,8 +11,8 @@ from dpcnn.data.sampler import auto_microbatch_size
 from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Array
 from dpcnn.nn.losses import Labels, Loss, balanced_weights, scaled_weights, training_loss
-from dpcnn.options import Options
-from dpcnn.training.optimization import LearningRate, learning_rate, run_length
+from dpcnn.options import Change, Options
+from dpcnn.training.optimization import LearningRate, changed_rate, run_length
 from dpcnn.training.state import Progress
 
 
@@ -49,7 +49,8 @@ class Config:
     label_smoothing: float
     class_weights: str | None
     clip_norm: float | None
-    schedule: Callable[[int], LearningRate]  # the steps of an epoch -> that of each step
+    # the steps of an epoch, and what was changed on resuming -> the learning rate of each step
+    schedule: Callable[[int, Sequence[Change]], LearningRate]
     length: Callable[[int], int]  # the steps of an epoch -> those of the run
     save: Every
 
@@ -74,7 +75,7 @@ class Config:
             label_smoothing=options.label_smoothing,
             class_weights=options.class_weights,
             clip_norm=options.clip_norm,
-            schedule=partial(learning_rate, options),
+            schedule=partial(changed_rate, options),
             length=partial(run_length, options),
             save=Every(int(count), unit),
         )

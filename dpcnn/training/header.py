@@ -10,7 +10,7 @@ from dpcnn.data.normalize import Normalization
 from dpcnn.data.sampler import StreamOrder, auto_microbatch_size
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Row
-from dpcnn.options import Options
+from dpcnn.options import OPTIONS, Differences, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.system import cores
 from dpcnn.training.optimization import summary
@@ -58,6 +58,15 @@ def header(
     if resumed:
         facts["resumed"] = resumed
     return facts
+
+
+def changed(differences: Differences) -> dict[str, str]:
+    """Return a line if the run goes on with other learning rates: what has been changed."""
+    texts = [
+        f"{name} from {OPTIONS[name].text(before)} to {OPTIONS[name].text(after)}"
+        for name, (before, after) in differences.items()
+    ]
+    return {"changed": ", ".join(texts)} if texts else {}
 
 
 def _quota() -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 from dpcnn.data.sources.find import UNNAMED
 from dpcnn.errors import DivergenceError, DpcnnError
 from dpcnn.nn.config import own_layers
-from dpcnn.options import Options
+from dpcnn.options import Differences, Options
 from dpcnn.parallel.communicator import Communicator, Member
 from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import Sums
@@ -26,7 +26,7 @@ from dpcnn.run.best import best_epoch, epochs_since_best, exhausted, measured
 from dpcnn.run.directory import BEST, RunDirectory
 from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
-from dpcnn.run.saver import Saver
+from dpcnn.run.saver import NOTHING, Saver
 from dpcnn.training.callbacks import Callbacks
 from dpcnn.training.console import Console, Outlook, console
 from dpcnn.training.state import Progress, State
@@ -47,8 +47,8 @@ class Log:
         """Return the log of this rank in the world as it is now."""
         return self
 
-    def begin(self, state: State, hosts: list[str]) -> None:
-        """Keep that the run starts, or goes on, on these hosts."""
+    def begin(self, state: State, hosts: list[str], changed: Differences) -> None:
+        """Keep that the run starts, or goes on, on these hosts, and which options it changes."""
 
     @contextlib.contextmanager
     def progress(self, state: State, epochs: int, steps: int, total: int) -> Iterator[None]:
@@ -176,12 +176,24 @@ class RootLog(StandbyLog):
         except OSError as error:
             self.console.warn(f"{event} is not in {events.NAME} ({error.strerror})")
 
-    def begin(self, state: State, hosts: list[str]) -> None:
+    def begin(self, state: State, hosts: list[str], changed: Differences) -> None:
         self.world_size = len(hosts)
         event = "resume" if state.progress.step else "start"
         if event == "resume":
             self.saver.saved = _place(state)
         self.note(event, state, hosts=hosts, restart=outcome.restart(), process=os.getpid())
+        if changed:
+            self._change(event, state, changed)
+
+    def _change(self, event: str, state: State, changed: Differences) -> None:
+        """Keep a change of the options at once: a run that is killed now goes on with it."""
+        before = {name: pair[0] for name, pair in changed.items()}
+        after = {name: pair[1] for name, pair in changed.items()}
+        self.note("change", state, before=before, after=after)
+        if event == "resume":  # else options.json has it
+            self.saver.saved = NOTHING
+            self.save(state)
+            self.saver.finish()
 
     @contextlib.contextmanager
     def progress(self, state: State, epochs: int, steps: int, total: int) -> Iterator[None]:

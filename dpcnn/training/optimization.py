@@ -20,7 +20,7 @@ from dpcnn.optim.optimizer import Optimizer
 from dpcnn.optim.rmsprop import RMSprop
 from dpcnn.optim.schedules import Plateau, Schedule
 from dpcnn.optim.sgd import SGD
-from dpcnn.options import OPTIONS, Options, is_part
+from dpcnn.options import OPTIONS, Change, Options, before_change, is_part
 
 Metrics = Sequence[dict[str, Any]]  # an object for each epoch that is finished
 
@@ -57,6 +57,30 @@ class PlateauRate(LearningRate):
     def memory(self, line: dict[str, Any], metrics: Metrics) -> dict[str, float]:
         plateau = _plateau(metrics).after(_watched(line), self.gamma, self.patience)
         return {f"plateau_{name}": value for name, value in plateau._asdict().items()}
+
+
+class ChangedRate(LearningRate):
+    """Those before a change that was made after some steps, and those after it.
+
+    anew: whether a plateau forgets what it was before: another lr is what it begins with again.
+    """
+
+    def __init__(self, before: LearningRate, step: int, after: LearningRate, anew: bool) -> None:
+        self.before, self.step, self.after, self.anew = before, step, after, anew
+
+    def __call__(self, step: int, metrics: Metrics) -> float:
+        if step < self.step:
+            return self.before(step, metrics)
+        return self.after(step, self._later(metrics))
+
+    def memory(self, line: dict[str, Any], metrics: Metrics) -> dict[str, float]:
+        if line["step"] <= self.step:
+            return self.before.memory(line, metrics)
+        return self.after.memory(line, self._later(metrics))
+
+    def _later(self, metrics: Metrics) -> Metrics:
+        """Return the metrics that the rates after the change may depend on."""
+        return () if self.anew and metrics and metrics[-1]["step"] <= self.step else metrics
 
 
 def _plateau(metrics: Metrics) -> Plateau:
@@ -150,6 +174,21 @@ def learning_rate(options: Options, epoch_steps: int) -> LearningRate:
     reached = [_steps(span, epoch_steps, total) for span in spans]
     schedule = schedules.warmed(_schedule(options, total, warm_up, reached), warm_up)
     return LearningRate(schedule)
+
+
+def changed_rate(options: Options, epoch_steps: int, changes: Sequence[Change]) -> LearningRate:
+    """Return the learning rate of each step of a run that was changed on resuming.
+
+    changes: in their order. Raises OptionError as `learning_rate`, and CheckpointError for changes
+    that no run can have had.
+    """
+    rate, after = learning_rate(options, epoch_steps), options
+    for change in reversed(changes):
+        before = before_change(options, change)
+        earlier = learning_rate(before, epoch_steps)
+        rate = ChangedRate(earlier, change["step"], rate, anew=before.lr != after.lr)
+        after = before
+    return rate
 
 
 def summary(options: Options) -> dict[str, str]:

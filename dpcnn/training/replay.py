@@ -50,7 +50,8 @@ def rebuild(
     comm.on_root(lambda: check_dataset(checkpoint, digest, dataset.source))
     dataset = replace(dataset, source=checkpoint.dataset["source"])
     dataset = prepared(dataset, options, checkpoint, comm)
-    return options, initial_state(options, plan, dataset, digest), dataset
+    state = initial_state(options, plan, dataset, digest, checkpoint.changes)
+    return options, state, dataset
 
 
 def reopen(

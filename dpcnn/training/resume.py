@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,16 @@ from typing import Any
 from dpcnn.data.sources.find import DIGITS, locate
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.models.zoo import ZOO
-from dpcnn.options import Options, check_together, resumed
+from dpcnn.options import (
+    Change,
+    Differences,
+    Options,
+    change_from,
+    check_order,
+    check_together,
+    differences,
+    resumed_with_changes,
+)
 from dpcnn.run import checkpoint as checkpoints
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RUNS, RunDirectory
@@ -27,7 +36,7 @@ class Start:
 
     named: the options that the user named, or named when the run began. resumed: of which run this
     is the continuation, and why of that, in words; "" for a new run. initial: whose weights it
-    begins with, in words.
+    begins with, in words. changes: what --resume_with has changed so far; changed: and what now.
     """
 
     directory: RunDirectory
@@ -36,6 +45,8 @@ class Start:
     checkpoint: Checkpoint | None = None
     resumed: str = ""
     initial: str = ""
+    changes: Sequence[Change] = ()
+    changed: Differences = field(default_factory=dict)
 
 
 def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:
@@ -44,7 +55,7 @@ def find_start(options: Options, named: frozenset[str], warn: Warn) -> Start:
     On resuming, the other options are the checkpoint's. Raises OptionError or CheckpointError.
     """
     if options.resume is None:
-        check_together(options)
+        _check_new(options)
         return Start(_new_directory(options), options, named)
     if options.resume == "auto":
         return _resume_auto(options, named, warn)
@@ -73,15 +84,26 @@ def _resume_auto(options: Options, named: frozenset[str], warn: Warn) -> Start:
         )
     recorded = directory.recorded_options()
     if recorded is None:
-        check_together(options)
+        _check_new(options)
         return Start(directory, options, named)
-    options = resumed(options, named, recorded, "the run")
+    before, options = resumed_with_changes(options, named, recorded, "the run")
     return Start(
         directory,
         options,
         _with_model(options, named, directory),
         resumed=f"from the beginning, with its options, as it has no checkpoint yet{why}",
+        changed=differences(before, options),
     )
+
+
+def _check_new(options: Options) -> None:
+    """Raise OptionError for options that do not go together, or not with a new run."""
+    check_together(options)
+    if options.resume_with is not None:
+        raise OptionError(
+            f"--resume_with is {options.resume_with}, and no run is resumed: expected one, such as"
+            " --resume auto; of a new run set the options themselves"
+        )
 
 
 def _from_checkpoint(
@@ -94,8 +116,11 @@ def _from_checkpoint(
     """Return the start from a checkpoint, with its options."""
     step, epoch = (checkpoint.progress[name] for name in ("step", "epoch"))
     where = f"after step {step}, epoch {epoch}{why}"
-    options = resumed(options, named, checkpoint.options)
-    return Start(directory, options, named, checkpoint, where)
+    check_order(checkpoint.changes, step)
+    before, options = resumed_with_changes(options, named, checkpoint.options)
+    changed = differences(before, options)
+    changes = [*checkpoint.changes, *([change_from(before, step)] if changed else [])]
+    return Start(directory, options, named, checkpoint, where, changes=changes, changed=changed)
 
 
 def _with_model(options: Options, named: frozenset[str], directory: RunDirectory) -> frozenset[str]:

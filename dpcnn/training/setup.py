@@ -25,7 +25,7 @@ from dpcnn.nn.contract import rehearse
 from dpcnn.nn.layer import Layer
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
-from dpcnn.options import Options
+from dpcnn.options import Change, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.directory import RunDirectory
@@ -45,7 +45,7 @@ from dpcnn.training.datasets import (
     prepared,
     root_of,
 )
-from dpcnn.training.header import header, layer_table
+from dpcnn.training.header import changed, header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.optimization import make_average, make_optimizer, vectors
 from dpcnn.training.pretrained import fine_tune
@@ -117,7 +117,7 @@ def set_up(
     plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, images, node.size))
     digest = fingerprint(dataset, comm, node)
     dataset = prepared(dataset, options, checkpoint, comm)
-    state = comm.on_all(lambda: initial_state(options, plan, dataset, digest))
+    state = comm.on_all(lambda: initial_state(options, plan, dataset, digest, start.changes))
     log = _log(comm, options, directory, out, passed.callbacks)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
@@ -179,10 +179,17 @@ def make_plan(
     return plan
 
 
-def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: str) -> State:
+def initial_state(
+    options: Options,
+    plan: Plan,
+    dataset: Dataset,
+    fingerprint: str,
+    changes: Sequence[Change] = (),
+) -> State:
     """Return the state before the first step, of a dataset with this fingerprint.
 
-    Raises ContractError that names a layer of the user's own which does not do what it promises.
+    changes: of its learning rates, also those that are still to come. Raises ContractError that
+    names a layer of the user's own which does not do what it promises.
     """
     network = Network(plan)
     network.initialize(options.seed)
@@ -196,7 +203,7 @@ def initial_state(options: Options, plan: Plan, dataset: Dataset, fingerprint: s
         "class_names": list(dataset.class_names),
         "root": root_of(options),
     }
-    identity = Identity(options.as_dict(), recorded, to_config(plan.layers))
+    identity = Identity(options.as_dict(), recorded, to_config(plan.layers), changes)
     average = make_average(options, network.values)
     return State(network, make_optimizer(options, plan), identity, average)
 
@@ -254,5 +261,6 @@ def _create_and_tell(
     facts_to_tell = header(options, trainer, comm, threads, str(path), start.resumed)
     if start.initial:
         facts_to_tell["initial weights"] = start.initial
+    facts_to_tell |= changed(start.changed)
     out.header(facts_to_tell, layer_table(trainer.network))
-    trainer.log.begin(state, comm.hosts)
+    trainer.log.begin(state, comm.hosts, start.changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from dpcnn.nn.layer import Array
 from dpcnn.nn.network import Network
 from dpcnn.optim.averaging import Average
 from dpcnn.optim.optimizer import Optimizer
+from dpcnn.options import Change
 from dpcnn.parallel.reduction import Sums
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.history import kept
@@ -61,11 +62,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a run this run, as a checkpoint keeps it: options, dataset and layers."""
+    """What makes a run this run, as a checkpoint keeps it: options, dataset and layers.
+
+    changes: of its learning rates, made on resuming.
+    """
 
     options: dict[str, Any]
     dataset: dict[str, Any]
     network: list[dict[str, Any]]
+    changes: Sequence[Change] = ()
 
 
 @dataclass
@@ -107,6 +112,7 @@ class State:
             options=self.identity.options,
             dataset=self.identity.dataset,
             network=self.identity.network,
+            changes=self.identity.changes,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -57,7 +57,7 @@ class Trainer:
         )
         self.full = min(config.minibatch_size, len(dataset.train))
         self.loss = config.loss(dataset.train.labels, *self.network.plan.output_shape)
-        self.learning_rate = config.schedule(self.loader.steps)
+        self.learning_rate = config.schedule(self.loader.steps, state.identity.changes)
         self.total = config.length(self.loader.steps)
         self.lr = 0.0  # of the last step
         self.clock = Clock()

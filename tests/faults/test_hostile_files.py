@@ -235,7 +235,7 @@ IN_FORM = [
     (widen, "float64, expected float32"),
     (nest, "model/dense1/more is a group, expected an array"),
     (add_array, "it holds more, expected only average, model, optimizer"),
-    (add_attribute, "it holds more, expected only dataset"),
+    (add_attribute, "it holds more, expected only changes, dataset"),
     (long_text, "attribute progress is object"),
     (many_texts, "attribute progress is |S2 of shape (2,)"),
     (odd_name, r"'\x1b[2J\n' in /model, expected a name"),

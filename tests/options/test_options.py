@@ -23,6 +23,7 @@ DEFAULTS = {
     "shuffle": "epoch", "seed": 0,
     "max_steps": None, "reduce": "exact",
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
+    "resume_with": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
     "tensorboard": False, "stream": False, "respawn": False, "validation": None, "patience": None,
     "label_smoothing": 0.0, "class_weights": None,
@@ -35,7 +36,8 @@ DEFAULTS = {
 # Of each option that may change on resume, another value than the default.
 OTHER = {
     "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
-    "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "checkpoint_every": "7st",
+    "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "resume_with": "lr=0.1",
+    "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
     "respawn": True, "patience": 7, "tta": "flip",
 }  # fmt: skip

@@ -48,4 +48,5 @@ def state(step: int = 7, accuracies: dict[int, float] | None = None) -> Checkpoi
             "class_names": [],
         },
         network=[{"layer": "Convolution", "filters": 3, "filter_size": [2, 2]}],
+        changes=[{"step": 3, "lr": 0.2, "warmup": None}],
     )

@@ -10,7 +10,7 @@ import pytest
 from dpcnn.run import validation
 from tests.run.states import state
 
-NAMES = ("progress", "options", "metrics", "dataset", "network")
+NAMES = ("progress", "options", "metrics", "dataset", "network", "changes")
 
 
 def sound() -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_what_should_be_an_object_is_one(name: str, value: Any) -> None:
     assert refused(sound() | {name: value}) == f"{name} is {value!r}, expected an object"
 
 
-@pytest.mark.parametrize("name", ["metrics", "network"])
+@pytest.mark.parametrize("name", ["metrics", "network", "changes"])
 @pytest.mark.parametrize("value", [None, 3, "text", {}])
 def test_what_should_be_a_list_of_objects_is_one(name: str, value: Any) -> None:
     assert refused(sound() | {name: value}) == f"{name} is {value!r}, expected a list"
