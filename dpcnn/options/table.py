@@ -285,6 +285,10 @@ class Options:
     tensorboard: bool = option(
         False, "run directory", "also write the metrics for TensorBoard"
         " (pip install dpcnn[tensorboard])", may_change=True)
+    watch: bool = option(
+        False, "run directory", "at the end of each epoch also measure every layer: the norms of"
+        " weights and gradient, the size of an update beside that of the weights, batch statistics,"
+        " the share of dead ReLUs; for metrics.jsonl, TensorBoard and the report", may_change=True)
     progress: str = option(
         "auto", "run directory", "bar: a progress bar; plain: lines; none: the header and a line"
         " per epoch; silent: only warnings; auto: bar on a terminal, else plain",

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dpcnn.nn.network import Network
 from dpcnn.options import OPTIONS
-from dpcnn.report import figures, html, images
+from dpcnn.report import figures, html, images, watch
 from dpcnn.report.curves import time_unit
 from dpcnn.report.files import as_line
 from dpcnn.report.html import extent, formatted
@@ -28,10 +28,12 @@ def of_run(run: Run, trained: Trained) -> str:
     worst = trained.results.worst if trained.results else []
     training = trained.dataset and trained.dataset.train
     augmented = images.augmented(training, trained.augmentation) if training else []
+    watched = watch.table(run)
     titles = {
         "setup": "Setup",
         "augmentation": "Augmentation" if augmented else "",
         "curves": "Curves" if run.metrics else "",
+        "watch": "Layers over the epochs" if watched.rows else "",
         "classes": "Results per class" if trained.results else "",
         "mistakes": "Worst mistakes" if trained.results else "",
         "filters": "Filters" if trained.filters is not None else "",
@@ -53,6 +55,7 @@ def of_run(run: Run, trained: Trained) -> str:
         samples=images.samples(training, trained.name) if training else [],
         augmented=augmented,
         layers=trained.model.network.plan.table() if trained.model else [],
+        watched=watched,
         class_rows=_class_rows(trained.results, trained.name) if trained.results else [],
         mistakes=[(guess, images.mistake(guess, trained.name)) for guess in worst],
         filters=images.filters(trained.filters) if trained.filters is not None else [],

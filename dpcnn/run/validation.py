@@ -64,6 +64,16 @@ def _is_members(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_member, value))
 
 
+def _is_layers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_layer, value))
+
+
+def _is_layer(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_text(value.get("layer")):
+        return False
+    return all(key == "layer" or item is None or _is_finite(item) for key, item in value.items())
+
+
 def _is_normalization(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -84,13 +94,14 @@ TEXT = Form("a string", _is_text)
 PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
 DATA = Form("plain data with numbers of ordinary size", _is_data)
 MEMBERS = Form("a list of objects with rank and process", _is_members)
+LAYERS = Form("a list of objects with layer and finite numbers", _is_layers, needed=False)
 PREPARE = Form("digit or resize", lambda value: value in ("digit", "resize"))
 TEXTS = Form(
     "a list of strings", lambda value: isinstance(value, list) and all(map(_is_text, value))
 )
 NORMALIZATION = Form("an object with kind, mean and std", _is_normalization)
 
-PROGRESS = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS}
+PROGRESS = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS, "layers": LAYERS}
 DATASET = {
     "fingerprint": TEXT,
     "source": TEXT,
@@ -106,6 +117,7 @@ EPOCH = {
     "validation_accuracy": OPTIONAL_NUMBER,
     "deaths": MEMBERS,
     "ranks": MEMBERS,
+    "layers": LAYERS,
     "weights_sha256": TEXT,
     **{f"plateau_{name}": OPTIONAL_NUMBER for name in ("factor", "best", "waited")},
 }

@@ -49,6 +49,7 @@ class Config:
     label_smoothing: float
     class_weights: str | None
     clip_norm: float | None
+    watch: bool
     # the steps of an epoch, and what was changed on resuming -> the learning rate of each step
     schedule: Callable[[int, Sequence[Change]], LearningRate]
     length: Callable[[int], int]  # the steps of an epoch -> those of the run
@@ -75,6 +76,7 @@ class Config:
             label_smoothing=options.label_smoothing,
             class_weights=options.class_weights,
             clip_norm=options.clip_norm,
+            watch=options.watch,
             schedule=partial(changed_rate, options),
             length=partial(run_length, options),
             save=Every(int(count), unit),

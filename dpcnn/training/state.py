@@ -26,7 +26,8 @@ class Progress:
     """How far the run has come, with the sums and timings of the epoch in progress.
 
     step counts from the start of the run, epoch from 1, epoch_step within the epoch. deaths has
-    the rank, host, process and step of each rank that was lost in the epoch.
+    the rank, host, process and step of each rank that was lost in the epoch, layers what --watch
+    has measured in its last step (watch.py).
     """
 
     step: int = 0
@@ -39,6 +40,7 @@ class Progress:
     communication_seconds: float = 0.0
     waiting_seconds: float = 0.0
     deaths: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -192,6 +194,7 @@ def epoch_metrics(
         "world_size": len(ranks),
         "deaths": progress.deaths,
         "ranks": ranks,
+        **({"layers": progress.layers} if progress.layers else {}),
         "weights_sha256": state.network.weights_sha256(),
     }
 

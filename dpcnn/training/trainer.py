@@ -30,6 +30,7 @@ from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
 from dpcnn.training.state import Progress, Results, State, epoch_metrics
 from dpcnn.training.timing import Clock
+from dpcnn.training.watch import Watch
 
 
 class Trainer:
@@ -60,6 +61,8 @@ class Trainer:
         self.learning_rate = config.schedule(self.loader.steps, state.identity.changes)
         self.total = config.length(self.loader.steps)
         self.lr = 0.0  # of the last step
+        size = config.microbatch_size
+        self.watch = Watch(self.network, dataset.train, size) if config.watch else None
         self.clock = Clock()
         stops.first = lambda: self.log.stopping(state)
         stops.last = lambda: self.log.cut_off(state)
@@ -137,7 +140,8 @@ class Trainer:
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)
         clock.mark("communication", self.comm.waited)
-        self.update(minibatch.size / self.full)
+        with self.watched():
+            self.update(minibatch.size / self.full)
         clock.mark("compute")
         clock.steps += 1
         progress.advance(sums, clock.lap)
@@ -153,6 +157,13 @@ class Trainer:
         loss = self.loss(logits, labels, counted, mixture)
         self.network.backward(loss.dlogits, labels.size / minibatch_size)
         return loss
+
+    def watched(self) -> contextlib.AbstractContextManager[None]:
+        """Return what measures the update that the body makes, if it is one that is watched."""
+        progress = self.state.progress
+        if self.watch is None or progress.epoch_step + 1 < self.loader.steps:
+            return contextlib.nullcontext()
+        return self.watch.step(progress)
 
     def update(self, fraction: float) -> None:
         """Update the parameters, the network's state and the averages from the reduced sums.

@@ -25,7 +25,8 @@ DEFAULTS = {
     "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "resume_with": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
-    "tensorboard": False, "stream": False, "respawn": False, "validation": None, "patience": None,
+    "tensorboard": False, "watch": False,
+    "stream": False, "respawn": False, "validation": None, "patience": None,
     "label_smoothing": 0.0, "class_weights": None,
     "optimizer": "sgd", "momentum": None, "nesterov": False, "beta1": None, "beta2": None,
     "eps": None, "weight_decay": None, "decay_all": False, "lr_factors": None, "clip_norm": None,
@@ -39,6 +40,7 @@ OTHER = {
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "resume_with": "lr=0.1",
     "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
+    "watch": True,
     "respawn": True, "patience": 7, "tta": "flip",
 }  # fmt: skip
 

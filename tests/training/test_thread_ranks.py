@@ -63,6 +63,7 @@ def train(
         minibatch_size=minibatch,
         microbatch_size=microbatch,
         evaluate_on=evaluate_on,
+        watch=True,
     )
     plan = plan_network(options, own=None if layers is None else layers())
     state = initial_state(options, plan, dataset(), "")

@@ -30,6 +30,7 @@ CURVES = {
     "seconds/evaluation": "evaluation_seconds",
     "world_size": "world_size",
 }
+LAYERS = "layers"  # of a line: an object for each layer, whose numbers are curves too
 
 
 def check() -> None:
@@ -63,7 +64,9 @@ class TensorBoard:
     def rewrite(self, directory: Path, lines: Iterable[Metrics]) -> None:
         """Begin a file with these epochs, at about the times when they ended; raises OSError."""
         make_folder(directory, FOLDER)
-        shown = [{key: line.get(key) for key in ("step", *CURVES.values())} for line in lines]
+        shown = [
+            {key: line.get(key) for key in ("step", LAYERS, *CURVES.values())} for line in lines
+        ]
         process = f"{socket.gethostname()}.{os.getpid()}"
         name = f"{FOLDER}/events.out.tfevents.{time.time():.6f}.{process}"
         with open_inside(directory, name, "wb") as file:
@@ -89,13 +92,22 @@ def _epoch(line: Metrics, ended: float) -> Any:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    numbers = {tag: _number(line.get(key)) for tag, key in CURVES.items()}
+    numbers = {tag: _number(line.get(key)) for tag, key in CURVES.items()} | _of_layers(line)
     values = [
         Summary.Value(tag=tag, simple_value=number)
         for tag, number in numbers.items()
         if number is not None
     ]
     return Event(wall_time=ended, step=line["step"], summary=Summary(value=values))
+
+
+def _of_layers(line: Metrics) -> dict[str, float | None]:
+    """Return the numbers of each layer by tag, such as gradient/convolution1."""
+    return {
+        f"{key}/{layer['layer']}": _number(value)
+        for layer in line.get(LAYERS) or ()
+        for key, value in layer.items()
+    }
 
 
 def _number(value: Any) -> float | None:

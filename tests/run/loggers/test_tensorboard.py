@@ -47,6 +47,19 @@ def test_a_rewrite_takes_the_place_of_all_that_was_there(tmp_path: Path) -> None
     assert curves(tmp_path)["loss/train"] == [(16, 0.25), (32, 0.25), (40, 0.125), (56, 0.125)]
 
 
+def test_the_numbers_of_each_layer_are_curves_where_there_are_any(tmp_path: Path) -> None:
+    logger = TensorBoard()
+    layers = [{"layer": "block1/relu1", "dead": 0.25}, {"layer": "dense1", "update": None}]
+    [line] = lines(16, loss=0.5)
+    logger.rewrite(tmp_path, [line | {"layers": layers}])
+    logger.append(tmp_path, line | {"step": 32})
+    assert curves(tmp_path) == {
+        "loss/train": [(16, 0.5), (32, 0.5)],
+        "seconds/epoch": [(16, 10), (32, 10)],
+        "dead/block1/relu1": [(16, 0.25)],
+    }
+
+
 def test_an_epoch_that_is_rewritten_keeps_its_distance_in_time(tmp_path: Path) -> None:
     logger = TensorBoard()
     before = time.time()
