@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from numpy.typing import ArrayLike
 
@@ -18,6 +18,7 @@ from dpcnn.cli.job import Job, call
 from dpcnn.cli.signature import with_options
 from dpcnn.data.dataset import Dataset
 from dpcnn.nn.layer import Layer
+from dpcnn.options.keywords import Keywords
 from dpcnn.run.best import best_epoch
 from dpcnn.run.history import all_epochs
 from dpcnn.training.api import begin, threads, timeout
@@ -78,7 +79,7 @@ def train(
     y_test: ArrayLike | None = None,
     dataset: Dataset | None = None,
     callbacks: Sequence[Callback] = (),
-    **options: Any,
+    **options: Unpack[Keywords],
 ) -> Run:
     """Train a network, as `python -m dpcnn.train` does: the same files, output and bits.
 
@@ -129,13 +130,13 @@ def train(
     >>> run.model.network.layers[2]
     MaxPooling(2x2, stride 2x2)
     """
-    arrays = Arrays(X, y, x_test, y_test, dataset)
+    arrays, values = Arrays(X, y, x_test, y_test, dataset), dict[str, Any](options)
     passed: list[Passed] = []
 
     def parse() -> Parsed:
-        source = arrays.source(options)
+        source = arrays.source(values)
         passed.append(Passed(network, source and source.read, Callbacks(callbacks)))
-        return parse_keywords(options | ({"dataroot": source.dataroot} if source else {}))
+        return parse_keywords(values | ({"dataroot": source.dataroot} if source else {}))
 
     return call(parse, lambda job, parsed: _train(job, parsed, passed[0]), threads, timeout)
 
