@@ -189,3 +189,27 @@ def test_a_current_directory_that_is_gone_is_named(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"dpcnn: {cause}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mpi", "lam"], "found lam after --mpi, expected openmpi or mpich"),
+        (["--mpi"], "found nothing after --mpi (see --help)"),
+        (["-n", "4"], "found -n, expected --mpi, --dataroot or --mirror (see --help)"),
+    ],
+)
+def test_a_wrong_option_of_setup_is_one_line(options, message, tmp_path):
+    result = launch("setup", *options, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"launch/setup: error: {message}\n"
+
+
+def test_setup_makes_the_environment_and_fetches_a_dataset(tmp_path):
+    if Path(sys.prefix) != ROOT / ".venv":
+        pytest.skip("not in the environment of the launch scripts: start with launch/test")
+    (tmp_path / "cifar10.hdf5").touch()
+    result = launch("setup", "--dataroot=cifar10", cwd=tmp_path, DPCNN_CACHE=str(tmp_path))
+    assert (result.returncode, result.stderr) == (0, "")
+    there = f"cifar10 is in {tmp_path}/cifar10.hdf5"
+    assert result.stdout == f"{ROOT}/.venv is ready\n{there}\n"

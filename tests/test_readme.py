@@ -26,6 +26,7 @@ SHORTER = {
     "launch/local -n 4": f"--dataroot digits --epochs 1 {FEWER}",
     "launch/local -n 2 --model resnet8 --dataroot digits --epochs 2 --schedule onecycle"
     " --momentum 0.9 --lr 0.1": "--max_steps 5",
+    "launch/setup --dataroot cifar10": "--dataroot digits",
     "launch/test": "-q tests/optim",
     "launch/test -m long": "-q --collect-only tests/faults/test_restarts.py",
     ". .venv/bin/activate && python -m dpcnn.bench": "--rounds 1 --steps 3",
@@ -99,6 +100,33 @@ def test_python_finds_the_package_from_the_directory_that_holds_the_clone(copy, 
     shell.pop("PYTHONPATH", None)
     command = [python, "-m", "dpcnn.train", "--help"]
     subprocess.run(command, cwd=copy.parent, env=shell, capture_output=True, check=True)
+
+
+def test_the_image_is_made_and_runs_as_its_definition_says(copy, python, tmp_path):
+    """Without Apptainer: in the place of /opt/dpcnn, and read-only where that can be done."""
+    text = (ROOT / "launch/apptainer.def").read_text().replace("/opt/dpcnn", str(copy))
+    sections = dict(re.findall(r"^%(\w+)\n((?: .*\n)*)", text, re.MULTILINE))
+    for line in sections["files"].splitlines():
+        source, target = line.split()
+        assert copy / source == Path(target)
+        assert Path(target).exists()
+    frozen, under = (
+        f"mount --bind {copy} {copy}\nmount -o remount,bind,ro {copy}\n",
+        ["unshare", "-m"],
+    )
+    if shutil.which("unshare") is None or subprocess.run([*under, "true"]).returncode:
+        frozen, under = "", []
+    options = ["-n", "2", "--dataroot", "digits", "--max_steps", "2"]
+    for command in (
+        ["sh", "-e", "-c", sections["post"]],
+        [*under, "sh", "-e", "-c", frozen + sections["runscript"], "sh", *options],
+    ):
+        result = subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True
+        )
+        assert result.returncode == 0, result
+    assert "Weights SHA-256: " in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_the_lines_to_read_are_as_many_as_it_says():

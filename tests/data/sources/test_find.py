@@ -14,6 +14,7 @@ import pytest
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.data.sources import download, find
+from dpcnn.data.sources.__main__ import main
 from dpcnn.data.sources.catalog import SOURCES
 from dpcnn.errors import DataError
 from tests.launching import ROOT
@@ -149,3 +150,28 @@ def test_a_path_recorded_under_another_locale_is_found(tmp_path: Path) -> None:
         text=True,
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("digits", 0, "digits are built in"),
+        ("mnist", 0, "mnist is in "),
+        ("data.npz", 2, "found the dataset 'data.npz', expected one of mnist, "),
+        ("fashion", 2, "Fashion-MNIST cannot be downloaded ("),
+    ],
+)
+def test_a_dataset_is_fetched_by_its_name(
+    name: str,
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DPCNN_CACHE", str(tmp_path))
+    (tmp_path / "mnist.hdf5").touch()
+    assert main([name, "--mirror", (tmp_path / "no-mirror").as_uri()]) == code
+    out, err = capsys.readouterr()
+    assert said in (err if code else out)
+    assert (out + err).count("\n") == 1
