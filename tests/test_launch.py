@@ -133,6 +133,16 @@ def test_other_packages_than_the_environments_are_named(tmp_path):
 
 
 def test_the_probe_of_the_slurm_script_counts_ranks():
+def test_the_slurm_script_is_not_run_by_hand(tmp_path):
+    outside = {name: os.environ[name] for name in os.environ if not name.startswith("SLURM_")}
+    command = ["bash", str(ROOT / "launch/slurm.sbatch")]
+    done = subprocess.run(command, cwd=tmp_path, env=outside, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("dpcnn: error: found no Slurm job, ")
+    assert f"submit it with sbatch {command[1]} " in line
+
+
     script = (ROOT / "launch/slurm.sbatch").read_text()
     [probe] = re.findall(r"probe='(.*?)'", script, re.DOTALL)
     assert subprocess.check_output([sys.executable, "-c", probe], cwd=ROOT, text=True) == "1\n"

@@ -27,6 +27,8 @@ Read = Callable[[Wanted, Path | None], Dataset]
 
 # Start scripts set it to 0 where nobody would see the warning that there is no MNIST.
 FALL_BACK = "DPCNN_FALL_BACK"
+# And this, where nobody would see which dataset was found for a run that names none.
+AUTO = "DPCNN_AUTO"
 
 
 def wanted(options: Options) -> Wanted:
@@ -92,6 +94,11 @@ def _found(options: Options, comm: Communicator, console: Console, may_fall_back
     fall_back = may_fall_back and os.environ.get(FALL_BACK) != "0"
     progress = options.progress == "bar" or (options.progress == "auto" and on_terminal())
     word, mirror = options.dataroot, options.mirror
+    if may_fall_back and word == find.AUTO and os.environ.get(AUTO) == "0":
+        raise DataError(
+            "found no --dataroot, expected the dataset of a batch job by its name: add --dataroot"
+            " mnist, or another name or path"
+        ).on_all_ranks()
     root = comm.on_root(lambda: find.resolve(word, mirror, progress, console.warn, fall_back))
     return partial(find.load, root)
 

@@ -121,6 +121,18 @@ class Slurm:
         path = Path(self.facts(job)["StdOut"])
         return path.read_text() if path.exists() else ""
 
+    def ranks(self, job: str) -> dict[int, int]:
+        """Return the process of each rank that Open MPI's mpirun has started for a job."""
+        marks = {f"SLURM_CONF={self.environment['SLURM_CONF']}", f"SLURM_JOB_ID={job}"}
+        name, processes = "OMPI_COMM_WORLD_RANK=", {}
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # it has ended
+                variables = set(os.fsdecode(path.read_bytes()).split("\0"))
+                rank = [each.removeprefix(name) for each in variables if each.startswith(name)]
+                if rank and marks <= variables:
+                    processes[int(rank[0])] = int(path.parent.name)
+        return processes
+
     def wait_for(self, job: str, text: str) -> None:
         """Wait until a job has printed the text; fails if it ends without."""
         until(

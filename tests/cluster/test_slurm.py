@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -95,6 +96,36 @@ def test_a_job_that_slurm_preempts_goes_on_to_the_same_bits(
     history = (cluster.folder / f"runs/dpcnn-{job}/events.jsonl").read_text().splitlines()
     stops = [event for event in map(json.loads, history) if event["event"] == "stop"]
     assert [(stop["signal"], stop["step"]) for stop in stops] == [(name, int(step))]
+
+
+def test_an_elastic_job_goes_on_without_a_rank_that_dies(cluster, small, undisturbed, tmp_path):
+    path = script(tmp_path, "openmpi", ("elastic=  ", "elastic=1 "))
+    sbatch = ("--nodes=2", "--ntasks=3")
+    job = submit(cluster, path, "--dataroot", small, *EPOCHS, sbatch=sbatch)
+    cluster.wait_for(job, "Epoch 2,")
+    os.kill(cluster.ranks(job)[2], signal.SIGKILL)
+    check_same(cluster, job, 0, undisturbed)
+    assert "warning: lost rank 2 on " in cluster.log(job)
+
+
+def test_an_elastic_job_without_the_environment_for_it_is_one_line(cluster, tmp_path):
+    job = submit(cluster, script(tmp_path, "mpich", ("elastic=  ", "elastic=1 ")))
+    facts, log = cluster.end(job), cluster.log(job)
+    assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "2:0", "0")
+    assert f"found elastic=1 with the environment {PREFIXES['mpich']}, expected .venv-open" in log
+    assert log.count("\n") == 1
+
+
+def test_a_job_without_a_dataset_is_one_line(cluster, tmp_path):
+    """With the lines that a site may want, too: sbatch takes them."""
+    lines = [line for line in SCRIPT.read_text().splitlines() if line.startswith("##SBATCH")]
+    assert len(lines) == 4
+    path = script(tmp_path, "mpich", *((line, line[1:]) for line in lines))
+    here = ("--ntasks=1", "--partition=usual", "--ntasks-per-node=1", "--mem-per-cpu=1")
+    job = submit(cluster, path, sbatch=here)
+    facts, log = cluster.end(job), cluster.log(job)
+    assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "2:0", "0")
+    assert log.count("dpcnn: error: ") == log.count("found no --dataroot, expected ") == 1, log
 
 
 @pytest.mark.long
