@@ -15,6 +15,7 @@ import pytest
 from tests.launching import ROOT, TIMEOUT, Result
 
 sys.path.insert(0, str(ROOT / "launch/lib"))
+import copying
 import facts
 
 # Of another MPI, another network, a job around this one; each has kept a start from working.
@@ -132,7 +133,6 @@ def test_other_packages_than_the_environments_are_named(tmp_path):
     assert told.startswith(f"launch/local: error: {cause}")
 
 
-def test_the_probe_of_the_slurm_script_counts_ranks():
 def test_the_slurm_script_is_not_run_by_hand(tmp_path):
     outside = {name: os.environ[name] for name in os.environ if not name.startswith("SLURM_")}
     command = ["bash", str(ROOT / "launch/slurm.sbatch")]
@@ -143,6 +143,7 @@ def test_the_slurm_script_is_not_run_by_hand(tmp_path):
     assert f"submit it with sbatch {command[1]} " in line
 
 
+def test_the_probe_of_the_slurm_script_counts_ranks():
     script = (ROOT / "launch/slurm.sbatch").read_text()
     [probe] = re.findall(r"probe='(.*?)'", script, re.DOTALL)
     assert subprocess.check_output([sys.executable, "-c", probe], cwd=ROOT, text=True) == "1\n"
@@ -183,6 +184,25 @@ def test_there_are_as_many_ranks_as_a_container_may_use_cores(files, cores, tmp_
     assert done.stdout == f"{cores}\n"
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(4))
     assert facts.usable_cores(tmp_path) == int(cores)  # as launch/hosts asks each host
+
+
+def test_copying_without_rsync_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    (tmp_path / "HOSTFILE").write_text("localhost\nelsewhere.invalid\n")
+    assert copying.main(tmp_path / "HOSTFILE", []) == 2
+    cause = f"found no rsync here, which --copy needs: install it, or copy {ROOT} and the dataset "
+    assert capsys.readouterr().err == f"launch/hosts: error: {cause}yourself\n"
+
+
+def test_the_dataset_that_is_copied_is_the_one_that_training_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DPCNN_CACHE", str(tmp_path))
+    cached = tmp_path / "cifar10.hdf5"
+    cached.touch()
+    assert copying.dataset(["--recipe", "cifar10"]) == cached
+    assert copying.dataset(["--dataroot=data.npz", "--epochs", "2"]) == tmp_path / "data.npz"
+    assert copying.dataset(["--dataroot", "digits"]) is None
+    assert copying.dataset(["--resume", "auto"]) is None
 
 
 def test_a_current_directory_that_is_gone_is_named(tmp_path):

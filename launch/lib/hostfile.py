@@ -25,7 +25,7 @@ MOST = 100_000  # slots of a host
 READY = """
 set -eu
 [[ -r $1/launch/lib/environment.sh ]] ||
-  { echo "no $1, expected a copy of the project" >&2; exit 1; }
+  { echo "no $1, expected a copy of the project: start with --copy to make it" >&2; exit 1; }
 exec 3<&0 </dev/null
 source "$1/launch/lib/environment.sh"
 environment "$3" "$4"
@@ -110,13 +110,13 @@ def difference(host: str, found: dict[str, Any], own: dict[str, Any], environmen
     if found["version"] != own["version"]:
         return (
             f"{host} has dpcnn {found['version']}, expected {own['version']} as here:"
-            f" copy {PROJECT} there"
+            f" copy {PROJECT} there, or start with --copy"
         )
     if found["fingerprint"] != own["fingerprint"]:
         return (
             f"{host} has different source files of dpcnn {found['version']} (fingerprint"
             f" {found['fingerprint'][:12]}, expected {own['fingerprint'][:12]} as here):"
-            f" copy {PROJECT} there"
+            f" copy {PROJECT} there, or start with --copy"
         )
     for name in sorted(found["packages"].keys() | own["packages"].keys()):
         versions = [facts["packages"].get(name, "none") for facts in (found, own)]
@@ -125,7 +125,11 @@ def difference(host: str, found: dict[str, Any], own: dict[str, Any], environmen
                 f"{host} has {name} {versions[0]}, expected {versions[1]} as here:"
                 f" remove {PROJECT / environment} there, and it is set up again"
             )
-    return "" if found["directory"] else f"{host} has no directory {Path.cwd()}: create it there"
+    return (
+        ""
+        if found["directory"]
+        else (f"{host} has no directory {Path.cwd()}: create it there, or start with --copy")
+    )
 
 
 def place(slots: dict[str, int], ranks: str, path: Path) -> dict[str, int]:

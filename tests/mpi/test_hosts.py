@@ -148,6 +148,38 @@ def test_what_a_host_lacks_is_named(hosts, here, aside):
     assert f"error: gamma: no {ROOT}, expected a copy of the project" in line
 
 
+@pytest.fixture
+def bare(hosts, here, aside):
+    """What beta has: of the project only its environment, and no directory to train in."""
+    if shutil.which("rsync") is None:
+        pytest.skip("no rsync here: apt-get install rsync")
+    beta, project, environment = hosts["beta"], aside / "project", ROOT / ".venv-openmpi"
+    for place in (project / environment.name, aside / "work"):
+        place.mkdir(parents=True)
+    beta.run("mkdir", "/mnt/environment")
+    beta.mount(environment, Path("/mnt/environment"))
+    beta.mount(project, ROOT)
+    beta.mount(Path("/mnt/environment"), environment)
+    beta.mount(aside / "work", here.parent)
+    return aside
+
+
+def test_what_a_host_lacks_is_copied_there(hosts, here, bare, alone):
+    options = ("--copy", "--dataroot", "small.hdf5", "--max_steps", 2)
+    result = end(launch(hosts["alpha"], "alpha slots=1\nbeta slots=1", *options, cwd=here))
+    assert result.sha == alone("--max_steps", 2)[1]
+    assert "2 (1 on alpha, 1 on beta)" in result.stdout
+    assert (bare / "project/dpcnn/train.py").exists()
+    assert not (bare / "project/tests").exists()
+    assert [path.name for path in (bare / "work" / here.name).iterdir()] == ["small.hdf5"]
+
+
+def test_a_host_without_rsync_is_named(hosts, here, bare):
+    hosts["beta"].mount(Path("/dev/null"), Path(shutil.which("rsync")))
+    line = refusal(train(hosts, "alpha\nbeta", "--copy", cwd=here))
+    assert line.startswith("launch/hosts: error: beta: found no rsync there, which --copy needs: ")
+
+
 def test_hosts_of_one_name_are_refused(hosts, here):
     hosts["beta"].run("hostname", "alpha")
     assert "alpha and beta are both named alpha" in refusal(train(hosts, "alpha\nbeta", cwd=here))
