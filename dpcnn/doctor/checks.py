@@ -13,6 +13,10 @@ from dpcnn.doctor.inventory import Inventory
 # 5.0.2 took 5 MB each and died where there were 16 MB in all; Open MPI 5.0.11 makes a file of
 # 16 MB a rank.
 SHARED_PER_RANK = 16 << 20
+# Open files of a rank: its own and the libraries' while it starts, and a connection to each other
+# rank; mpirun has four for each rank that it starts.
+OPEN_FILES, OPEN_PER_RANK = 128, 4
+ADDRESSES = 4 << 30  # bytes of address space: NumPy, BLAS and MPI map 1 GB before any work
 
 
 def placement(ranks: Sequence[Inventory]) -> list[Finding]:
@@ -109,6 +113,52 @@ def _host_memory(host: str, ranks: Sequence[Inventory]) -> Finding:
         return Finding(OK, text)
     text = f"{text} for {len(ranks)} ranks, expected {size_text(needed)}"
     return Finding(WARNING, text, cure)
+
+
+def limits(ranks: Sequence[Inventory]) -> list[Finding]:
+    """Compare the limits of each host's processes with what ranks need."""
+    return [_host_limits(host, there, len(ranks)) for host, there in _by_host(ranks).items()]
+
+
+def _host_limits(host: str, ranks: Sequence[Inventory], size: int) -> Finding:
+    found = ranks[0]["limits"]
+    files, locked, memory = found["open_files"], found["locked_memory"], found["memory"]
+    needed = OPEN_FILES + OPEN_PER_RANK * size
+    text = f"{host}: {'any number of' if files is None else f'{files:,}'} open files, "
+    text += f"{_limited(locked)} locked memory, {_limited(memory)} address space"
+    cures = []
+    if files is not None and files < needed:
+        cures.append(f"ulimit -n {needed} (open files)")
+    if locked is not None and ranks[0]["infiniband"]:
+        cures.append("ulimit -l unlimited (locked memory, which InfiniBand needs)")
+    if memory is not None and memory < ADDRESSES:
+        cures.append("ulimit -v unlimited (address space)")
+    if not cures:
+        return Finding(OK, text)
+    cure = f"{', '.join(cures)}, before the ranks start or in /etc/security/limits.conf"
+    return Finding(WARNING, f"{text}, too little for {count_text(size, 'rank')}", cure)
+
+
+def _limited(size: int | None) -> str:
+    return "unlimited" if size is None else f"{size_text(size)} of"
+
+
+def numa(ranks: Sequence[Inventory]) -> list[Finding]:
+    """Say whether ranks may move away from their memory, on hosts whose cores have some nearer."""
+    return [_host_numa(host, there) for host, there in _by_host(ranks).items()]
+
+
+def _host_numa(host: str, ranks: Sequence[Inventory]) -> Finding:
+    nodes = [set(node) for node in ranks[0]["numa_nodes"]]
+    roaming = [
+        rank for rank in ranks if sum(bool(node.intersection(rank["bound"])) for node in nodes) > 1
+    ]
+    text = f"{host}: {count_text(max(1, len(nodes)), 'NUMA node')}"
+    if not roaming or len(ranks) == 1:
+        return Finding(OK, text)
+    text = f"{text}, and {count_text(len(roaming), 'rank')} may move from one to another"
+    cure = "bind each rank to cores near its memory: mpirun --bind-to core (Open MPI), mpirun"
+    return Finding(WARNING, text, f"{cure} -bind-to core (MPICH), or srun --cpu-bind=cores")
 
 
 def _cpu(rank: Inventory) -> str:

@@ -33,12 +33,21 @@ def _wrapped(text: str, first: str, rest: str) -> list[str]:
 
 
 def size_text(size: float) -> str:
-    """Return a number of bytes as text."""
+    """Return a number of bytes as a whole number with its unit, of two digits or more."""
     for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
+        if size < 10 * 1024:
+            return f"{size:,.0f} {unit}"
         size /= 1024
-    return f"{size:.3g} TB"
+    return f"{size:,.0f} TB"
+
+
+def time_text(seconds: float) -> str:
+    """Return a time as a whole number with its unit, of two digits or more."""
+    for unit in ("s", "ms", "us"):
+        if seconds >= 10:
+            return f"{seconds:,.0f} {unit}"
+        seconds *= 1000
+    return f"{seconds:,.0f} ns"
 
 
 def count_text(count: float, noun: str) -> str:

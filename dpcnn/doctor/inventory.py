@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dpcnn.doctor.limits import has_infiniband, limits, numa_nodes
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.system.cores import quota
 from dpcnn.system.environment import collect
@@ -23,8 +24,10 @@ def inventory(comm: Communicator, threads: int) -> Inventory:
     """Return the inventory of this rank; threads: the BLAS threads it was asked to use.
 
     It has what environment.json has, and: rank, host, code (a checksum of dpcnn's own files),
-    bound (the cores it may run on), host_cores, quota (of cores, for its container; None: no
-    limit) and shared_memory (bytes in all, None if there is none).
+    bound (the cores it may run on), host_cores, numa_nodes (the cores of each), quota (of cores,
+    for its container; None: no limit), shared_memory (bytes in all, None if there is none), limits
+    (open_files, locked_memory and memory; bytes, None: no limit) and infiniband (whether its host
+    has that).
     """
     host = comm.hosts[comm.rank]
     return collect(__version__, [host], comm.library, threads) | {
@@ -34,7 +37,10 @@ def inventory(comm: Communicator, threads: int) -> Inventory:
         "bound": sorted(os.sched_getaffinity(0)),
         "host_cores": os.cpu_count() or 1,
         "quota": quota(),
+        "numa_nodes": numa_nodes(),
         "shared_memory": shared_memory(SHARED_MEMORY),
+        "limits": limits(),
+        "infiniband": has_infiniband(),
     }
 
 

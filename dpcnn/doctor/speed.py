@@ -7,7 +7,7 @@ import math
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.sampler import AUTO_MICROBATCH
 from dpcnn.data.sources import synthetic
-from dpcnn.doctor.finding import OK, WARNING, Finding, size_text
+from dpcnn.doctor.finding import OK, WARNING, Finding, size_text, time_text
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.parallel.measure import allreduce_seconds, measured_link
 from dpcnn.training.measure import options_for, silent_trainer, time_steps
@@ -27,11 +27,11 @@ def allreduce(comm: Communicator) -> list[Finding]:
         return [Finding(OK, "none, with one rank")]
     seconds = [allreduce_seconds(comm, length, True, REPEATS) for length in LENGTHS]
     times = (
-        f"{size_text(length * 8)} {time * 1e6:,.0f} us"
+        f"{size_text(length * 8)} in {time_text(time)}"
         for length, time in zip(LENGTHS, seconds, strict=True)
     )
     bandwidth = (LENGTHS[-1] - LENGTHS[0]) * 8 / (seconds[-1] - seconds[0])
-    return [Finding(OK, f"{', '.join(times)} ({bandwidth / 1e9:.2g} GB/s)")]
+    return [Finding(OK, f"{', '.join(times)} ({bandwidth / 1e6:,.0f} MB/s)")]
 
 
 def message(comm: Communicator) -> list[Finding]:
@@ -44,11 +44,10 @@ def message(comm: Communicator) -> list[Finding]:
         allreduce_seconds(comm, long, False, REPEATS),
     )
     link = measured_link((short, long), seconds, comm.size, gamma=0.0)
-    latency = f"{link.latency * 1e6:.2g}"
-    bandwidth = f"{link.bandwidth / 1e9:.2g}"
-    predict = f"python -m dpcnn.bench --predict N --latency {latency} --bandwidth {bandwidth}"
-    text = f"{latency} us and {bandwidth} GB/s between the two ranks (to predict steps on such a"
-    return [Finding(OK, f"{text} network: {predict})")]
+    given = f"--latency {link.latency * 1e6:.2g} --bandwidth {link.bandwidth / 1e9:.2g}"
+    predict = f"python -m dpcnn.bench --predict N {given}"
+    text = f"{time_text(link.latency)} and {link.bandwidth / 1e6:,.0f} MB/s between the two ranks"
+    return [Finding(OK, f"{text} (to predict steps on such a network: {predict})")]
 
 
 def step(comm: Communicator) -> list[Finding]:
@@ -64,7 +63,7 @@ def step(comm: Communicator) -> list[Finding]:
     ranks = comm.allgather(time_steps(trainer, steps, warm_up=steps // 2))
     seconds = ranks[0]["step_seconds"]
     computing = sum(rank["compute_share"] for rank in ranks) / comm.size
-    text = f"{seconds * 1e3:.2f} ms at minibatch {minibatch}, {minibatch / seconds:,.0f} images"
+    text = f"{time_text(seconds)} at minibatch {minibatch}, {minibatch / seconds:,.0f} images"
     text = f"{text} per second; {computing:.0%} of it computing"
     if computing < MOSTLY:
         cure = "a larger --minibatch_size or fewer ranks: see python -m dpcnn.bench --predict"
@@ -80,7 +79,7 @@ def _slow_ranks(comm: Communicator, seconds: list[float]) -> list[Finding]:
     fastest = min(range(comm.size), key=seconds.__getitem__)
     if seconds[slowest] <= SLOW * seconds[fastest]:
         return []
-    times = f"computes {seconds[slowest] / seconds[fastest]:.1f} times as long as"
     cure = "see what else runs there, and whether ranks share its cores: all ranks wait for it"
-    text = f"{comm.members[slowest]} {times} {comm.members[fastest]}"
+    text = f"{comm.members[slowest]} computes for {time_text(seconds[slowest])}"
+    text = f"{text}, {comm.members[fastest]} for {time_text(seconds[fastest])}"
     return [Finding(WARNING, text, cure)]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from dpcnn.doctor import checks
+from dpcnn.doctor.__main__ import main
+from dpcnn.doctor.clocks import clocks, compared
 from dpcnn.doctor.directory import Mount, mount
-from dpcnn.doctor.finding import COLUMNS, FAILURE, OK, WARNING, Finding
+from dpcnn.doctor.finding import COLUMNS, FAILURE, OK, WARNING, Finding, size_text, time_text
 from dpcnn.doctor.inventory import checksum, inventory, shared_memory
+from dpcnn.doctor.limits import has_infiniband, limits, numa_nodes
 from dpcnn.parallel.communicator import Communicator
 
 HERE = inventory(Communicator(), threads=1)
+PLENTY = {"open_files": 1 << 20, "locked_memory": None, "memory": None}
 
 
 def rank(number: int, host: str = "a", **changed: object) -> dict:
     """The inventory of a rank on a host of four cores, bound to none of them."""
     same = {"bound": [0, 1, 2, 3], "host_cores": 4, "quota": None, "shared_memory": 1 << 30}
+    same |= {"numa_nodes": [[0, 1, 2, 3]], "limits": PLENTY, "infiniband": False}
     return HERE | {"rank": number, "host": host} | same | changed
 
 
@@ -29,7 +35,7 @@ def test_equal_hosts_are_well() -> None:
     ranks = [rank(0), rank(1), rank(2, "b"), rank(3, "b")]
     for check in (
         checks.placement, checks.packages, checks.cpus, checks.cores, checks.blas,
-        checks.shared_memory,
+        checks.shared_memory, checks.limits, checks.numa,
     ):  # fmt: skip
         assert {finding.state for finding in check(ranks)} == {OK}, check
 
@@ -148,3 +154,75 @@ def test_a_finding_is_printed_in_80_columns_with_its_cure() -> None:
     assert max(map(len, lines)) <= COLUMNS
     assert lines[0].startswith("failure  shared memory  word word")
     assert sum("cure: cure" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "cure"),
+    [
+        ({"open_files": 100}, "ulimit -n 136 (open files), before"),
+        ({"memory": 1 << 30}, "ulimit -v unlimited (address space), before"),
+        ({"locked_memory": 1 << 16}, "ulimit -l unlimited (locked memory, which InfiniBand"),
+    ],
+)
+def test_a_limit_that_is_too_low_is_a_warning_with_its_ulimit(changed: dict, cure: str) -> None:
+    ranks = [rank(n, limits=PLENTY | changed, infiniband=True) for n in range(2)]
+    [finding] = checks.limits([*ranks])
+    assert (finding.state, cure in finding.cure) == (WARNING, True), finding
+    [finding] = checks.limits([rank(0, limits=PLENTY | {"locked_memory": 1 << 16})])
+    expected = "a: 1,048,576 open files, 64 KB of locked memory, unlimited address space"
+    assert finding == Finding(OK, expected)
+
+
+def test_ranks_that_may_leave_their_memory_are_a_warning() -> None:
+    nodes = [[0, 1], [2, 3]]
+    [finding] = checks.numa([rank(0, numa_nodes=nodes), rank(1, numa_nodes=nodes, bound=[0, 1])])
+    assert finding.state == WARNING
+    assert finding.text == "a: 2 NUMA nodes, and 1 rank may move from one to another"
+    bound = [rank(n, numa_nodes=nodes, bound=nodes[n]) for n in range(2)]
+    assert checks.numa(bound) == [Finding(OK, "a: 2 NUMA nodes")]
+    assert checks.numa([rank(0, numa_nodes=nodes)])[0].state == OK
+    assert checks.numa([rank(0, numa_nodes=[])]) == [Finding(OK, "a: 1 NUMA node")]
+
+
+def test_the_cores_of_numa_nodes_are_read_from_lists(tmp_path: Path) -> None:
+    for name, text in (("node0", "0-2,8\n"), ("node1", "3\n"), ("node2", "\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cpulist").write_text(text)
+    assert numa_nodes(tmp_path) == [[0, 1, 2, 8], [3]]
+    assert numa_nodes(tmp_path / "none") == []
+    assert has_infiniband(tmp_path)
+    assert not has_infiniband(tmp_path / "none")
+    assert limits().keys() == PLENTY.keys()
+
+
+def test_clocks_that_differ_are_a_warning_that_names_the_host() -> None:
+    hosts = ["a", "a", "b", "c"]
+    [finding] = compared(hosts, [0, 0.001, 2.5, -90])
+    assert finding.state == WARNING
+    assert finding.text.startswith("b is 2,500 ms ahead of a, c is 90 s behind a: the times of ")
+    assert compared(hosts, [0, 5, 0.25, -0.25]) == [Finding(OK, "3 hosts, 500 ms apart or less")]
+    assert clocks(Communicator()) == [Finding(OK, "one host, one clock")]
+
+
+def test_numbers_are_whole_and_have_units() -> None:
+    sizes = [8, 10_239, 10_240, 185_930 * 8, 1 << 30, 10 << 30, 200 << 40]
+    texts = ["8 bytes", "10,239 bytes", "10 KB", "1,453 KB", "1,024 MB", "10 GB", "200 TB"]
+    assert [*map(size_text, sizes)] == texts
+    seconds = [12, 9.5, 0.01, 0.0095, 1.5e-6]
+    assert [*map(time_text, seconds)] == ["12 s", "9,500 ms", "10 ms", "9,500 us", "1,500 ns"]
+
+
+def test_json_has_the_findings_and_what_each_rank_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--json", "--run_dir", str(tmp_path / "file")]) == 1
+    report = json.loads(capsys.readouterr().out)
+    states = [finding["state"] for finding in report["findings"]]
+    assert report["failures"] == states.count(FAILURE) == 1
+    assert report["warnings"] == states.count(WARNING)
+    [failed] = [finding for finding in report["findings"] if finding["state"] == FAILURE]
+    assert failed["check"] == "run directory"
+    assert failed["cure"].startswith("name another directory with --run_dir")
+    assert [each["rank"] for each in report["ranks"]] == [0]
+    assert report["ranks"][0]["limits"].keys() == PLENTY.keys()

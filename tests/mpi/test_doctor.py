@@ -15,8 +15,8 @@ import pytest
 from tests.launching import ROOT, Result, end, launcher, run
 
 NAMES = (
-    "MPI", "ranks", "packages", "CPU", "cores", "BLAS", "shared memory", "run directory",
-    "allreduce", "step",
+    "MPI", "ranks", "packages", "CPU", "cores", "NUMA", "BLAS", "shared memory", "limits",
+    "clocks", "run directory", "allreduce", "step",
 )  # fmt: skip
 NAMESPACES = ("unshare", "--uts", "--mount")
 RANK = "${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"
