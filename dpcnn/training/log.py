@@ -29,6 +29,7 @@ from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import NOTHING, Saver
 from dpcnn.training.callbacks import Callbacks
 from dpcnn.training.console import Console, Outlook, console
+from dpcnn.training.slowness import Slowness
 from dpcnn.training.state import Progress, State
 
 ASKED = "asked"  # the flag, among a step's sums, that a callback has asked the run to stop
@@ -145,6 +146,7 @@ class RootLog(StandbyLog):
         super().__init__(options, directory, callbacks)
         self.console = console
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
+        self.slowness = Slowness()
         self.steps_of_epoch = -1
         self.place = Progress()
 
@@ -225,6 +227,9 @@ class RootLog(StandbyLog):
             f" Test Accuracy = {line['test_accuracy']:.4f}{_validation(line)}"
             f"{', built-in digits' if _is_unnamed(state) else ''}"
         )
+        if slow := self.slowness.after(line["ranks"]):
+            doctor = "start python -m dpcnn.doctor in place of dpcnn.train to see why"
+            self.console.warn(f"steps are slow: {slow}; {doctor}")
         self.callbacks.epoch(line)
 
     def save(self, state: State) -> None:

@@ -11,7 +11,8 @@ class Clock:
 
     Each process has its own, and no checkpoint keeps it. `seconds` are those since the epoch
     before was finished or the process started, and `steps` the steps that they cover, which are not
-    all of an epoch's if the run was resumed within it. `lap` are the seconds since `start_lap`.
+    all of an epoch's if the run was resumed within it; `images` are those that the process has
+    computed in them. `lap` are the seconds since `start_lap`.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class Clock:
     def reset(self) -> None:
         """Begin to count anew."""
         self.seconds: dict[str, float] = defaultdict(float)
-        self.steps = 0
+        self.steps = self.images = 0
 
     def mark(self, phase: str, waited: float | None = None) -> None:
         """Charge the time since the last mark to a phase.
@@ -57,4 +58,5 @@ class Clock:
         """
         phases = ("compute", "communication", "waiting", "evaluation", "saving")
         seconds = {f"{phase}_seconds": self.seconds[phase] for phase in phases}
-        return {"steps": self.steps, **seconds, "seconds": sum(self.seconds.values())}
+        counts = {"steps": self.steps, "images": self.images}
+        return {**counts, **seconds, "seconds": sum(self.seconds.values())}

@@ -136,6 +136,7 @@ class Trainer:
             loss = self.compute(microbatch, minibatch.size)
             images = microbatch.labels.size
             self.reduction.add(network.sums, loss=loss.loss, correct=loss.correct, images=images)
+            clock.images += images
         self.reduction.add_scalars(**self.stops.flags(), **{ASKED: self.log.asked})
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)

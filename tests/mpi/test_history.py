@@ -14,7 +14,8 @@ from tests.launching import ROOT, run, start, supervised, wait_for
 
 RUN = ("--run_dir", "run")
 SHARES = ("compute", "communication", "waiting", "evaluation", "saving")
-KEYS = {"rank", "host", "process", "steps", "seconds", *(f"{name}_seconds" for name in SHARES)}
+KEYS = {"rank", "host", "process", "steps", "images", "seconds"}
+KEYS |= {f"{name}_seconds" for name in SHARES}
 
 
 def lines(directory: Path, name: str) -> list[dict[str, Any]]:
@@ -34,6 +35,7 @@ def test_the_seconds_of_every_rank_add_up(small, tmp_path):
     for line in lines(tmp_path / "run", "metrics.jsonl"):
         assert [each["rank"] for each in line["ranks"]] == [0, 1, 2]
         assert {each["steps"] for each in line["ranks"]} == {16}
+        assert sum(each["images"] for each in line["ranks"]) == 1000
         for each in line["ranks"]:
             assert each.keys() == KEYS
             shares = [each[f"{name}_seconds"] for name in SHARES]
