@@ -19,11 +19,12 @@ COLUMNS = {
     "GFLOP/s": 8, "gemm": 5, "exact": 6,
 }  # fmt: skip
 LEGEND = """\
-effic: speed per rank, relative to one rank with the same reduction. comp, comm
-and wait: shares of a step in which rank 0 computes, communicates, or waits for
-others. GFLOP/s: per rank; gemm: its share of the speed of a large matrix
-product. exact: how many times as fast as the row the exact reduction on as many
-ranks is."""
+img/s and us/img: training images a second, microseconds an image. step ms:
+milliseconds a step. effic: speed per rank, relative to one rank with the same
+reduction. comp, comm and wait: shares of a step in which rank 0 computes,
+communicates, or waits for others. GFLOP/s: per rank; gemm: its share of the
+speed of a large matrix product. exact: how many times as fast as the row the
+exact reduction on as many ranks is."""
 LEGEND_OF_TORCH = """\
 PyTorch counts with its best variant, marked *; one that is slower by 5% is
 measured no more. Images are NCHW or channels-last; tuned: glibc's allocator

@@ -28,6 +28,12 @@ from dpcnn.models.zoo import TUTORIAL
 from dpcnn.parallel.measure import UP, Link, measured_link
 
 MICROBATCH = 16  # images; the same as in training, unless that has too many ranks for it
+LEGEND = """\
+predicted ms: of a step, by a model that knows the times of one rank, of
+independent ranks on all cores, and of allreduces alone; error: that of the
+prediction. efficiency: speed per rank, relative to one rank; speedup: of all
+ranks. compute ms: the part of a step in which the slowest rank computes. step
+ms: with dpcnn's allreduce; ring ms and tree ms: with one of these instead."""
 CALIBRATIONS = 2  # first configurations of a round: one rank alone, then a rank on every core
 
 
@@ -75,6 +81,8 @@ def table(measurements: Sequence[Measurement], options: argparse.Namespace) -> l
         *_disturbance(quiet_rounds),
         "",
         *_predicted_table(task, replace(node, cores=options.cores), link, options),
+        "",
+        *LEGEND.splitlines(),
     ]
 
 

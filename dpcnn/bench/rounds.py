@@ -21,6 +21,7 @@ from dpcnn.bench.workload import Workload
 from dpcnn.errors import DpcnnError
 
 DISTURBED = 0.05  # share of all cores used by other programs
+LOOK = 0.5  # seconds for which other programs are looked at before the first measurement
 SLOWER = 1.05  # times as long as the best variant: measured no more
 PROC_STAT = Path("/proc/stat")
 
@@ -78,12 +79,15 @@ def python(mpirun: str | None, ranks: int, module: str, *arguments: str) -> tupl
 class Progress:
     """Says on standard error what is measured, a bar on a terminal and lines elsewhere; warns once.
 
-    total: measurements there are to make, as far as that is known.
+    total: measurements there are to make, as far as that is known, a_round: those of a round.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total, self.count, self.warned = total, 0, False
+    def __init__(self, total: int, a_round: int) -> None:
+        self.total, self.a_round, self.count, self.warned = total, a_round, 0, False
+        times = f"{a_round} measurement{'s' * (a_round > 1)} a round"
+        self.line(f"{times}, {total // a_round} round{'s' * (total > a_round)} of new processes")
         self.bar = tqdm(total=total, disable=not sys.stderr.isatty(), leave=False)
+        self.started = time.monotonic()
 
     def begin(self, configuration: Configuration) -> None:
         """Say what is measured now."""
@@ -91,20 +95,34 @@ class Progress:
         self.bar.total = self.total
         self.bar.set_description(str(configuration))
         if self.bar.disable:
-            print(f"{self.count}/{self.total} {configuration}", file=sys.stderr, flush=True)
+            self.line(f"{self.count}/{self.total}{self._left()} {configuration}")
+
+    def _left(self) -> str:
+        """Return how long it will take, once a round has shown that."""
+        done = self.count - 1
+        if done < self.a_round:
+            return ""
+        seconds = (time.monotonic() - self.started) / done * (self.total - done)
+        return f" ({seconds:.0f} s left)"
 
     def end(self, figures: Figures) -> None:
-        """Count the measurement; warn if it is the first that other programs have disturbed."""
+        """Count the measurement, which other programs may have disturbed."""
         self.bar.update()
-        if figures["others"] >= DISTURBED and not self.warned:
+        self.notice(figures["others"])
+
+    def notice(self, others: float) -> None:
+        """Warn if it is the first time that other programs use much of the machine."""
+        if others >= DISTURBED and not self.warned:
             self.warned = True
             self.bar.clear()
-            print(
-                f"warning: other programs use {figures['others']:.0%} of all cores: the figures"
-                " are not those of a quiet machine",
-                file=sys.stderr,
-                flush=True,
+            self.line(
+                f"warning: other programs use {others:.0%} of all cores: the figures are not those"
+                " of a quiet machine"
             )
+
+    def line(self, text: str) -> None:
+        """Print a line at once."""
+        print(text, file=sys.stderr, flush=True)
 
 
 def measure(
@@ -117,7 +135,8 @@ def measure(
     """
     measurements = [Measurement(configuration) for configuration in configurations]
     contenders = measurements
-    progress = Progress(rounds * len(measurements))
+    progress = Progress(rounds * len(measurements), len(measurements))
+    progress.notice(_others_now())
     for number in range(rounds):
         for measurement in contenders:
             progress.begin(measurement.configuration)
@@ -169,6 +188,13 @@ def _figures(configuration: Configuration, environment: Mapping[str, str]) -> Fi
         )
     figures: Figures = json.loads(lines[-1])
     return figures | {"others": max(0.0, others) / elapsed / (os.cpu_count() or 1)}
+
+
+def _others_now() -> float:
+    """Return the share of all cores that other programs use, from a look at them."""
+    before = _seconds_of_others()
+    time.sleep(LOOK)
+    return max(0.0, _seconds_of_others() - before) / LOOK / (os.cpu_count() or 1)
 
 
 def _seconds_of_others() -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 
 import pytest
 
-from dpcnn.bench import comparison, rounds, standard
+from dpcnn.bench import comparison, prediction, rounds, standard
 from dpcnn.bench.__main__ import main
 from dpcnn.bench.rounds import Measurement
 from dpcnn.bench.variants import VARIANTS
@@ -85,6 +86,34 @@ def test_the_time_of_a_step_is_that_of_its_layers_and_all_else(capsys):
     *parts, total = (float(row[-1].rstrip("%")) for row in rows.values())
     assert sum(parts) == pytest.approx(total, abs=0.1 * len(parts))
     assert total == 100
+
+
+def test_it_says_what_it_does_and_what_else_the_machine_does(monkeypatch, capsys):
+    monkeypatch.setattr(rounds, "_figures", lambda configuration, _: figures(configuration, 1))
+    monkeypatch.setattr(rounds, "_others_now", lambda: 0.5)
+    chosen = [comparison.ours(Workload("tutorial", "1x28x28", 64), 1, None, 1)]
+    rounds.measure(chosen, 3, {})
+    first, second, third, fourth, last = capsys.readouterr().err.splitlines()
+    assert first == "1 measurement a round, 3 rounds of new processes"
+    assert second.startswith("warning: other programs use 50% of all cores: ")
+    assert third == "1/3 tutorial on 1x28x28, minibatch 64: 1 rank, exact"
+    assert fourth == "2/3 (0 s left) tutorial on 1x28x28, minibatch 64: 1 rank, exact"
+    assert last.startswith("3/3 (")
+
+
+def test_every_column_is_explained():
+    names = [*comparison.COLUMNS, "ring ms", "tree ms", "predicted ms", "efficiency", "speedup"]
+    told = " ".join((comparison.LEGEND + prediction.LEGEND).replace("\n", " ").split())
+    assert [name for name in names if name not in told] == []
+    for text in (comparison.LEGEND, prediction.LEGEND):
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_look_at_the_machine_is_a_share_of_its_cores(monkeypatch):
+    seconds = iter([10.0, 10.0 + rounds.LOOK * (os.cpu_count() or 1) / 2])
+    monkeypatch.setattr(rounds, "_seconds_of_others", lambda: next(seconds))
+    monkeypatch.setattr(rounds.time, "sleep", lambda seconds: None)
+    assert rounds._others_now() == pytest.approx(0.5)
 
 
 def figures(configuration, seconds):
