@@ -107,10 +107,12 @@ def test_pip_is_told_no_more_than_where_packages_come_from(tmp_path):
     python.chmod(0o755)
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = https://one\nextra-index-url = https://two\n    https://three\n"
+        "find-links = /site/wheels\n"
         "[install]\ntarget = /no/packages\nuser = yes\nrequire-hashes = yes\nno-deps = yes\n"
     )
     unusual = {"PIP_USER": "1", "PIP_PREFIX": "/no", "PIP_DRY_RUN": "1", "PIP_REQUIREMENT": "/no"}
     files = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_REQUIRE_VIRTUALENV": "1"}
+    unusual["PIP_FIND_LINKS"] = "/own/wheels"
     code = "unset PIP_INDEX_URL PIP_EXTRA_INDEX_URL; plain_pip ./python; env | grep ^PIP_"
     told = dict(
         line.split("=", 1)
@@ -118,6 +120,7 @@ def test_pip_is_told_no_more_than_where_packages_come_from(tmp_path):
     )
     assert told["PIP_INDEX_URL"] == "https://one"
     assert told["PIP_EXTRA_INDEX_URL"] == "https://two https://three"
+    assert told["PIP_FIND_LINKS"] == "/own/wheels", "a variable wins over a file"
     assert (told["PIP_RETRIES"], told["PIP_CONFIG_FILE"]) == ("3", "/dev/null")
     refused = ("TARGET", "USER", "PREFIX", "DRY_RUN", "REQUIREMENT", "REQUIRE_HASHES", "NO_DEPS")
     assert not told.keys() & {f"PIP_{name}" for name in refused}

@@ -103,7 +103,7 @@ plain_pip() {
     esac
     name=${name^^}
     export "PIP_${name//-/_}=${value//\\n/ }"
-  done <<<"$settings"
+  done < <(sed '/^:env:/d' <<<"$settings" && sed '/^:env:/!d' <<<"$settings") # variables win over files
 }
 
 # read_stamp DIRECTORY: reads the lines ground, contents and extras into the caller's `stamp`.
