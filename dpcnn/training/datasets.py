@@ -120,9 +120,16 @@ def located(options: Options, checkpoint: Checkpoint) -> Options:
     return options
 
 
-def marked(dataset: Dataset, options: Options, named: frozenset[str]) -> Dataset:
-    """Return the dataset, its source marked where it is the built-in digits that nobody named."""
-    if dataset.source != find.DRAWN or ("dataroot" in named and options.dataroot == find.DIGITS):
+def marked(
+    dataset: Dataset, options: Options, named: frozenset[str], checkpoint: Checkpoint | None
+) -> Dataset:
+    """Return the dataset, its source marked where it is the built-in digits that nobody named.
+
+    checkpoint: of the run that goes on, whose digits may have been named when it began.
+    """
+    before = None if checkpoint is None else checkpoint.dataset["source"]
+    by_name = "dataroot" in named and options.dataroot == find.DIGITS
+    if dataset.source != find.DRAWN or by_name or before == find.DRAWN:
         return dataset
     return replace(dataset, source=find.UNNAMED)
 

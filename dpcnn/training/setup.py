@@ -110,7 +110,7 @@ def set_up(
     if options.tensorboard:
         comm.on_all(tensorboard.check)
     dataset = open_dataset(options, comm, node, out, not start.resumed, read=passed.read)
-    dataset = marked(dataset, options, named)
+    dataset = marked(dataset, options, named, checkpoint)
     options = fitted(options, dataset)
     layers = _same_layers(options, make, comm)
     images = len(dataset.train)

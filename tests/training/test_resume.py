@@ -156,6 +156,20 @@ def test_without_mnist_every_line_says_what_is_trained_on_instead(
     assert main(["--resume", "auto"]) == 2, "a run that is resumed never changes its data"
 
 
+def test_digits_that_were_named_are_still_called_so_after_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.setattr(find, "DIGITS_TRAIN", 200)
+    monkeypatch.setattr(find, "DIGITS_TEST", 20)
+    run = ["--run_dir", str(tmp_path / "run"), "--progress", "none"]
+    assert main([*run, *SMALL, "--dataroot", "digits", "--max_steps", "1"]) == 0
+    leave(tmp_path / "run")
+    assert main([*run, "--resume", "auto", "--max_steps", "2"]) == 0
+    told = capfd.readouterr().out
+    assert told.count("built-in digits, drawn by the program\n") == 2
+    assert "no dataset was named" not in told
+
+
 def test_a_checkpoint_is_sound_under_any_locale(small: Path, tmp_path: Path) -> None:
     run = tmp_path / "Läufe"
     assert main(["--dataroot", str(small), "--run_dir", str(run), "--max_steps", "1", *SMALL]) == 0
