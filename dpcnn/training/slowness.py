@@ -7,7 +7,7 @@ from typing import Any
 
 Timings = Mapping[str, Any]
 
-SECONDS = 15.0  # of an epoch's steps, from which on it is worth a word
+SECONDS, STEPS = 15.0, 100  # of an epoch, from which on it is worth a word
 EPOCHS = 2  # slow ones running: one may have been paused, or disturbed
 LITTLE = 0.5  # of a step, if no rank computes for longer
 SLOWER = 2.0  # times as long as a rank that has as much to compute,
@@ -37,7 +37,8 @@ def cause(ranks: Sequence[Timings]) -> str:
     that has fewer micro-batches than another waits for it; that alone is not slow.
     """
     seconds = sum(ranks[0][phase] for phase in PHASES)  # rank 0 waits in steps alone
-    if len(ranks) == 1 or seconds < SECONDS or len({rank["steps"] for rank in ranks}) > 1:
+    steps = {rank["steps"] for rank in ranks}
+    if len(ranks) == 1 or seconds < SECONDS or min(steps) < STEPS or len(steps) > 1:
         return ""
     fastest: dict[int, Timings] = {}
     for rank in sorted(ranks, key=lambda rank: -float(rank["compute_seconds"])):

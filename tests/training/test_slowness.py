@@ -38,6 +38,7 @@ def test_steps_that_are_mostly_messages_are_named():
         [rank(0, 19, 0, 2000), rank(1, 9, 10), rank(2, 8, 11)],  # three micro-batches' shares
         [rank(0, 19, 0, 64), *(rank(n, 1, 18, 0) for n in range(1, 4))],  # more ranks than those
         [rank(0, 1, 0, communication_seconds=1), rank(1, 9, 0)],  # a short epoch
+        [rank(0, 4, 15, steps=9), rank(1, 19, 0, steps=9)],  # and one of few steps
         [rank(0, 4, 15), rank(1, 19, 0, steps=40)],  # one that came later
         [rank(0, 17, 1), rank(1, 15, 40)],  # which waits for the evaluation, too
     ],
