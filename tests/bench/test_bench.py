@@ -97,8 +97,8 @@ def test_it_says_what_it_does_and_what_else_the_machine_does(monkeypatch, capsys
     assert first == "1 measurement a round, 3 rounds of new processes"
     assert second.startswith("warning: other programs use 50% of all cores: ")
     assert third == "1/3 tutorial on 1x28x28, minibatch 64: 1 rank, exact"
-    assert fourth == "2/3 (0 s left) tutorial on 1x28x28, minibatch 64: 1 rank, exact"
-    assert last.startswith("3/3 (")
+    for line, number in ((fourth, 2), (last, 3)):
+        assert re.fullmatch(rf"{number}/3 \(\d+ s left\) tutorial on .*: 1 rank, exact", line)
 
 
 def test_every_column_is_explained():
