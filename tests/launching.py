@@ -101,15 +101,30 @@ def end(process: subprocess.Popen[str]) -> Result:
 
 def started(job: subprocess.Popen[str]) -> list[int]:
     """Return mpirun and all that it has started, of the job's descendants."""
+    return descendants(job.pid)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Return the processes that a process and its descendants have started."""
     rows = subprocess.run(
         ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
     ).stdout
     parent = {int(pid): int(ppid) for pid, ppid in map(str.split, rows.splitlines())}
 
     def descends(pid: int) -> bool:
-        return pid in parent and (parent[pid] == job.pid or descends(parent[pid]))
+        return pid in parent and (parent[pid] == ancestor or descends(parent[pid]))
 
     return [pid for pid in parent if descends(pid)]
+
+
+def states(pids: Sequence[int]) -> list[str]:
+    """Return the states of those of the processes that are Python's; T is stopped."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended
+            if Path(os.readlink(f"/proc/{pid}/exe")).name.startswith("python"):
+                found.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+    return found
 
 
 def kill_session(session: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +35,17 @@ class Evaluation(NamedTuple):
     predicted: Array
 
 
-def evaluate(network: Network, images: Images, comm: Communicator, tta: str = "none") -> Evaluation:
+def evaluate(
+    network: Network,
+    images: Images,
+    comm: Communicator,
+    tta: str = "none",
+    told: Callable[[int], None] = lambda images: None,
+) -> Evaluation:
     """Return the network's loss, accuracy and predictions on the images; collective.
 
-    tta: which copies of an image its logits are the mean of, as of --tta.
+    tta: which copies of an image its logits are the mean of, as of --tta. told: called with how
+    many images have been evaluated since the last time, by all ranks if they are as fast as this.
     Each rank takes a shard of them. The sums are exact, so that sharding does not change them.
     """
     sums = ExactReduction.allocate(comm, 0, COUNTS)
@@ -47,6 +54,7 @@ def evaluate(network: Network, images: Images, comm: Communicator, tta: str = "n
         loss = softmax_cross_entropy(logits, images.labels[chosen], len(images))
         sums.add_scalars(loss=loss.loss, correct=loss.correct, images=chosen.size)
         predicted.append(logits.argmax(axis=0))
+        told(chosen.size * comm.size)
     total = sums.allreduce(np.empty(0))
     shards = comm.allgather(np.concatenate(predicted))  # contiguous runs, in rank order
     return Evaluation(

@@ -8,6 +8,7 @@ since the number of local ranks decides the BLAS threads.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -107,6 +108,19 @@ def command(size: int, environment: Mapping[str, str] = os.environ) -> str:
     train = "python -m dpcnn.train"
     mpirun = "srun" if detect(environment).launcher == SLURM else "mpirun"
     return environment.get(COMMAND) or (train if size == 1 else f"{mpirun} -n {size} {train}")
+
+
+def single_command(name: str) -> str:
+    """Return what a user types for another command, in one process of this environment."""
+    python = Path(sys.executable)
+    if shutil.which("dpcnn") == str(python.with_name("dpcnn")):
+        return f"dpcnn {name}"
+    if shutil.which(python.name) == str(python):
+        words = python.name
+    else:
+        near = python.is_relative_to(Path.cwd())
+        words = shlex.quote(str(python.relative_to(Path.cwd()) if near else python))
+    return f"{words} -m dpcnn.{name}"
 
 
 def _number(text: str, default: int) -> int:

@@ -10,6 +10,7 @@ import sys
 from typing import Any, TextIO
 
 from dpcnn.errors import DpcnnError
+from dpcnn.system.terminal import bottom_line
 
 NAMES = {1: "standard output", 2: "standard error"}
 # Set by launch/lib/supervise.py: the folder of its two named pipes.
@@ -30,6 +31,7 @@ class Stream(io.FileIO):
 
     def write(self, data: Any) -> int:
         """Write bytes; return how many are done with."""
+        bottom_line.clear()
         try:
             return super().write(data)
         except OSError as error:

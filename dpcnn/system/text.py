@@ -5,12 +5,12 @@ A name or a text from elsewhere may hold escape sequences, which a terminal obey
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TextIO
 
+from dpcnn.system.terminal import over_the_bar
+
 LONGEST = 400  # characters of a foreign text that a message repeats
-ERASE = "\x1b[K"  # from the cursor to the end of the line
 
 
 def one_line(text: object) -> str:
@@ -34,29 +34,15 @@ def printable(text: str) -> str:
     )
 
 
-def on_terminal() -> bool:
-    """Tell whether standard error is a terminal that can show a bar.
-
-    Under a launch script the ranks have pipes; the script says whether it has a terminal itself.
-    """
-    capable = os.environ.get("TERM", "dumb") != "dumb"
-    return (sys.stderr.isatty() and capable) or os.environ.get("DPCNN_TERMINAL") == "1"
-
-
-def over_the_bar() -> str:
-    """Return what to write to standard error before a line: a bar, of any rank, may be there."""
-    return f"\r{ERASE}" if on_terminal() else ""
-
-
-def say(text: str = "", file: TextIO | None = None, flush: bool = True) -> None:
+def say(text: str = "", file: TextIO | None = None, flush: bool = True, over: bool = False) -> None:
     """Print a text to a file, standard output if left out, with its unprintable letters escaped.
 
-    Those that the encoding lacks are escaped too.
+    Those that the encoding lacks are escaped too. over: a bar may be there, as on standard error.
     """
     out = sys.stdout if file is None else file
     encoding = out.encoding or "utf-8"
     line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
-    before = over_the_bar() if out is sys.stderr else ""
+    before = over_the_bar() if over or out is sys.stderr else ""
     print(f"{before}{line}\n", end="", file=out, flush=flush)  # at once: ranks share a pipe
 
 

@@ -8,40 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any
 
-from dpcnn.system.text import ERASE, in_one_line, on_terminal, over_the_bar, say, warn
+from dpcnn.system.terminal import (
+    STANDARD_ERROR,
+    STANDARD_OUTPUT,
+    bottom_line,
+    columns,
+    on_terminal,
+    over_the_bar,
+)
+from dpcnn.system.text import in_one_line, say, warn
+from dpcnn.training.meter import LAST, EpochMeter, EvaluationMeter, Meter, Outlook
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
-ECHO = "^C"  # what a terminal writes after the bar when somebody types Ctrl-C
-SHORTEST_BAR = 2  # columns
-STANDARD_ERROR = 2
 COLUMNS = 80  # that the layer table keeps to
 PLAIN_SECONDS = 10.0  # a plain line at least this often
-# What a bar leaves out where there is no room for it, one after the other.
-LEFT_OUT = ("lr", "best", "accuracy", "run")
-
-
-class Outlook(NamedTuple):
-    """Beyond the epoch in progress: the steps after it, the seconds of the evaluations to come.
-
-    best: the best accuracy so far, None before the first evaluation.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    best: float | None = None
-
-
-LAST = Outlook()  # of a run's only epoch
+BAR_SECONDS = 0.1  # a bar is drawn no more often
 
 
 def in_notebook() -> bool:
@@ -53,8 +39,8 @@ def in_notebook() -> bool:
 class Console:
     """Prints nothing: what ranks other than 0 have."""
 
-    def line(self, text: str = "") -> None:
-        """Print a line."""
+    def line(self, text: str = "", more: Sequence[str] = ()) -> None:
+        """Print a line; `more` follows, where a window is too narrow as far as there is room."""
 
     def warn(self, text: str) -> None:
         """Print a line that starts with `warning:`."""
@@ -73,17 +59,24 @@ class Console:
     def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
         """Count one step: its mean loss, its images, its learning rate, its correct predictions."""
 
-    def end_epoch(self) -> None:
-        """End the epoch's progress."""
+    def start_evaluation(self, epoch: int, epochs: int, images: int) -> None:
+        """Begin to show the progress of an evaluation after an epoch, on so many images."""
+
+    def evaluated(self, images: int) -> None:
+        """Count images that have been evaluated."""
+
+    def end_progress(self) -> None:
+        """End the progress of an epoch or of an evaluation."""
 
 
 class PlainConsole(Console):
     """Whole lines, flushed at once: for files, pipes and dumb terminals."""
 
     printed = 0.0  # when the last line was printed, by time.monotonic
+    meter: Meter | None = None
 
-    def line(self, text: str = "") -> None:
-        say(in_one_line(text))
+    def line(self, text: str = "", more: Sequence[str] = ()) -> None:
+        say(in_one_line(", ".join([text, *more])))
         self.printed = time.monotonic()
 
     def warn(self, text: str) -> None:
@@ -109,110 +102,74 @@ class PlainConsole(Console):
     def start_epoch(
         self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
     ) -> None:
-        self.epoch, self.epochs, self.steps, self.done = epoch, epochs, steps, done
-        self.images, self.correct, self.first, self.outlook = 0, 0.0, done, outlook
-        self.started = time.monotonic()
+        self.start(EpochMeter(epoch, epochs, steps, done, outlook))
 
     def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
-        self.count(images, correct)
-        if time.monotonic() - self.printed >= PLAIN_SECONDS and self.done < self.steps:
-            seconds = time.monotonic() - self.started
-            left = seconds / (self.done - self.first) * (self.steps - self.done)
-            facts = ", ".join(self.facts(loss, lr).values())
-            place = f"epoch {self.epoch}/{self.epochs}, step {self.done}/{self.steps}"
-            self.line(f"{place}, {facts}, {left:.0f} s left")
+        assert isinstance(self.meter, EpochMeter), "start_epoch makes it"
+        self.meter.step(loss, images, lr, correct)
+        self.show(self.meter)
 
-    def count(self, images: int, correct: float) -> None:
-        """Count a step with so many images and correct predictions."""
-        self.done += 1
-        self.images += images
-        self.correct += correct
+    def start_evaluation(self, epoch: int, epochs: int, images: int) -> None:
+        self.start(EvaluationMeter(epoch, epochs, images))
 
-    def facts(self, loss: float, lr: float) -> dict[str, str]:
-        """Return, by name, what there is to tell after a step, in the order of a line."""
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        facts = {
-            "loss": f"loss {loss:.4f}",
-            "accuracy": f"accuracy {self.correct / self.images:.4f}",
-            "lr": f"lr {lr:.3g}",
-            "rate": f"{self.images / seconds:,.0f} images/s",
-        }
-        if self.outlook.best is not None:
-            facts["best"] = f"best test {self.outlook.best:.4f}"
-        if self.outlook.steps:
-            ahead = self.steps - self.done + self.outlook.steps
-            left = seconds / (self.done - self.first) * ahead + self.outlook.seconds
-            facts["run"] = f"{timedelta(seconds=round(left))} of the run"
-        return facts
+    def evaluated(self, images: int) -> None:
+        assert self.meter is not None, "start_evaluation makes it"
+        self.meter.count(images, images)
+        self.show(self.meter)
+
+    def start(self, meter: Meter) -> None:
+        """Begin to show a progress."""
+        self.meter = meter
+
+    def show(self, meter: Meter) -> None:
+        """Show how far the progress is, if it is time to."""
+        if time.monotonic() - self.printed >= PLAIN_SECONDS and meter.done < meter.total:
+            self.line(meter.line())
+
+    def end_progress(self) -> None:
+        self.meter = None
 
 
 class BarConsole(PlainConsole):
-    """A tqdm bar on standard error; lines are written above it.
+    """A bar on standard error that keeps to the width of the window; lines are written above it."""
 
-    On a narrow terminal it leaves out the learning rate and more.
-    """
+    shown = 0.0  # when the bar was drawn last, by time.monotonic
 
-    bar: tqdm[Any] | None = None
-
-    def line(self, text: str = "") -> None:
-        self._write(in_one_line(text), sys.stdout)
+    def line(self, text: str = "", more: Sequence[str] = ()) -> None:
+        line = text
+        for each in more:
+            if len(line) + len(each) + 2 > columns():
+                break
+            line += f", {each}"
+        same = os.path.sameopenfile(STANDARD_OUTPUT, STANDARD_ERROR)
+        if not same:
+            bottom_line.clear()
+        say(in_one_line(line), over=same)  # at once: a ^C that is typed in between would stay
 
     def warn(self, text: str) -> None:
-        self._write(in_one_line(f"warning: {text}"), sys.stderr)
+        bottom_line.clear()
+        warn(text)
 
-    def _write(self, text: str, file: TextIO) -> None:
-        """Write a line above the bar."""
-        from tqdm import tqdm  # here, as most ranks show no bar
+    def start(self, meter: Meter) -> None:
+        super().start(meter)
+        self.shown = 0.0
+        self.show(meter)
 
-        with tqdm.external_write_mode(file):
-            print(ERASE, end="", file=sys.stderr, flush=True)
-            say(text, file)
+    def show(self, meter: Meter) -> None:
+        now = time.monotonic()
+        if now - self.shown >= BAR_SECONDS:
+            self.shown = now
+            bottom_line.draw(meter.bar(columns() - 1))
 
-    def start_epoch(
-        self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
-    ) -> None:
-        from tqdm import tqdm
-
-        super().start_epoch(epoch, epochs, steps, done, outlook)
-        terminal = shutil.get_terminal_size()
-        width = terminal.columns - 1 - len(ECHO)
-        around = f"epoch {epoch}/{epochs} 100%|| {steps}/{steps},  00:00 left"
-        self.room = width - len(around) - SHORTEST_BAR  # for loss, learning rate and speed
-        self.bar = tqdm(
-            total=steps,
-            initial=done,
-            desc=f"epoch {epoch}/{epochs}",
-            unit="step",
-            file=sys.stderr,
-            leave=False,
-            # tqdm would ask standard error alone, a pipe under mpirun, and believe a size of 0.
-            ncols=width,
-            nrows=terminal.lines,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total}{postfix} {remaining} left",
-        )
-
-    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
-        assert self.bar is not None, "start_epoch makes the bar"
-        self.count(images, correct)
-        facts = self.facts(loss, lr)
-        for name in LEFT_OUT:
-            if len(", ".join(facts.values())) < self.room:  # with a comma behind it
-                break
-            facts.pop(name, None)
-        self.bar.set_postfix_str(f"{', '.join(facts.values())},", refresh=False)
-        self.bar.update()
-
-    def end_epoch(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            print(ERASE, end="", file=sys.stderr, flush=True)
-            self.bar = None
+    def end_progress(self) -> None:
+        super().end_progress()
+        bottom_line.clear()
 
 
 class QuietConsole(PlainConsole):
     """The header and the epoch lines without progress between them."""
 
-    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
+    def show(self, meter: Meter) -> None:
         """Print nothing."""
 
 
@@ -221,21 +178,18 @@ class NotebookConsole(QuietConsole):
 
     bar: Any = None
 
-    def start_epoch(
-        self, epoch: int, epochs: int, steps: int, done: int, outlook: Outlook = LAST
-    ) -> None:
+    def start(self, meter: Meter) -> None:
         from tqdm.notebook import tqdm
 
-        super().start_epoch(epoch, epochs, steps, done, outlook)
-        name = f"epoch {epoch}/{epochs}"
-        self.bar = tqdm(total=steps, initial=done, desc=name, unit="step", leave=False)
+        super().start(meter)
+        self.bar = tqdm(total=meter.total, initial=meter.done, desc=meter.name, leave=False)
 
-    def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
-        self.count(images, correct)
-        self.bar.set_postfix_str(", ".join(self.facts(loss, lr).values()), refresh=False)
-        self.bar.update()
+    def show(self, meter: Meter) -> None:
+        self.bar.set_postfix_str(", ".join(meter.facts().values()), refresh=False)
+        self.bar.update(meter.done - self.bar.n)
 
-    def end_epoch(self) -> None:
+    def end_progress(self) -> None:
+        super().end_progress()
         if self.bar is not None:
             self.bar.close()
             self.bar = None

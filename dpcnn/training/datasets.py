@@ -19,7 +19,7 @@ from dpcnn.inference.model import recorded_normalization
 from dpcnn.options import Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.run.checkpoint import Checkpoint
-from dpcnn.system.text import on_terminal
+from dpcnn.system.terminal import on_terminal
 from dpcnn.training.console import Console
 
 # What reads a dataset as the user wants it; with a folder, its images stay on the disk.

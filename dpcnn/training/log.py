@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,13 +23,15 @@ from dpcnn.parallel.communicator import Communicator, Member
 from dpcnn.parallel.launcher import command
 from dpcnn.parallel.reduction import Sums
 from dpcnn.run import events, loggers, outcome
-from dpcnn.run.best import best_epoch, epochs_since_best, exhausted, measured
-from dpcnn.run.directory import BEST, RunDirectory
+from dpcnn.run.best import best_epoch, exhausted, measured
+from dpcnn.run.directory import RunDirectory
 from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import NOTHING, Saver
+from dpcnn.training import ending
 from dpcnn.training.callbacks import Callbacks
-from dpcnn.training.console import Console, Outlook, console
+from dpcnn.training.console import Console, console
+from dpcnn.training.meter import Outlook
 from dpcnn.training.slowness import Slowness
 from dpcnn.training.state import Progress, State
 
@@ -55,6 +58,11 @@ class Log:
     def progress(self, state: State, epochs: int, steps: int, total: int) -> Iterator[None]:
         """Show the progress of an epoch of so many steps, of `total`, while the body makes them."""
         yield
+
+    @contextlib.contextmanager
+    def evaluation(self, state: State, images: int) -> Iterator[Callable[[int], None]]:
+        """Show the progress of an evaluation on so many images, which the body tells of."""
+        yield lambda images: None
 
     def step(self, sums: Sums, lr: float) -> None:
         """Count a step: its sums over the minibatch, and its learning rate."""
@@ -101,7 +109,11 @@ class Log:
 
 
 class StandbyLog(Log):
-    """Keeps silent, and is ready to become the log of rank 0."""
+    """Keeps silent, and is ready to become the log of rank 0.
+
+    `begun` is the step after which this start of the run began, and when; a replacement rank does
+    not know.
+    """
 
     def __init__(
         self, options: Options, directory: RunDirectory, callbacks: Callbacks | None = None
@@ -109,7 +121,11 @@ class StandbyLog(Log):
         self.options, self.directory = options, directory
         self.callbacks = callbacks or Callbacks()
         self.world_size = 1
+        self.begun: tuple[int, float] | None = None
         directory.loggers = loggers.choose(options.tensorboard)
+
+    def begin(self, state: State, hosts: list[str], changed: Differences) -> None:
+        self.begun = state.progress.step, time.monotonic()
 
     def attach(self, comm: Communicator, state: State) -> Log:
         """Become the log of rank 0 if this rank is rank 0 now, because those before it died."""
@@ -118,6 +134,7 @@ class StandbyLog(Log):
             return self
         out = console(self.options.progress, comm.rank)
         root = RootLog(self.options, self.directory, out, self.callbacks)
+        root.begun = self.begun
         root.take_over(comm, state)
         return root
 
@@ -179,6 +196,7 @@ class RootLog(StandbyLog):
             self.console.warn(f"{event} is not in {events.NAME} ({error.strerror})")
 
     def begin(self, state: State, hosts: list[str], changed: Differences) -> None:
+        super().begin(state, hosts, changed)
         self.world_size = len(hosts)
         event = "resume" if state.progress.step else "start"
         if event == "resume":
@@ -206,7 +224,15 @@ class RootLog(StandbyLog):
         try:
             yield
         finally:
-            self.console.end_epoch()
+            self.console.end_progress()
+
+    @contextlib.contextmanager
+    def evaluation(self, state: State, images: int) -> Iterator[Callable[[int], None]]:
+        self.console.start_evaluation(state.progress.epoch, self.options.epochs, images)
+        try:
+            yield self.console.evaluated
+        finally:
+            self.console.end_progress()
 
     def step(self, sums: Sums, lr: float) -> None:
         images = int(sums["images"])
@@ -221,11 +247,13 @@ class RootLog(StandbyLog):
         except OSError as error:
             self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
         self.note("epoch", state)
+        pace = f"{line['seconds']:.1f} s", f"{line['images_per_second']:,.0f} images/s"
         self.console.line(
             f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
             f" Training Accuracy = {line['train_accuracy']:.4f},"
             f" Test Accuracy = {line['test_accuracy']:.4f}{_validation(line)}"
-            f"{', built-in digits' if _is_unnamed(state) else ''}"
+            f"{', built-in digits' if _is_unnamed(state) else ''}",
+            [*ending.so_far(state.metrics), *pace],
         )
         if slow := self.slowness.after(line["ranks"]):
             doctor = "start python -m dpcnn.doctor in place of dpcnn.train to see why"
@@ -273,6 +301,7 @@ class RootLog(StandbyLog):
 
     def finish(self, state: State, saved: bool) -> int:
         code = super().finish(state, saved)
+        self._account(state)
         if state.stop is not None:
             self.note("stop", state, signal=state.stop.name)
             self.console.line(
@@ -280,17 +309,30 @@ class RootLog(StandbyLog):
                 f" {self._resuming(state)}"
             )
         elif self._stopped_early(state):
-            why = "a callback asked for it" if state.asked else _why_early(state.metrics)
+            why = "a callback asked for it" if state.asked else ending.why_early(state.metrics)
             self.note("early_stop", state, reason=why)
             self.console.line(f"Stopped early: {why}")
         elif len(state.metrics) > 1:
-            self.console.line(_best(state.metrics))
+            self.console.line(ending.best(state.metrics))
+        if state.stop is None:
+            self.console.line(ending.where_to_look(self.directory.path))
         if _is_unnamed(state):
             self.console.line(
                 "Trained on the built-in digits, not on MNIST: no dataset was named or found"
             )
         self.console.line(f"Weights SHA-256: {state.network.weights_sha256()}")
         return code
+
+    def _account(self, state: State) -> None:
+        """Tell what was done since this process began, or that there was nothing to do."""
+        if self.begun is None:
+            return
+        progress, (first, started) = state.progress, self.begun
+        if progress.step > first:
+            seconds = time.monotonic() - started
+            self.console.line(ending.account(first, progress, self.steps_of_epoch, seconds))
+        elif state.stop is None:
+            self.console.line(ending.nothing_left(self.options, progress))
 
     def _stopped_early(self, state: State) -> bool:
         """Tell whether patience or a callback has ended the run, with epochs left."""
@@ -340,24 +382,3 @@ def _validation(line: Metrics) -> str:
     if "validation_accuracy" not in line:
         return ""
     return f", Validation Accuracy = {line['validation_accuracy']:.4f}"
-
-
-def _best(metrics: Sequence[Metrics]) -> str:
-    """Return the line that names the best of these epochs."""
-    best = best_epoch(metrics)
-    assert best is not None, "there are epochs"
-    name = measured(best)
-    title = name.replace("_", " ").title()
-    return f"Best epoch: {best['epoch']}, {title} = {best[name]:.4f}, in checkpoints/{BEST}"
-
-
-def _why_early(metrics: Sequence[Metrics]) -> str:
-    """Return why the run stops after these epochs, and which of them was the best."""
-    best = best_epoch(metrics)
-    assert best is not None, "patience is exhausted after an epoch at least"
-    name = measured(best).replace("_", " ")
-    waited = epochs_since_best(metrics)
-    return (
-        f"no better {name} for {waited} epoch{'s' * (waited != 1)}; the best was"
-        f" {best[measured(best)]:.4f} after epoch {best['epoch']}, step {best['step']:,}"
-    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
-import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from dpcnn.system.supervisor import Supervisor
 
 # Schedulers announce the end with the one or the other (SIGXCPU: of the CPU time); a terminal that
 # is closed sends SIGHUP.
@@ -19,7 +18,6 @@ STOPS = (
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
 )
 NAMES = tuple(stop.name for stop in STOPS)
-SUPERVISOR = "DPCNN_SUPERVISOR"  # set by launch/lib/supervise.py: its own name
 
 
 class StopRequests:
@@ -37,7 +35,7 @@ class StopRequests:
         self.at_once: Callable[[int], object] = os._exit
         self._caught: set[str] = set()
         self._before: dict[signal.Signals, Any] = {}
-        self._supervisor = Supervisor(os.environ.get(SUPERVISOR, ""))
+        self._supervisor = Supervisor()
 
     def listen(self) -> None:
         """Begin to catch signals, as entering does."""
@@ -72,40 +70,6 @@ class StopRequests:
         if self._supervisor.is_gone():
             self._caught.add(signal.SIGTERM.name)
         return {name: float(name in self._caught) for name in NAMES}
-
-
-class Supervisor:
-    """The process that has started this job and looks after it, if there is one on this host.
-
-    name: what it calls itself, `HOST PID-NAMESPACE PROCESS STARTED` (launch/lib/traces.py): a
-    number alone could be another process's, elsewhere or later.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name.split()
-        here = [socket.gethostname(), _namespace()]
-        self._known = len(self._name) == 4 and self._name[:2] == here
-        self._next = 0.0  # look
-
-    def is_gone(self) -> bool:
-        """Tell whether it has ended; looks once a second."""
-        now = time.monotonic()
-        if not self._known or now < self._next:
-            return False
-        self._next = now + 1
-        _, _, process, started = self._name
-        try:
-            fields = Path("/proc", process, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return True
-        return fields[0] == "Z" or fields[19] != started
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
 
 
 def requested(sums: dict[str, float]) -> signal.Signals | None:

@@ -233,9 +233,11 @@ class Trainer:
         scores: dict[str, float] = {}
         last = self.state.progress.step >= self.total
         tta = self.config.tta if last else "none"
-        with self.state.averaged():
-            for name, images in self.dataset.evaluated().items():
-                loss, accuracy, _ = evaluate(self.network, images, comm, tta)
+        sets = self.dataset.evaluated()
+        count = sum(map(len, sets.values()))
+        with self.state.averaged(), self.log.evaluation(self.state, count) as told:
+            for name, images in sets.items():
+                loss, accuracy, _ = evaluate(self.network, images, comm, tta, told)
                 scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
         return scores
 

@@ -23,7 +23,8 @@ from hostfile import PROJECT, HostfileError, is_here, read
 from dpcnn.cli.arguments import parse_arguments
 from dpcnn.data.sources.find import DIGITS, resolve
 from dpcnn.errors import DpcnnError
-from dpcnn.system.text import on_terminal, warn
+from dpcnn.system.terminal import on_terminal
+from dpcnn.system.text import warn
 
 # What an environment is made from; each host makes its own.
 PARTS = ("dpcnn", "launch", "pyproject.toml", "README.md", "LICENSE")

@@ -28,7 +28,9 @@ HELD = 1 << 20  # chunks that are kept for a reader who pauses: those of a day, 
 PERIOD = 0.1  # seconds between two looks whether the wait for a reader is over
 LEFT = 10.0  # seconds for the reader of a run that was asked to stop
 ENDED = b"."  # tells that nothing is being written any more
-STARTS_OF_LINES = (b"\n", b"\r", b"\x1b[K")
+ERASE = b"\x1b[J"
+STARTS_OF_LINES = (b"\n", ERASE)
+BAR = b"\r"  # what a bar ends with: the cursor rests at its beginning (dpcnn/system/terminal.py)
 
 
 def say(line: str, number: int = 2) -> None:
@@ -93,6 +95,7 @@ class Target:
         self._number = number
         self._lost = False
         self._last: int | None = None  # the source of a line that has begun
+        self._bar = False  # whether that line is a bar
         self._held: queue.Queue[bytes] = queue.Queue(HELD)
         self._writer = threading.Thread(target=self._write)
         self._writer.start()
@@ -100,8 +103,10 @@ class Target:
     def put(self, data: bytes, source: int) -> None:
         """Write data of a source after what came before, in a line of its own."""
         if data:
-            between = b"\n" if self._last not in (None, source) else b""
+            other = self._last not in (None, source)
+            between = (ERASE if self._bar else b"\n") if other else b""
             self._last = None if data.endswith(STARTS_OF_LINES) else source
+            self._bar = data.endswith(BAR)
             self._held.put(between + data)
 
     def finish(self) -> None:

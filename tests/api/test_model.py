@@ -106,7 +106,7 @@ def test_the_last_lines_and_the_report_name_the_best_epoch(
     options = {"dataroot": small, "train_limit": 256, "lr": 0.5, "progress": "none"}
     dpcnn.train(run_dir="run", epochs=4, **options)
     accuracy, epoch = best["test_accuracy"], best["epoch"]
-    assert capsys.readouterr().out.splitlines()[-2] == (
+    assert capsys.readouterr().out.splitlines()[-3] == (
         f"Best epoch: {epoch}, Test Accuracy = {accuracy:.4f}, in checkpoints/best.h5"
     )
     page = dpcnn.report("run", best=True).read_text()

@@ -53,7 +53,7 @@ def test_a_notebook_trains_to_the_bits_of_the_command_and_shows_them(
     text = "".join(output["text"] for output in trained if output["output_type"] == "stream")
     lines = text.splitlines()
     assert lines[-1] == f"Weights SHA-256: {sha256}"
-    assert all(line.startswith("Epoch ") for line in lines[-4:-2])
+    assert all(line.startswith("Epoch ") for line in lines[-6:-4])
     assert sum(line.startswith("Epoch ") for line in lines) == 2
     assert all(letter.isprintable() or letter == "\n" for letter in text)
     assert "data:image/png" in shown[0]["data"]["text/html"] or not has_matplotlib()

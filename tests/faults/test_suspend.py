@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.launching import TIMEOUT, end, start, started, supervised
+from tests.launching import TIMEOUT, end, start, started, states, supervised
 
 PATIENCE = 2.0  # seconds, the --timeout
-
-
-def states(job: subprocess.Popen[str]) -> list[str]:
-    """Return the states of the Python processes of a job; T is stopped."""
-    found = []
-    for pid in (job.pid, *started(job)):
-        try:
-            if Path(os.readlink(f"/proc/{pid}/exe")).name.startswith("python"):
-                found.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
-        except OSError:
-            continue
-    return found
 
 
 def wait_until(condition: object) -> None:
@@ -45,7 +31,7 @@ def test_ctrl_z_stops_the_ranks_and_fg_continues_them(
     try:
         wait_until(lambda: lines.exists() and lines.stat().st_size)
         job.send_signal(signal.SIGTSTP)
-        wait_until(lambda: states(job).count("T") == 3)  # with the supervisor
+        wait_until(lambda: states([job.pid, *started(job)]).count("T") == 3)  # with the supervisor
         size, stopped = lines.stat().st_size, time.monotonic()
         wait_until(lambda: time.monotonic() - stopped > 1.5 * PATIENCE)
         assert lines.stat().st_size == size

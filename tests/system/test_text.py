@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from dpcnn.system.text import ERASE, LONGEST, one_line, say
+from dpcnn.system.terminal import ERASE
+from dpcnn.system.text import LONGEST, one_line, say
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ import time
 
 import pytest
 
-from dpcnn.system.text import ERASE
+from dpcnn.system import terminal
+from dpcnn.system.terminal import CUT, ERASE, WRAP
 from dpcnn.training.console import (
     BarConsole,
     Console,
-    Outlook,
     PlainConsole,
     QuietConsole,
     console,
 )
+from dpcnn.training.meter import Outlook
 
 Captured = pytest.CaptureFixture[str]
 TABLE = [("convolution", "7x7", "32x24x24", "1,600"), ("dense", "10", "10", "184,330")]
@@ -28,7 +29,6 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr("tqdm.std.time", lambda: self.now)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def train(out: Console, clock: Clock, steps: int, seconds: float, done: int = 0)
     for step in range(done, steps):
         clock.now += seconds
         out.step(1 / (step + 1), 64, 0.0125, 32)
-    out.end_epoch()
+    out.end_progress()
     out.line("Epoch 2")
 
 
@@ -67,7 +67,7 @@ def test_a_plain_line_tells_epoch_step_loss_speed_and_time_left(
 ) -> None:
     train(PlainConsole(), clock, 8, 5, done=4)
     assert (
-        "epoch 2/5, step 6/8, loss 0.1667, accuracy 0.5000, lr 0.0125, 13 images/s, 10 s left\n"
+        "epoch 2/5, step 6/8, loss 0.1833, accuracy 0.5000, lr 0.0125, 13 images/s, 00:10 left\n"
         in capsys.readouterr().out
     )
 
@@ -101,44 +101,105 @@ def test_the_header_aligns_facts_and_layers(capsys: Captured) -> None:
     assert layers[1].endswith(" 1,600")
 
 
+def drawn(written: str) -> list[str]:
+    """Return the bars among what was written to standard error."""
+    return [text.split(WRAP)[0] for text in written.split(CUT)[1:]]
+
+
+def window(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpcnn.training.console.columns", lambda: columns)
+
+
 def test_the_bar_tells_epoch_step_loss_speed_and_time_left_on_standard_error(
-    clock: Clock, capsys: Captured
+    clock: Clock, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    window(110, monkeypatch)
     train(BarConsole(), clock, 8, 5, done=4)
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert "warning: careful" in err
-    drawn = [text for text in err.split("\r") if "6/8" in text]
-    assert drawn
-    assert re.search(
-        r"epoch 2/5 +75%\|.*\| 6/8, loss 0\.1667, accuracy 0\.5000, 13 images/s, 00:10 left",
-        drawn[0],
-    )
-    assert "\r" not in out
+    [bar] = [text for text in drawn(err) if "6/8" in text]
+    facts = "| 6/8, loss 0.1833, accuracy 0.5000, lr 0.0125, 13 images/s, 00:10 left"
+    assert re.fullmatch(rf"epoch 2/5 \|.*{re.escape(facts)}", bar)
+    assert len(bar) == 109
+    assert not set(out) & {"\r", "\x1b"}
     assert out.endswith("Epoch 2\n")
 
 
-def test_a_narrow_bar_leaves_the_learning_rate_out(
-    clock: Clock, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+def test_the_bar_follows_the_window_and_leaves_out_what_has_no_room(
+    clock: Clock, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "70")
-    train(BarConsole(), clock, 188, 1)
-    drawn = [text for text in capsys.readouterr().err.split("\r") if "/188" in text]
-    assert all(len(text) < 70 for text in drawn)
-    assert any(re.search(r"/188, loss 0\.\d+, 64 images/s, 00:\d+ left", text) for text in drawn)
+    out = BarConsole()
+    window(200, monkeypatch)
+    out.start_epoch(2, 20, 900, 0, Outlook(steps=900, best=0.5))
+    facts = {}
+    for columns in (*range(200, 20, -1), 90):
+        window(columns, monkeypatch)
+        clock.now += 1
+        out.step(0.5, 64, 0.1, 32)
+        bar = drawn(capfd.readouterr().err)[-1]
+        facts[columns] = re.findall("loss|accuracy|lr|best|images|left|run", bar)
+        assert len(bar) == columns - 1 or columns < 45
+    assert facts[200] == ["loss", "accuracy", "lr", "best", "images", "left", "run"]
+    assert facts[90] == ["loss", "accuracy", "lr", "left", "run"]
+    assert facts[80] == ["loss", "accuracy", "left", "run"]
+    assert facts[65] == ["loss", "left", "run"]
+    assert facts[30] == ["left"]
 
 
-def test_the_bar_is_gone_after_the_epoch(clock: Clock, capsys: Captured) -> None:
+def test_the_bar_is_gone_after_the_epoch(clock: Clock, capfd: Captured) -> None:
     train(BarConsole(), clock, 4, 5)
-    last = capsys.readouterr().err.replace(ERASE, "").split("\r")[-2:]
-    assert [text.strip() for text in last] == ["", ""]
+    assert capfd.readouterr().err.endswith(f"{ERASE}\r\r{ERASE}")
+    assert not terminal.bottom_line.shown
+
+
+@pytest.mark.parametrize("kind", [PlainConsole, BarConsole])
+def test_an_evaluation_has_a_progress_too(
+    kind: type[PlainConsole], clock: Clock, capfd: Captured
+) -> None:
+    out = kind()
+    out.start_evaluation(2, 5, 10_000)
+    for _ in range(3):
+        clock.now += 12
+        out.evaluated(4_000)  # more than there are in the end, as all ranks count as rank 0
+    out.end_progress()
+    shown, err = capfd.readouterr()
+    told = shown.splitlines() if kind is PlainConsole else drawn(err)
+    told = [text for text in told if "4,000" in text or "| evaluated 4000" in text]
+    assert told
+    assert told[0].endswith("00:18 left")
+
+
+def test_after_a_pause_the_time_left_is_that_of_the_steps_since(
+    clock: Clock, capfd: Captured
+) -> None:
+    out = PlainConsole()
+    out.start_epoch(1, 1, 1000, 0)
+    for pause in (0, 3600):  # Ctrl-Z, and an hour later fg
+        clock.now += pause
+        for _ in range(100):
+            clock.now += 1
+            out.step(0.5, 64, 0.1)
+    last = capfd.readouterr().out.splitlines()[-1]
+    assert last.endswith(", 64 images/s, 13:29 left")
+
+
+def test_where_a_window_is_narrow_a_line_ends_with_what_has_room(
+    clock: Clock, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for columns in (20, 19, 11):
+        window(columns, monkeypatch)
+        BarConsole().line("Epoch 1", ["best", "3.0 s"])
+    PlainConsole().line("Epoch 1", ["best", "3.0 s"])
+    lines = ["Epoch 1, best, 3.0 s", "Epoch 1, best", "Epoch 1", "Epoch 1, best, 3.0 s"]
+    assert capfd.readouterr().out.splitlines() == lines
 
 
 def test_an_epoch_that_ends_twice_is_no_error() -> None:
     out = BarConsole()
-    out.end_epoch()
+    out.end_progress()
     out.start_epoch(1, 1, 1, 0)
-    out.end_epoch()
-    out.end_epoch()
+    out.end_progress()
+    out.end_progress()
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -184,6 +245,6 @@ def test_with_epochs_to_come_it_tells_the_time_of_the_run_and_the_best_accuracy(
         clock.now += 10
         out.step(0.5, 64, 0.1, 60)
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "epoch 2/5, step 2/8, loss 0.5000, accuracy 0.9375, lr 0.1, 6 images/s, best test 0.9877,"
-        " 0:05:40 of the run, 60 s left"
+        "epoch 2/5, step 2/8, loss 0.5000, accuracy 0.9375, lr 0.1, best 0.9877, 6 images/s,"
+        " 01:00 left, run 05:40"
     )

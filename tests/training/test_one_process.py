@@ -18,6 +18,7 @@ from dpcnn.models.zoo import tutorial
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from dpcnn.run import checkpoint
+from dpcnn.system.terminal import ERASE
 from tests.launching import ROOT, TIMEOUT, launcher, run
 from tests.reference_training import train_in_float64
 
@@ -75,11 +76,16 @@ def test_the_account_has_a_header_epoch_lines_and_the_hash_last(trained):
         assert words in result.stdout
     number = r"\d\.\d{4}"
     form = rf"Epoch \d, Loss = {number}, Training Accuracy = {number}, Test Accuracy = {number}"
-    matches = [bool(re.fullmatch(form, line)) for line in lines[-4:]]
-    assert matches == [True, True, False, False]
-    assert lines[-2].startswith("Best epoch: 2, Test Accuracy = 0.9")
+    pace = r"(, best so far)?, [\d.]+ s, [\d,]+ images/s"
+    matches = [bool(re.fullmatch(form + pace, line)) for line in lines[-6:]]
+    assert matches == [True, True, False, False, False, False]
+    assert ", best so far, " in lines[-5]
+    assert re.fullmatch(r"Trained 376 steps in .*, to the end of epoch 2", lines[-4])
+    assert lines[-3].startswith("Best epoch: 2, Test Accuracy = 0.9")
+    assert lines[-2].startswith("Run directory: run; show it with: ")
     assert lines[-1].startswith("Weights SHA-256: ")
-    assert "\r" not in result.stdout + result.stderr
+    assert not re.search("MPI|rank|reduc", result.stdout)
+    assert not set(result.stdout + result.stderr) & {"\r", "\x1b"}
 
 
 def test_a_terminal_gets_a_bar_of_its_width_that_goes_away(tmp_path):
@@ -102,11 +108,11 @@ def test_a_terminal_gets_a_bar_of_its_width_that_goes_away(tmp_path):
     except OSError:
         pass  # Linux says so when the other end is closed
     assert process.wait(TIMEOUT) == 0
-    bars = [part for part in re.split(r"[\r\n]", written.decode()) if part.startswith("epoch 1/1")]
-    assert bars
-    assert max(map(len, bars)) < 70
-    assert any(re.search(r"\d+/188, loss \d\.\d+, .* images/s, .* left", bar) for bar in bars)
-    assert "Epoch 1, Loss" in written.decode()
+    bars = re.findall(r"epoch 1/1 \|.*?(?=\x1b)", written.decode())
+    assert {len(bar) for bar in bars} == {69}
+    assert any(re.search(r"\d+/188, loss \d\.\d+, .* left", bar) for bar in bars)
+    assert any("| evaluated 0/2000" in bar for bar in bars)
+    assert f"\r{ERASE}Epoch 1, Loss" in written.decode()
 
 
 def test_200_steps_are_those_of_an_independent_float64_implementation(request, tmp_path):

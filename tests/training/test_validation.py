@@ -129,11 +129,11 @@ def test_the_files_and_the_lines_tell_of_the_validation_set(
     last, best = hasty.metrics[-1], best_epoch(hasty.metrics)
     assert best is not None
     assert any("160 to train on, 40 to validate on, 60 to test on" in line for line in lines)
-    assert lines[-3].endswith(
+    assert (
         f", Test Accuracy = {last['test_accuracy']:.4f},"
-        f" Validation Accuracy = {last['validation_accuracy']:.4f}"
-    )
-    assert lines[-2] == (
+        f" Validation Accuracy = {last['validation_accuracy']:.4f}, best "
+    ) in lines[-5]
+    assert lines[-3] == (
         "Stopped early: no better validation accuracy for 2 epochs; the best was"
         f" {best['validation_accuracy']:.4f} after epoch {best['epoch']}, step {best['step']}"
     )

@@ -17,7 +17,8 @@ from dpcnn.data.sources import download
 from dpcnn.data.sources.catalog import SOURCES
 from dpcnn.data.sources.find import DIGITS
 from dpcnn.errors import OptionError
-from dpcnn.system.text import on_terminal, one_line, say
+from dpcnn.system.terminal import on_terminal
+from dpcnn.system.text import one_line, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
