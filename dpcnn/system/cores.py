@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own control group
@@ -34,3 +35,19 @@ def limited(cgroup: Path = CGROUP) -> str:
     if allowed is None or allowed >= cores:
         return ""
     return f"the container's CPU quota is {allowed:g} of {cores} cores"
+
+
+def shared(ranks: Sequence[tuple[str, set[int], float | None]]) -> str:
+    """Return in words where more ranks than cores are, "" if nowhere.
+
+    ranks: the host of each, the cores that it may run on, and the quota there.
+    """
+    crowded = []
+    for host in dict.fromkeys(host for host, _, _ in ranks):
+        here = [(cores, quota) for name, cores, quota in ranks if name == host]
+        bound, allowed = len(set[int]().union(*(cores for cores, _ in here))), here[0][1]
+        room = bound if allowed is None else min(bound, allowed)
+        if len(here) > room:
+            why = f" of {bound}, by the container's CPU quota" if room < bound else ""
+            crowded.append(f"{room:g}{why}, for {len(here)} ranks on {host}, which take turns")
+    return "; ".join(crowded)

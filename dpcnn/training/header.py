@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import groupby
 from string import ascii_lowercase
 
@@ -27,11 +28,10 @@ def header(
     directory: str,
     resumed: str = "",
 ) -> dict[str, str]:
-    """Return what is about to be trained, in words by name.
+    """Return what is about to be trained, in words by name; collective.
 
     threads: of a rank's BLAS; resumed: where the run goes on, "" for a new one.
     """
-    hosts = ", ".join(f"{comm.hosts.count(host)} on {host}" for host in dict.fromkeys(comm.hosts))
     dataset = trainer.dataset
     steps = trainer.loader.steps
     shape = " x ".join(map(str, dataset.train.shape))
@@ -42,14 +42,12 @@ def header(
         **_streaming(trainer),
         **({"augmentation": options.augment} if options.augment else {}),
         **_normalization(dataset.train.normalization),
-        "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
-        **_quota(),
-        "MPI": comm.library,
+        **_ranks(comm, threads),
         "minibatch": f"{options.minibatch_size} images, in micro-batches of"
         f" {options.microbatch_size}; {steps:,} step{'s' * (steps != 1)} an epoch",
         **_last_minibatch(trainer),
         **_smaller_microbatch(options, comm.size),
-        "reduction": options.reduce,
+        **({"reduction": options.reduce} if comm.size > 1 or options.reduce != "exact" else {}),
         **summary(options),
         **({"model": options.model} if options.model else {}),
         "parameters": f"{trainer.network.parameters.size:,}",
@@ -69,10 +67,19 @@ def changed(differences: Differences) -> dict[str, str]:
     return {"changed": ", ".join(texts)} if texts else {}
 
 
-def _quota() -> dict[str, str]:
-    """Return a line if the ranks of this machine, as a container, may not use all of its cores."""
-    text = cores.limited()
-    return {"cores": text} if text else {}
+def _ranks(comm: Communicator, threads: int) -> dict[str, str]:
+    """Return who trains where: of one process without a word of MPI; collective."""
+    quota = cores.limited()
+    if comm.size == 1:
+        return {"BLAS threads": str(threads), **({"cores": quota} if quota else {})}
+    hosts = ", ".join(f"{comm.hosts.count(host)} on {host}" for host in dict.fromkeys(comm.hosts))
+    mine = comm.members[comm.rank].host, os.sched_getaffinity(0), cores.quota()
+    text = cores.shared(comm.allgather(mine)) or quota
+    return {
+        "ranks": f"{comm.size} ({hosts}), BLAS threads a rank: {threads}",
+        **({"cores": text} if text else {}),
+        "MPI": comm.library,
+    }
 
 
 def _images(dataset: Dataset) -> str:

@@ -45,3 +45,25 @@ def test_as_many_cores_are_usable_as_the_quota_has_whole_ones(
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     expected = 2 if allowed is None or allowed >= 2 else 1
     assert cores.usable(write(tmp_path, files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("ranks", "text"),
+    [
+        ([("a", {0, 1}, None)] * 2, ""),
+        ([("a", {0}, None), ("a", {1}, None)], ""),
+        ([("a", {0, 1}, 2.0)] * 2, ""),
+        ([("a", {0, 1}, None)] * 3, "2, for 3 ranks on a, which take turns"),
+        (
+            [("a", {0, 1}, 1.5)] * 2 + [("b", {0}, None)],
+            "1.5 of 2, by the container's CPU quota, for 2 ranks on a, which take turns",
+        ),
+        (
+            [("a", {0}, None), ("b", {0}, None)] * 2,
+            "1, for 2 ranks on a, which take turns; 1, for 2 ranks on b, which take turns",
+        ),
+    ],
+)
+def test_more_ranks_than_cores_are_told_of_each_host(ranks, text):
+    """Ranks that are bound to a core each have as many cores as there are ranks."""
+    assert cores.shared(ranks) == text
