@@ -84,8 +84,9 @@ class Progress:
 
     def __init__(self, total: int, a_round: int) -> None:
         self.total, self.a_round, self.count, self.warned = total, a_round, 0, False
-        times = f"{a_round} measurement{'s' * (a_round > 1)} a round"
-        self.line(f"{times}, {total // a_round} round{'s' * (total > a_round)} of new processes")
+        rounds = f"{total // a_round} round{'s' * (total > a_round)}"
+        each = f"{a_round} measurement{'s' * (a_round > 1)}"
+        self.line(f"{rounds} of {each}, each in a new process")
         self.bar = tqdm(total=total, disable=not sys.stderr.isatty(), leave=False)
         self.started = time.monotonic()
 

@@ -94,7 +94,7 @@ def test_it_says_what_it_does_and_what_else_the_machine_does(monkeypatch, capsys
     chosen = [comparison.ours(Workload("tutorial", "1x28x28", 64), 1, None, 1)]
     rounds.measure(chosen, 3, {})
     first, second, third, fourth, last = capsys.readouterr().err.splitlines()
-    assert first == "1 measurement a round, 3 rounds of new processes"
+    assert first == "3 rounds of 1 measurement, each in a new process"
     assert second.startswith("warning: other programs use 50% of all cores: ")
     assert third == "1/3 tutorial on 1x28x28, minibatch 64: 1 rank, exact"
     for line, number in ((fourth, 2), (last, 3)):
