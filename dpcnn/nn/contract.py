@@ -1,4 +1,6 @@
-"""What a layer promises, looked at while it computes: for layers of a user's own, before training.
+"""What a layer promises, looked at while it computes.
+
+A user's own layers are looked at before training, all layers at every step with --debug.
 
 A layer that breaks a promise does harm elsewhere: the next layer fails on its shape, or a gradient
 that is written to an array of its own, not into the network's, is never seen by the optimizer.
@@ -7,7 +9,7 @@ that is written to an array of its own, not into the network's, is never seen by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +22,9 @@ from dpcnn.nn.network import Network
 Method = Callable[[Array], Array | None]
 Wrap = Callable[[Layer, Method], Method]
 
+METHODS = {"forward", "backward"}
+FINITE = "finite values"
+
 
 class ContractError(DpcnnError):
     """A layer does not do what Layer says; the message names the layer and what it did."""
@@ -28,8 +33,10 @@ class ContractError(DpcnnError):
 @contextmanager
 def wrapped(layers: Iterable[Layer], forward: Wrap, backward: Wrap) -> Iterator[None]:
     """Put a function in the place of each layer's forward, and one in that of its backward."""
-    layers = list(layers)
-    for layer in layers:
+    before = [
+        (layer, {key: vars(layer)[key] for key in METHODS & vars(layer).keys()}) for layer in layers
+    ]
+    for layer, _ in before:
         # Attributes of the object go before the methods of its class.
         replacements = {
             "forward": forward(layer, layer.forward),
@@ -39,8 +46,10 @@ def wrapped(layers: Iterable[Layer], forward: Wrap, backward: Wrap) -> Iterator[
     try:
         yield
     finally:
-        for layer in layers:
-            del vars(layer)["forward"], vars(layer)["backward"]
+        for layer, methods in before:
+            for key in METHODS:
+                del vars(layer)[key]
+            vars(layer).update(methods)
 
 
 def is_own(layer: Layer) -> bool:
@@ -61,14 +70,33 @@ def rehearse(network: Network, images: int, own: bool = True, finite: bool = Fal
     rng, dtype = np.random.default_rng(0), network.values.dtype
     x = rng.random((*network.plan.input_shape, images)).astype(dtype)
     dy = rng.standard_normal((*network.plan.output_shape, images)).astype(dtype)
-    network.sums.fill(np.nan)  # which a gradient that is forgotten stays
     try:
-        looks = (partial(look, finite=finite) for look in (_forward, _backward))
-        with wrapped(layers, *looks), np.errstate(all="ignore"):
+        with _looked_at(network, layers, finite), np.errstate(all="ignore"):
             network.forward(x, training=True)
             network.backward(dy)
     finally:
         network.sums.fill(0)
+
+
+def checked(network: Network) -> AbstractContextManager[None]:
+    """Return the context in which a micro-batch is computed with a look at all that layers do.
+
+    Every value is looked at too. Raises ContractError there, as `rehearse` does.
+    """
+    return _looked_at(network, [layer for _, layer in descendants(network.plan.root)], finite=True)
+
+
+@contextmanager
+def _looked_at(network: Network, layers: Iterable[Layer], finite: bool) -> Iterator[None]:
+    network.sums.fill(np.nan)  # which a gradient that is forgotten stays
+    looks = (partial(look, finite=finite) for look in (_forward, _backward))
+    with wrapped(layers, *looks):
+        yield
+
+
+def largest(values: Array) -> float:
+    """Return the largest magnitude of values, NaN if one of them is."""
+    return float(np.max(np.abs(values), initial=0))
 
 
 @dataclass(frozen=True)
@@ -90,12 +118,18 @@ class _Look:
         layer = self.layer
         arrays = {key: getattr(layer, key) for key in (*layer.parameter_shapes, *self.written)}
         before = None if getattr(layer, f"overwrites_{self.argument}") else given.copy()
+        bound = largest(given) if self.finite else 0.0
+        if not np.isfinite(bound):
+            raise self.error(f"was given {self.argument} with {_not_finite(given)}", FINITE)
         result = self.method(given)
         if self.shape is not None:
             self.check_result(result, (*self.shape, given.shape[-1]))
         if before is not None:
             self.check_given(given, before, result)
         self.check_arrays(arrays)
+        if self.finite:
+            values = {"its result": result} | {f"self.{key}": arrays[key] for key in self.written}
+            self.check_finite(values, bound)
         return result
 
     def check_result(self, values: object, shape: Shape) -> None:
@@ -108,7 +142,6 @@ class _Look:
         if values.dtype != self.layer.dtype:
             cure = "make arrays with self.buffer, or of self.dtype"
             raise self.error(f"returned {values.dtype}", f"{np.dtype(self.layer.dtype)}: {cure}")
-        self.check_finite("its result", values)
 
     def check_given(self, given: Array, before: Array, result: Array | None) -> None:
         """Raise ContractError if the argument was changed, or returned, though it must not be."""
@@ -128,18 +161,22 @@ class _Look:
             if before[key].size and np.isnan(before[key]).all():
                 found = f"wrote nothing into self.{key}, or added to what was there"
                 raise self.error(found, f"self.{key}[...] = its values")
-            self.check_finite(f"self.{key}", before[key])
 
-    def check_finite(self, what: str, values: Array) -> None:
-        """Raise ContractError if values are looked at, and are not finite."""
-        if self.finite and not np.isfinite(values).all():
-            found = f"gave {what} the value {values[~np.isfinite(values)][0]}"
-            raise self.error(found, "finite values for inputs from 0 to 1")
+    def check_finite(self, named: dict[str, Array | None], bound: float) -> None:
+        """Raise ContractError if one of these, made of inputs up to a bound, is not finite."""
+        for name, values in named.items():
+            if values is not None and not np.isfinite(values).all():
+                found = f"gave {name} {_not_finite(values)}"
+                raise self.error(found, f"{FINITE} for {self.argument} up to {bound:.3g}")
 
     def error(self, found: str, expected: str) -> ContractError:
         """Return the error that says what this method did, and what was expected of it."""
         method = "forward" if self.argument == "x" else "backward"
         return ContractError(f"{self.layer.name}: {method} {found}, expected {expected}")
+
+
+def _not_finite(values: Array) -> str:
+    return f"the value {values[~np.isfinite(values)][0]}"
 
 
 def _forward(layer: Layer, method: Method, finite: bool) -> Method:

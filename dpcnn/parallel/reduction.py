@@ -124,7 +124,7 @@ class Reduction:
     def _check(self, sums: Sums) -> None:
         if not all(map(math.isfinite, sums.values())):
             raise DivergenceError(
-                "the loss or its gradient is not finite (NaN or infinity): try a smaller --lr"
+                "the loss or its gradient is not finite (NaN or infinity)"
             ).on_all_ranks()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import dpcnn
 from dpcnn.errors import DpcnnError
 from dpcnn.nn import Convolution, Dense, Flatten, Layer, MaxPooling, ReLU, check_gradients
-from dpcnn.nn.contract import ContractError, rehearse
+from dpcnn.nn.contract import ContractError, checked, rehearse
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from tests.networks import with_swish
@@ -209,6 +210,32 @@ def test_the_layers_compute_as_before_afterwards() -> None:
     network = Network(Plan(layers, (1, 28, 28)))
     rehearse(network, 2, own=False)
     assert all(not {"forward", "backward"} & set(vars(layer)) for layer in layers)
+
+
+def test_layers_that_are_looked_at_twice_are_as_before_afterwards() -> None:
+    network = rehearsed(around(Scaled()))
+    [convolution, *_] = network.layers
+    with checked(network):
+        outer = convolution.forward
+        with checked(network):
+            assert convolution.forward is not outer
+        assert convolution.forward is outer
+    assert all(not {"forward", "backward"} & set(vars(layer)) for layer in network.layers)
+
+
+def test_a_value_that_is_not_finite_is_told_with_what_it_was_made_of() -> None:
+    network = rehearsed(around(Scaled()))
+    x = np.full((*SHAPE, 3), np.nan, np.float32)
+    with checked(network), pytest.raises(ContractError) as caught:
+        network.forward(x, training=True)
+    expected = "convolution1: forward was given x with the value nan, expected finite values"
+    assert str(caught.value) == expected
+    network.layers[1].W[...] = np.inf
+    with checked(network), pytest.raises(ContractError) as caught:
+        network.forward(np.ones((*SHAPE, 3), np.float32), training=True)
+    message = str(caught.value)
+    assert message.startswith("scaled1: forward gave its result the value ")
+    assert re.search(r"expected finite values for x up to \d", message)
 
 
 def test_layers_of_dpcnn_alone_cost_no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:

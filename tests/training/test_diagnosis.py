@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dpcnn.data.dataset import Dataset, Images
+from dpcnn.data.loader import Loader, Microbatch
 from dpcnn.errors import DivergenceError
 from dpcnn.models.build import plan_network
 from dpcnn.nn import Dense, Flatten, Layer, ReLU, Residual
@@ -87,9 +89,9 @@ def network(*faulty: Any) -> list[Layer]:
 @pytest.mark.parametrize(
     ("quantity", "name"),
     [
-        ("output", "residual1/faulty1's output"),
-        ("gradient", "the gradient of residual1/faulty1/W"),
-        ("input", "the gradient of residual1/faulty1's input"),
+        ("output", "residual1/faulty1's output (forward)"),
+        ("gradient", "the gradient of residual1/faulty1/W (backward)"),
+        ("input", "the gradient of residual1/faulty1's input (backward)"),
         ("statistic", "the batch statistic residual1/faulty1/mean"),
     ],
 )
@@ -97,10 +99,16 @@ def test_the_first_quantity_that_is_not_finite_is_named_on_any_ranks(
     quantity: str, name: str
 ) -> None:
     what = f"{name} is not finite (NaN or infinity) in micro-batch {FAULTY}"
-    message = f"step 2: {what}: try a smaller --lr"
+    gradients = "" if quantity == "output" else r" and gradients up to \d\.\d+"
+    # Nothing has grown: a smaller learning rate would not help.
+    form = rf"{re.escape(what)}; residual1/faulty1 is given inputs up to \d\.\d+{gradients}"
+    messages = set()
     for ranks in (1, 2, 5, 9):
         found = on_ranks(ranks, lambda comm: diverged(comm, network(quantity, np.inf)))
-        assert found == [(message, STEP)] * ranks
+        assert all(step == STEP for _, step in found)
+        messages |= {message for message, _ in found}
+    [message] = messages
+    assert re.fullmatch(f"step 2: {form}", message), message
 
 
 @pytest.mark.parametrize("reduce", ["exact", "fast"])
@@ -113,6 +121,65 @@ def test_a_learning_rate_that_is_too_high_is_found_out(reduce: str) -> None:
     for message, step in found:
         assert "try a smaller --lr" in message
         assert step > 0
+
+
+class Logarithm(Layer):
+    """log(x), of which there is none where a ReLU has made a 0."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def forward(self, x: Array) -> Array:
+        self.x = x.copy()
+        return np.log(x)
+
+    def backward(self, dy: Array) -> Array:
+        return dy / self.x
+
+
+class Exponential(Layer):
+    """e^x, which leaves float32 once x has grown to 89."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def forward(self, x: Array) -> Array:
+        self.y = np.exp(x)
+        return self.y.copy()
+
+    def backward(self, dy: Array) -> Array:
+        return dy * self.y
+
+
+def test_a_smaller_learning_rate_is_no_cure_for_a_logarithm_of_zero() -> None:
+    layers = [Flatten(), Dense(8), ReLU(), Logarithm(), Dense(10)]
+    message, step = diverged(Communicator(), layers)
+    assert step == 0
+    assert message.startswith(
+        "step 1: logarithm1's output (forward) is not finite (NaN or infinity) in micro-batch 0;"
+        " logarithm1 is given inputs up to "
+    )
+    assert "--lr" not in message
+
+
+def test_nor_for_a_dataset_that_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Any, *arguments: Any) -> Microbatch:
+        found = original(self, *arguments)
+        found.x[0, 3] = np.nan
+        return found
+
+    original = Loader._load
+    monkeypatch.setattr(Loader, "_load", load)
+    message, _ = diverged(Communicator(), [Flatten(), Dense(10)])
+    assert message == "step 1: the images is not finite (NaN or infinity) in micro-batch 0"
+
+
+def test_but_for_inputs_that_have_grown() -> None:
+    layers = [Flatten(), Dense(8), Exponential(), Dense(10)]
+    message, step = diverged(Communicator(), layers, lr=1.0, reduce="fast", minibatch_size=32)
+    assert step > 0
+    assert "exponential1's output (forward) is not finite" in message
+    assert message.endswith(": try a smaller --lr")
 
 
 def test_a_gradient_past_the_range_names_the_layer_with_the_largest() -> None:
