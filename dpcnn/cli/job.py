@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from dpcnn.errors import DpcnnError, LaunchError, OptionError
-from dpcnn.parallel.communicator import Communicator, RankLostError
+from dpcnn.parallel.communicator import BugError, Communicator, OverdueError, RankLostError
 from dpcnn.parallel.connect import MEETING, connect
 from dpcnn.parallel.launcher import OPEN_MPI, Launch, detect
 from dpcnn.parallel.membership import EndedError, leave
@@ -29,18 +29,24 @@ class Job:
     """The ranks, the BLAS threads of each, and where errors and the end are kept.
 
     keep_error(rank, text) keeps a rank's traceback, record(code) the exit code of the whole job.
+    raises: whether an error is raised with its traceback, for a debugger, instead of printed.
     """
 
     comm: Communicator
     threads: int
+    raises: bool = False
     keep_error: Callable[[int, str], None] = field(default=lambda rank, text: None)
     record: Callable[[int], None] = field(default=lambda code: outcome.tell(exit_code=code))
 
-    def check_alone(self) -> None:
-        """Raise LaunchError, on all ranks, if there are several: the work is for one process."""
+    def check_alone(self, what: str = "") -> None:
+        """Raise LaunchError, on all ranks, if there are several: the work is for one process.
+
+        what: asks for that, such as an option.
+        """
         if self.comm.size > 1:
+            found = f"{what}: found" if what else "found"
             raise LaunchError(
-                f"found {self.comm.size} ranks, expected one process: start it without mpirun"
+                f"{found} {self.comm.size} ranks, expected one process: start it without mpirun"
             ).on_all_ranks()
 
 
@@ -71,7 +77,7 @@ def run(
     seconds a rank is waited for, from the first moment on.
 
     A DpcnnError of all ranks is one line of rank 0. One that a rank has alone, or any other
-    exception, ends the other ranks too.
+    exception, ends the other ranks too. If the job `raises`, both are raised.
     """
     streams.secure()
     launch = detect()
@@ -95,6 +101,9 @@ def run(
         try:
             end = End(work(job, options))
         except BaseException as error:
+            if job.raises:
+                _keep(job, error)
+                raise
             end = _tell(job, error)
         return _leave(job, end)
 
@@ -131,11 +140,16 @@ def call(
         except BaseException as error:
             if comm.size > 1 and not getattr(error, "collective", False):
                 os._exit(_leave(job, _tell(job, error)))
-            if isinstance(error, Exception) and not isinstance(error, DpcnnError):
-                job.keep_error(comm.rank, traceback.format_exc())
-            if comm.rank == 0 and getattr(error, "final", True):
-                job.record(getattr(error, "exit_code", 1))
+            _keep(job, error)
             raise
+
+
+def _keep(job: Job, error: BaseException) -> None:
+    """Keep and record an error that is being raised to the caller."""
+    if isinstance(error, Exception) and not isinstance(error, DpcnnError):
+        job.keep_error(job.comm.rank, traceback.format_exc())
+    if job.comm.rank == 0 and getattr(error, "final", True):
+        job.record(getattr(error, "exit_code", 1))
 
 
 def together(work: Callable[[Communicator], R]) -> R:
@@ -165,6 +179,8 @@ def _tell(job: Job, error: BaseException) -> End:
     match error:
         case EndedError():
             return End(error.code)
+        case BugError():
+            return _tell_bug(job, error)
         case DpcnnError():
             alone = comm.size > 1 and not error.collective
             return End(_print_error(error, 0 if alone else comm.rank), alone, error.final)
@@ -175,12 +191,28 @@ def _tell(job: Job, error: BaseException) -> End:
             if comm.rank == 0:
                 say("dpcnn: stopped by Ctrl-C before training began", sys.stderr)
             return End(128 + signal.SIGINT, alone=True)
-    this = comm.members[comm.rank]
-    text = f"{this}: {''.join(traceback.format_exception(error))}"
-    say(text.rstrip(), sys.stderr)
-    job.keep_error(this.rank, text)
+    text = _with_traceback(job, error)
+    say(text, sys.stderr)
     # Memory and disks are this machine's matter; other ranks, or the next start, may have more.
     return End(1, alone=True, final=not isinstance(error, MemoryError | OSError))
+
+
+def _tell_bug(job: Job, bug: BugError) -> End:
+    """Print the traceback of the lowest rank that has one, once for all; collective."""
+    text = "" if bug.error is None else _with_traceback(job, bug.error)
+    if bug.note is not None:
+        say(f"{text}\n{bug.note}".rstrip(), sys.stderr)
+    with contextlib.suppress(RankLostError, OverdueError):
+        job.comm.allgather(None)  # printed: mpirun may end all ranks when the first one exits
+    return End(1)
+
+
+def _with_traceback(job: Job, error: BaseException) -> str:
+    """Return an error of this rank with its traceback, which is kept too."""
+    this = job.comm.members[job.comm.rank]
+    text = f"{this}: {''.join(traceback.format_exception(error))}".rstrip()
+    job.keep_error(this.rank, f"{text}\n")
+    return text
 
 
 def _leave(job: Job, end: End) -> int:

@@ -11,9 +11,10 @@ import math
 import os
 import signal
 import socket
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -53,6 +54,23 @@ class StartError(DpcnnError):
     """A rank died before all had met."""
 
     final = False
+
+
+class BugError(Exception):
+    """An exception that nobody expects, which some ranks have met in the same place.
+
+    Raised on all ranks. error: what this rank has met, None if nothing. note: on the lowest of
+    those that have met one, which speaks for all, what there is to say of the others; None on
+    every other rank.
+    """
+
+    def __init__(self, error: Exception | None, note: str | None) -> None:
+        super().__init__(error, note)
+        self.error, self.note = error, note
+
+
+# What is no bug of all ranks: memory and disks are one machine's, and others may have more.
+OF_ONE_RANK = (DpcnnError, RankLostError, BugError, MemoryError, OSError)
 
 
 @dataclass(frozen=True)
@@ -181,26 +199,71 @@ class Communicator:
         """Run `action` on every rank and return its result; an error of one rank is raised by all.
 
         Collective. A DpcnnError of the lowest failing rank is raised on every rank, marked as
-        collective, and with its host's name if another host has none. Any other exception stays
-        with its rank, and ends the job.
+        collective, and with its host's name if another host has none. Exceptions that nobody
+        expects become a BugError; of one process they stay what they are, and so do those that
+        concern one rank alone: they end the job.
         """
-        result, error = None, None
+        result, error, bug = None, None, None
         try:
             result = action()
         except DpcnnError as caught:
             error = caught
-        errors = {rank: e for rank, e in enumerate(self.allgather(error)) if e is not None}
+        except Exception as caught:
+            bug = self._of_all(caught)
+        outcomes = self.allgather((error, None if bug is None else _in_words(bug)))
+        bugs = {rank: text for rank, (_, text) in enumerate(outcomes) if text is not None}
+        if bugs:
+            self._raise_bug(bug, bugs)
+        errors = {rank: e for rank, (e, _) in enumerate(outcomes) if e is not None}
         if errors:
             rank, first = next(iter(errors.items()))
             if {self.hosts[rank] for rank in errors} != set(self.hosts):
                 first = type(first)(f"{self.hosts[rank]}: {first}")
-            raise first.on_all_ranks() from None
+            raise first.on_all_ranks() from first.__cause__
         return cast(T, result)
+
+    def attempt(self, action: Callable[[], object]) -> Exception | None:
+        """Run what needs no other rank; return the exception that nobody expects, for `fail`.
+
+        In one process it is raised, and so are those that concern one rank alone.
+        """
+        try:
+            action()
+        except Exception as error:
+            return self._of_all(error)
+        return None
+
+    def _of_all(self, error: Exception) -> Exception:
+        """Return an exception that all ranks are to hear of; raise any other."""
+        if self.size == 1 or isinstance(error, OF_ONE_RANK):
+            raise error
+        return error
+
+    def fail(self, bug: Exception | None) -> NoReturn:
+        """Raise BugError on all ranks, of which some have a bug; collective."""
+        told = enumerate(self.allgather(None if bug is None else _in_words(bug)))
+        self._raise_bug(bug, {rank: text for rank, text in told if text is not None})
+
+    def _raise_bug(self, bug: Exception | None, bugs: Mapping[int, str]) -> NoReturn:
+        """Raise BugError for what these ranks have met, in words."""
+        lowest, *others = bugs
+        alike = sum(bugs[rank] == bugs[lowest] for rank in others)
+        lines = [f"and on {alike} more rank{'s' * (alike != 1)}"] if alike else []
+        lines += [
+            f"and {self.members[rank]}: {bugs[rank]}"
+            for rank in others
+            if bugs[rank] != bugs[lowest]
+        ]
+        raise BugError(bug, "\n".join(lines) if self.rank == lowest else None) from bug
 
     def on_root(self, action: Callable[[], T]) -> T:
         """Run `action` on rank 0 alone and return its result on every rank; errors as in on_all."""
         result = self.on_all(lambda: action() if self.rank == 0 else None)
         return self.bcast(cast(T, result))
+
+
+def _in_words(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 def kill(member: Member) -> None:

@@ -68,6 +68,9 @@ class Console:
     def end_progress(self) -> None:
         """End the progress of an epoch or of an evaluation."""
 
+    def pause(self) -> None:
+        """Take a bar away until the next step: somebody else is about to write, and to read."""
+
 
 class PlainConsole(Console):
     """Whole lines, flushed at once: for files, pipes and dumb terminals."""
@@ -163,6 +166,9 @@ class BarConsole(PlainConsole):
 
     def end_progress(self) -> None:
         super().end_progress()
+        bottom_line.clear()
+
+    def pause(self) -> None:
         bottom_line.clear()
 
 

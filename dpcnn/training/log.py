@@ -29,6 +29,7 @@ from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import NOTHING, Saver
 from dpcnn.training import ending
+from dpcnn.training.breakpoints import before_breakpoints
 from dpcnn.training.callbacks import Callbacks
 from dpcnn.training.console import Console, console
 from dpcnn.training.meter import Outlook
@@ -106,6 +107,10 @@ class Log:
 
     def end(self, state: State, code: int) -> None:
         """Keep how the run has ended: rank 0 does, or a rank that ends it alone."""
+
+    def breakpoints(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which a breakpoint() finds no bar in its way."""
+        return contextlib.nullcontext()
 
 
 class StandbyLog(Log):
@@ -322,6 +327,9 @@ class RootLog(StandbyLog):
             )
         self.console.line(f"Weights SHA-256: {state.network.weights_sha256()}")
         return code
+
+    def breakpoints(self) -> contextlib.AbstractContextManager[None]:
+        return before_breakpoints(lambda: self.console.pause())
 
     def _account(self, state: State) -> None:
         """Tell what was done since this process began, or that there was nothing to do."""

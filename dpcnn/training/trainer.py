@@ -8,6 +8,7 @@ Trainer. Every rank runs the same code.
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 
@@ -31,6 +32,8 @@ from dpcnn.training.signals import NAMES, StopRequests, requested
 from dpcnn.training.state import Progress, Results, State, epoch_metrics
 from dpcnn.training.timing import Clock
 from dpcnn.training.watch import Watch
+
+BUG = "bug"  # the flag, among a step's sums, that a rank has met an exception nobody expects
 
 
 class Trainer:
@@ -73,8 +76,7 @@ class Trainer:
         The state is saved at the end, however it came. Raises DivergenceError, after saving the
         last good step, and DpcnnError if the last state could not be saved.
         """
-        # A diverging step is found in its reduced sums; NumPy need not warn before.
-        with self.stops, np.errstate(all="ignore"):
+        with self.stops, self.warnings(), self.log.breakpoints():
             while True:
                 try:
                     sync(self.comm, self.state)
@@ -88,6 +90,13 @@ class Trainer:
                 except DivergenceError as error:
                     raise self.log.diverged(self.diagnosed(error), self.state) from None
 
+    def warnings(self) -> AbstractContextManager[object]:
+        """Return the context of a run that says what NumPy does about overflows and the like.
+
+        Nothing: a diverging step is found in its reduced sums.
+        """
+        return np.errstate(all="ignore")
+
     def attach(self) -> None:
         """Make what depends on the ranks as they are now: the reduction, and who tells and saves.
 
@@ -95,7 +104,7 @@ class Trainer:
         """
         reduction = REDUCTIONS[self.config.reduce]
         size = self.network.sums.size
-        self.reduction = reduction.allocate(self.comm, size, (*COUNTS, *NAMES, ASKED))
+        self.reduction = reduction.allocate(self.comm, size, (*COUNTS, *NAMES, ASKED, BUG))
         self.log = self.log.attach(self.comm, self.state)
         self.recovery.report(self.comm, self.state, self.log)
 
@@ -129,18 +138,20 @@ class Trainer:
                     break
 
     def step(self, minibatch: Minibatch) -> Sums:
-        """Make one step; return the minibatch's sums."""
+        """Make one step; return the minibatch's sums.
+
+        An exception that nobody expects on the way to them is one of all ranks: BugError.
+        """
         network, clock, progress = self.network, self.clock, self.state.progress
         clock.start_lap()
-        for microbatch in minibatch.microbatches:
-            loss = self.compute(microbatch, minibatch.size)
-            images = microbatch.labels.size
-            self.reduction.add(network.sums, loss=loss.loss, correct=loss.correct, images=images)
-            clock.images += images
-        self.reduction.add_scalars(**self.stops.flags(), **{ASKED: self.log.asked})
+        bug = self.comm.attempt(lambda: self.add_up(minibatch))
+        flags = {ASKED: self.log.asked, BUG: bug is not None}
+        self.reduction.add_scalars(**self.stops.flags(), **flags)
         clock.mark("compute")
         sums = self.reduction.allreduce(network.sums)
         clock.mark("communication", self.comm.waited)
+        if sums[BUG]:
+            self.comm.fail(bug)
         with self.watched():
             self.update(minibatch.size / self.full)
         clock.mark("compute")
@@ -148,6 +159,15 @@ class Trainer:
         progress.advance(sums, clock.lap)
         self.comm.last_step = progress.step
         return sums
+
+    def add_up(self, minibatch: Minibatch) -> None:
+        """Compute this rank's micro-batches, and add them to what is reduced."""
+        for microbatch in minibatch.microbatches:
+            loss = self.compute(microbatch, minibatch.size)
+            images = microbatch.labels.size
+            sums = {"loss": loss.loss, "correct": loss.correct, "images": images}
+            self.reduction.add(self.network.sums, **sums)
+            self.clock.images += images
 
     def compute(self, microbatch: Microbatch, minibatch_size: int) -> LossSums:
         """Write a micro-batch's gradient and batch statistics; return the sums of its loss."""
@@ -192,7 +212,8 @@ class Trainer:
         compute = partial(self.compute, minibatch_size=minibatch.size)
         reason = str(error)
         with contextlib.suppress(RankLostError):  # the run is over anyway
-            reason = explain(error, self.network, minibatch.microbatches, compute, comm)
+            seed = self.config.seed
+            reason = explain(error, self.network, minibatch.microbatches, compute, comm, seed)
         return DivergenceError(f"{where}: {reason}").on_all_ranks()
 
     def end_epoch(self) -> None:

@@ -168,6 +168,35 @@ def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpi, error, sm
     assert "Traceback" in (tmp_path / "run/errors/rank-1.txt").read_text()
 
 
+@pytest.mark.parametrize("mpi", ["mpich", "openmpi", "elastic"])
+def test_a_bug_that_all_ranks_meet_is_one_traceback(mpi, small, tmp_path):
+    (tmp_path / "buggy.py").write_text(
+        textwrap.dedent("""
+        from dpcnn.nn import Dense, Flatten
+        from dpcnn.parallel.launcher import detect
+
+        class Buggy(Dense):
+            def forward(self, x):
+                if self.context.step == 1 and detect().rank != 0:
+                    raise ValueError("a bug")
+                return super().forward(x)
+
+        def build():
+            return [Flatten(), Buggy(10)]
+        """)
+    )
+    options = ("--dataroot", small, "--run_dir", "run", "--model", "buggy:build")
+    result = run(3, *options, cwd=tmp_path, mpi=mpi)
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "rank 1 on " in result.stderr
+    assert "ValueError: a bug\nand on 1 more rank\n" in result.stderr
+    kept = {path.name: path.read_text() for path in (tmp_path / "run/errors").iterdir()}
+    assert sorted(kept) == ["rank-1.txt", "rank-2.txt"]
+    assert all("ValueError: a bug" in text for text in kept.values())
+    assert (tmp_path / "run/outcome.json").read_text() == '{"exit_code": 1}\n'
+
+
 def test_divergence_is_one_line_and_keeps_the_last_good_step(small, tmp_path):
     options = ("--dataroot", small, "--lr", "1e6", "--run_dir", "run")
     result = run(3, *options, cwd=tmp_path)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dpcnn.parallel.communicator import Communicator, Member
+from dpcnn.parallel.communicator import BugError, Communicator, Member
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -76,7 +76,7 @@ def on_ranks(
         try:
             return work(ThreadRank(rank, meeting, seed, hosts))
         except Exception as error:
-            if not getattr(error, "collective", False):
+            if not getattr(error, "collective", isinstance(error, BugError)):
                 meeting.barrier.abort()
             return error
 

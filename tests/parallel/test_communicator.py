@@ -15,7 +15,7 @@ import pytest
 
 from dpcnn import errors
 from dpcnn.errors import DataError, LaunchError, OptionError
-from dpcnn.parallel.communicator import Communicator
+from dpcnn.parallel.communicator import BugError, Communicator
 from dpcnn.parallel.connect import connect
 from dpcnn.parallel.launcher import HYDRA, OPEN_MPI, SLURM, Launch
 from tests.parallel.ranks import on_ranks
@@ -176,13 +176,62 @@ def test_an_error_of_rank_0_alone_is_raised_by_all() -> None:
     assert on_root(failing(1, 2)) == [0, 0, 0]
 
 
-def test_an_unexpected_error_is_left_to_its_own_rank() -> None:
-    found = on_all(failing(1, kind=ZeroDivisionError))
+def test_an_error_of_one_machine_is_left_to_its_own_rank() -> None:
+    found = on_all(failing(1, kind=MemoryError))
     assert [type(error) for error in found] == [
         threading.BrokenBarrierError,
-        ZeroDivisionError,
+        MemoryError,
         threading.BrokenBarrierError,
     ]
+
+
+def alike(rank: int) -> int:
+    if rank == 0:
+        return 0
+    return 1 // 0 if rank < 3 else {}[rank]
+
+
+@pytest.mark.parametrize("collective", ["on_all", "fail"])
+def test_a_bug_is_raised_by_all_and_told_by_the_lowest_rank_that_has_it(collective: str) -> None:
+    def work(comm: Communicator) -> Any:
+        if collective == "on_all":
+            return comm.on_all(lambda: alike(comm.rank))
+        return comm.fail(comm.attempt(lambda: alike(comm.rank)))
+
+    found: list[Any] = on_ranks(4, work)
+    assert [type(error) for error in found] == [BugError] * 4
+    kinds = [type(None), ZeroDivisionError, ZeroDivisionError, KeyError]
+    assert [type(error.error) for error in found] == kinds
+    note = "and on 1 more rank\nand rank 3 on here: KeyError: 3"
+    assert [error.note for error in found] == [None, note, None, None]
+
+
+def test_a_bug_is_told_before_an_error_that_explains_itself() -> None:
+    def action(rank: int) -> float:
+        return failing(0)(rank) if rank == 0 else 1 / 0
+
+    assert [type(error) for error in on_all(action)] == [BugError] * 3
+
+
+def test_what_no_rank_has_met_is_no_bug() -> None:
+    assert on_ranks(2, lambda comm: comm.attempt(lambda: alike(0))) == [None, None]
+
+
+def test_one_process_raises_what_it_has_met_as_it_is() -> None:
+    for call in (Communicator().on_all, Communicator().attempt):
+        with pytest.raises(ZeroDivisionError):
+            call(lambda: alike(1))
+
+
+def test_what_has_caused_an_error_stays_with_it() -> None:
+    cause = KeyError("why")
+
+    def action() -> None:
+        raise OptionError("what") from cause
+
+    with pytest.raises(OptionError) as caught:
+        Communicator().on_all(action)
+    assert caught.value.__cause__ is cause
 
 
 @pytest.mark.parametrize("helper", [Communicator.on_all, Communicator.on_root])

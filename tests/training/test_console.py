@@ -248,3 +248,16 @@ def test_with_epochs_to_come_it_tells_the_time_of_the_run_and_the_best_accuracy(
         "epoch 2/5, step 2/8, loss 0.5000, accuracy 0.9375, lr 0.1, best 0.9877, 6 images/s,"
         " 01:00 left, run 05:40"
     )
+
+
+def test_a_bar_in_the_way_of_a_debugger_goes_and_is_back_with_the_next_step(
+    clock: Clock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = BarConsole()
+    out.start_epoch(2, 5, 8, 0)
+    out.pause()
+    assert capfd.readouterr().err.endswith(f"\r{ERASE}")
+    clock.now += 5
+    out.step(1.0, 64, 0.0125)
+    assert "1/8" in capfd.readouterr().err
+    out.end_progress()
