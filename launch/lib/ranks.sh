@@ -139,14 +139,27 @@ print(next((file for file in files if not file.startswith(sys.prefix)), ""))')
     fail 2 "PYTHONPATH leads to $other, expected the packages of ${1%/bin/python}: unset PYTHONPATH"
 }
 
-# start ENVIRONMENT MPIRUN...: trains in this environment under this mpirun; does not return.
-start() {
-  local python=$project/$1/bin/python
+# prepare ENVIRONMENT: sets `python` and `train`, the command of a rank, of this environment.
+prepare() {
+  python=$project/$1/bin/python
   # Modules of a site may put other versions of MPI's libraries there.
   [[ -z ${LD_LIBRARY_PATH:-} ]] || export LD_LIBRARY_PATH=$project/$1/lib:$LD_LIBRARY_PATH
   check_python_path "$python"
   # -P: a file in the user's directory must not replace a module.
-  local train=("$python" -P -m dpcnn.train "${options[@]}")
+  train=("$python" -P -m dpcnn.train "${options[@]}")
+}
+
+# start_alone ENVIRONMENT: trains in one process, without MPI and supervision, which would take the
+# terminal's input from it; does not return.
+start_alone() {
+  prepare "$1"
+  unset DPCNN_TERMINAL LINES COLUMNS # it sees the terminal itself
+  exec "${train[@]}"
+}
+
+# start ENVIRONMENT MPIRUN...: trains in this environment under this mpirun; does not return.
+start() {
+  prepare "$1"
   # mpirun reads two pipes in any order, which would mix lines into the bar: let them share one.
   if [[ -n ${DPCNN_TERMINAL:-} && -t 1 ]]; then
     train=(sh -c 'exec "$@" >&2' sh "${train[@]}")
