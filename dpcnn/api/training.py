@@ -17,6 +17,7 @@ from dpcnn.cli.arguments import Parsed, parse_keywords
 from dpcnn.cli.job import Job, call
 from dpcnn.cli.signature import with_options
 from dpcnn.data.dataset import Dataset
+from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Layer
 from dpcnn.options.keywords import Keywords
 from dpcnn.run.best import best_epoch
@@ -142,6 +143,10 @@ def train(
 
 
 def _train(job: Job, parsed: Parsed, passed: Passed) -> Run:
+    if parsed.options.dry_run:
+        raise OptionError(
+            "--dry_run is true, expected false: it is for the command, python -m dpcnn.train"
+        ).on_all_ranks()
     session = begin(job, parsed, passed)
     trainer, state = session.trainer, session.trainer.state
     if job.comm.size == 1:

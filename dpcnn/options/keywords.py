@@ -82,5 +82,7 @@ class Keywords(TypedDict, total=False):
     tensorboard: bool
     watch: bool
     progress: Literal["auto", "bar", "plain", "none", "silent"]
+    debug: bool
+    dry_run: bool
     batch_size: int
     recipe: str | None

@@ -13,9 +13,9 @@ from dpcnn.options.table import OF_DATASET, OPTIONS, Options
 LENGTH = frozenset({"epochs", "max_steps"})
 # What the learning rates follow from: what --resume_with may change.
 RATES = ("lr", *(name for name in OPTIONS if OPTIONS[name].group == "schedule"), *sorted(LENGTH))
-# What counts only where the user names it: a checkpoint from elsewhere might name any server, and a
-# change is made once.
-ONLY_NAMED = ("mirror", "resume_with")
+# What counts only where the user names it: a checkpoint from elsewhere might name any server, a
+# change is made once, and a run that was debugged goes on as any other.
+ONLY_NAMED = ("mirror", "resume_with", "debug", "dry_run")
 
 
 def resumed(
@@ -37,9 +37,10 @@ def resumed(
     if unknown:
         raise CheckpointError(f"{source}'s options: no {unknown}, expected those of its data")
     values = options.as_dict()
-    changes = {name: values[name] for name in named if OPTIONS[name].may_change}
+    changes = {name: OPTIONS[name].default for name in ONLY_NAMED}
+    changes |= {name: values[name] for name in named if OPTIONS[name].may_change}
     try:
-        changed = Options(**recorded | dict.fromkeys(ONLY_NAMED) | changes)
+        changed = Options(**recorded | changes)
         check_together(changed)
     except OptionError as error:
         raise CheckpointError(f"{source}'s options: {error}") from None

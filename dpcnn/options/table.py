@@ -293,6 +293,15 @@ class Options:
         "auto", "run directory", "bar: a progress bar; plain: lines; none: the header and a line"
         " per epoch; silent: only warnings; auto: bar on a terminal, else plain",
         choices=("auto", "bar", "plain", "none", "silent"), may_change=True)
+
+    debug: bool = option(
+        False, "debugging", "one process and no bar; every layer is checked at every step; an error"
+        " keeps its traceback (python -m pdb -m dpcnn.train --debug stops there), and np.seterr is"
+        " yours", may_change=True)
+    dry_run: bool = option(
+        False, "debugging", "make some steps, an evaluation, a checkpoint and a resume, keep"
+        " nothing of it, and say how long the whole run takes, and how much memory",
+        may_change=True)
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -317,6 +326,11 @@ class Options:
     def averages(self) -> bool:
         """Whether an average of the weights is kept, and is what is evaluated and used."""
         return self.ema is not None or self.lookahead is not None
+
+    @property
+    def shown(self) -> str:
+        """--progress, but for a bar where somebody debugs."""
+        return "plain" if self.debug and self.progress in ("auto", "bar") else self.progress
 
     def as_dict(self) -> dict[str, Any]:
         """Return name -> value, plain enough for JSON."""

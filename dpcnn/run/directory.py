@@ -14,7 +14,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
@@ -81,6 +83,17 @@ class RunDirectory:
         """Return the runs in runs/, the one first that was started or saved last."""
         runs = [path.parent for path in RUNS.glob(f"*/{OPTIONS}")]
         return [cls(run) for run in sorted(runs, key=_last_change, reverse=True)]
+
+    def aside(self) -> RunDirectory:
+        """Return a new directory on the same disk, hidden, for a run that is not kept."""
+        place = next(parent for parent in self.path.absolute().parents if parent.is_dir())
+        aside = RunDirectory(place / f".dpcnn-{uuid.uuid4().hex[:12]}")
+        aside.before = self.before or self.path
+        return aside
+
+    def remove(self) -> None:
+        """Remove all that is here, as far as the disk lets go of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def user(self) -> str | None:
         """Return the process that writes here, in words; None if there is none."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dpcnn.cli.arguments import Parsed, parse_arguments
 from dpcnn.cli.job import Job, run
 from dpcnn.system import streams
+from dpcnn.training.dry_run import dry_run
 from dpcnn.training.replay import replacement
 from dpcnn.training.setup import NOTHING, Passed, Session, set_up
 
@@ -31,6 +32,7 @@ def timeout(parsed: Parsed) -> float:
 
 def begin(job: Job, parsed: Parsed, passed: Passed = NOTHING) -> Session:
     """Return the session; from now on the run directory keeps errors and the end."""
+    debug(job, parsed)
     if job.comm.replacement:
         session = replacement(job.comm)
     else:
@@ -40,5 +42,18 @@ def begin(job: Job, parsed: Parsed, passed: Passed = NOTHING) -> Session:
     return session
 
 
+def debug(job: Job, parsed: Parsed) -> None:
+    """Let errors be raised if --debug asks for it, which is for one process.
+
+    Raises LaunchError, on all ranks, if there are several.
+    """
+    if parsed.options.debug:
+        job.check_alone("--debug")
+        job.raises = True
+
+
 def _train(job: Job, parsed: Parsed) -> int:
+    if parsed.options.dry_run:
+        debug(job, parsed)
+        return dry_run(job, parsed)
     return begin(job, parsed).trainer.run()

@@ -45,6 +45,7 @@ from dpcnn.training.datasets import (
     prepared,
     root_of,
 )
+from dpcnn.training.debugging import TRAINERS
 from dpcnn.training.header import changed, header, layer_table
 from dpcnn.training.log import RootLog, StandbyLog
 from dpcnn.training.optimization import make_average, make_optimizer, vectors
@@ -99,8 +100,8 @@ def set_up(
     `named` are the options that the user named, `threads` the BLAS threads of a rank. Raises
     OptionError, DataError or CheckpointError, on all ranks.
     """
-    out = console(options.progress, comm.rank)
-    start = comm.on_root(lambda: find_start(options, named, out.warn))
+    out = console(options.shown, comm.rank)
+    start = comm.on_root(lambda: _start(options, named, out))
     make = comm.on_all(lambda: user_network(start.options, start.named, passed.network))
     checkpoint, directory = start.checkpoint, start.directory
     options = resolved(start.options, comm.size)
@@ -113,22 +114,28 @@ def set_up(
     dataset = marked(dataset, options, named, checkpoint)
     options = fitted(options, dataset)
     layers = _same_layers(options, make, comm)
-    images = len(dataset.train)
-    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, images, node.size))
+    sizes = len(dataset.train), node.size
+    plan = comm.on_all(lambda: make_plan(options, checkpoint, layers, *sizes))
     digest = fingerprint(dataset, comm, node)
     dataset = prepared(dataset, options, checkpoint, comm)
     state = comm.on_all(lambda: initial_state(options, plan, dataset, digest, start.changes))
     log = _log(comm, options, directory, out, passed.callbacks)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
-    config, stops = Config.of(options), StopRequests()
-    trainer = comm.on_all(lambda: Trainer(config, state, dataset, comm, log, recovery, stops))
+    parts = state, dataset, comm, log, recovery, StopRequests()
+    trainer = comm.on_all(lambda: TRAINERS[options.debug](Config.of(options), *parts))
     taken = fine_tune(state, options, comm) if checkpoint is None else None
     if checkpoint is not None:
         comm.on_all(lambda: restore(trainer, checkpoint))
     comm.timeout = options.timeout
     _begin(trainer, options, replace(start, initial=str(taken or "")), threads, out)
     return Session(trainer, options, directory)
+
+
+def _start(options: Options, named: frozenset[str], out: Console) -> Start:
+    """Return what the options ask to start from; a dry run writes in a directory of its own."""
+    start = find_start(options, named, out.warn)
+    return replace(start, directory=start.directory.aside()) if options.dry_run else start
 
 
 def _log(
@@ -258,7 +265,8 @@ def _create_and_tell(
         out.warn(
             f"{threads} BLAS threads a rank, as asked for: the bits may differ from those of one"
         )
-    facts_to_tell = header(options, trainer, comm, threads, str(path), start.resumed)
+    place = "none: this is a dry run" if options.dry_run else str(path)
+    facts_to_tell = header(options, trainer, comm, threads, place, start.resumed)
     if start.initial:
         facts_to_tell["initial weights"] = start.initial
     facts_to_tell |= changed(start.changed)

@@ -33,6 +33,7 @@ DEFAULTS = {
     "ema": None, "lookahead": None, "tta": "none",
     "schedule": "constant", "warmup": None, "milestones": None, "gamma": None,
     "plateau_patience": None, "first_lr": None, "final_lr": None, "pct_start": None,
+    "debug": False, "dry_run": False,
 }  # fmt: skip
 # Of each option that may change on resume, another value than the default.
 OTHER = {
@@ -40,7 +41,7 @@ OTHER = {
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "resume_with": "lr=0.1",
     "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
-    "watch": True,
+    "watch": True, "debug": True, "dry_run": True,
     "respawn": True, "patience": 7, "tta": "flip",
 }  # fmt: skip
 
