@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from dpcnn.__main__ import COMMANDS, main
 from dpcnn.cli import ranks
 from dpcnn.version import __version__
-from tests.launching import TIMEOUT, launcher
+from tests.launching import ROOT, TIMEOUT, end, launcher, start, started, states
 
 
 def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -82,7 +85,7 @@ def test_run_becomes_mpirun_on_this_machine(
     become: list[str] = []
     monkeypatch.setattr(sys, "argv", ["dpcnn run"])
     monkeypatch.setattr(ranks, "find_mpirun", lambda: mpirun)
-    monkeypatch.setattr(ranks, "_become", lambda command: become.extend(command) or 0)
+    monkeypatch.setattr("dpcnn.cli.foreground.run", lambda command: become.extend(command) or 0)
     monkeypatch.delenv("DPCNN_COMMAND", raising=False)
     assert ranks.main([*words, "-n", "3"]) == 0
     assert become[0] == mpirun
@@ -116,3 +119,38 @@ def test_run_trains_on_the_ranks_and_the_resume_command_is_its_own(tmp_path: Pat
     assert result.returncode == 0, result.stderr
     assert "ranks          2 (2 on" in result.stdout
     assert "Epoch 2," in result.stdout
+
+
+def test_ctrl_z_stops_the_ranks_of_run_and_fg_continues_them(small: Path, tmp_path: Path) -> None:
+    """And what else is sent to it reaches them."""
+    options = ("--dataroot", small, "--epochs", 10_000, "--run_dir", "run")
+    job = start(None, "run", "-n", 2, *options, cwd=tmp_path, module="dpcnn")
+    lines = tmp_path / "run/metrics.jsonl"
+    everyone = [job.pid]
+    try:
+        wait_until(lambda: lines.exists() and lines.stat().st_size)
+        everyone += started(job)
+        job.send_signal(signal.SIGTSTP)
+        wait_until(lambda: states(everyone) == ["T"] * 3)  # with this command
+        size = lines.stat().st_size
+        job.send_signal(signal.SIGCONT)
+        wait_until(lambda: lines.stat().st_size > size)
+    finally:
+        job.send_signal(signal.SIGCONT)
+        job.send_signal(signal.SIGTERM)
+        result = end(job)
+    assert "Stopped by SIGTERM" in result.stdout
+
+
+@pytest.mark.parametrize(("code", "expected"), [("exit 3", 3), ("kill -9 $$", 137), (":", 0)])
+def test_a_command_in_the_foreground_gives_its_exit_code(code: str, expected: int) -> None:
+    command = f"from dpcnn.cli import foreground as f; import sys; sys.exit(f.run({code!r}))"
+    command = command.replace(repr(code), repr(["sh", "-c", code]))
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == expected
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < TIMEOUT
+        time.sleep(0.05)

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from dpcnn.cli import foreground
 from dpcnn.cli.arguments import CommandLine
 from dpcnn.errors import DpcnnError, LaunchError
 from dpcnn.parallel.launcher import COMMAND, HYDRA, OPEN_MPI, family, find_mpirun
@@ -36,7 +36,7 @@ ON_THIS_MACHINE = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Become the mpirun that runs the command; return the exit code if there is none."""
+    """Run the command under mpirun; return its exit code."""
     given = sys.argv[1:] if arguments is None else [*arguments]
     parser = CommandLine(prog="dpcnn run", add_help=False, allow_abbrev=False)
     parser.add_argument("-n", "--ranks", type=int, default=usable())
@@ -56,11 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "train":
         os.environ[COMMAND] = f"{parser.prog} -n {options.ranks}"
     # -P: a file in the user's directory must not replace a module.
-    return _become([*command, sys.executable, "-P", "-m", "dpcnn", *words])
-
-
-def _become(command: list[str]) -> NoReturn:
-    os.execv(command[0], command)
+    return foreground.run([*command, sys.executable, "-P", "-m", "dpcnn", *words])
 
 
 def _mpirun(ranks: int) -> list[str]:
