@@ -29,7 +29,7 @@ FORMS = (  # of the lines that a run may leave on a screen, each as a whole
     r"Best epoch: \d+, Test Accuracy = [\d.]+, in checkpoints/best\.h5",
     r"Run directory: .*; show it with: (dpcnn |.* -m dpcnn\.)(report|evaluate) .*",
     r"epoch \d+/\d+, (step|evaluated) [^|]*",  # where no bar is, every ten seconds
-    r"warning: lost rank \d on .*",
+    r"warning: (lost rank \d on|steps are slow:) .*",
     r"Stopped by SIGINT; step [\d,]+ is saved\. Go on with: .*",
     r"Weights SHA-256: [0-9a-f]{64}",
     r"exit code \d+",
