@@ -2,7 +2,7 @@
 
 runs/NAME/
   options.json  network.json  environment.json
-  metrics.jsonl  metrics.csv  events.jsonl  outcome.json  .lock
+  metrics.jsonl  metrics.csv  steps.jsonl  events.jsonl  outcome.json  .lock
   checkpoints/step-00000938.h5  checkpoints/best.h5
   errors/rank-N.txt
   tensorboard/events.out.tfevents.*    with --tensorboard
@@ -24,7 +24,7 @@ from typing import Any
 
 from dpcnn.errors import CheckpointError, OptionError
 from dpcnn.run import checkpoint as checkpoints
-from dpcnn.run import events, loggers, outcome, validation
+from dpcnn.run import events, loggers, outcome, steps, validation
 from dpcnn.run.best import best_epoch
 from dpcnn.run.checkpoint import Checkpoint
 from dpcnn.run.history import all_epochs
@@ -48,7 +48,7 @@ FOLDER = "checkpoints"
 BEST = "best.h5"  # in FOLDER: another name of the checkpoint after the best epoch
 ERRORS = "errors"
 # What is added to, and never replaced: a link here would have a file elsewhere changed.
-KEPT = (events.NAME, ERRORS, loggers.tensorboard.FOLDER)
+KEPT = (events.NAME, steps.NAME, ERRORS, loggers.tensorboard.FOLDER)
 _STEP = re.compile(r"step-(\d{8,})\.h5")
 
 
@@ -140,10 +140,11 @@ class RunDirectory:
         environment: dict[str, Any],
         metrics: Sequence[Metrics] = (),
         network: Sequence[dict[str, Any]] = (),
+        step: int = 0,
     ) -> None:
         """Make the directory this process's to write in, of a run with these options and layers.
 
-        metrics: those that its state keeps.
+        metrics: those that its state keeps; step: that it goes on from.
 
         Raises OptionError if that is not possible, or another run writes here.
         """
@@ -151,7 +152,7 @@ class RunDirectory:
             self._make()
             self._lock.acquire()
             (self.path / outcome.NAME).unlink(missing_ok=True)  # before the run is told of
-            self._settle(metrics)
+            self._settle(metrics, step)
             self._write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
             self._write_identity(options, network)
         except OSError as error:
@@ -165,7 +166,7 @@ class RunDirectory:
         self._lock = Lock(path)
         self._lock.join()
 
-    def take_over(self, metrics: Sequence[Metrics]) -> None:
+    def take_over(self, metrics: Sequence[Metrics], step: int = 0) -> None:
         """Wait until the process that writes here is gone, and write in its place.
 
         On a host with a disk of its own the run directory begins here. Raises TakenOverError if
@@ -174,7 +175,7 @@ class RunDirectory:
         make_folder(self.path, FOLDER)
         refuse_links(self.path, *KEPT)
         self._lock.take_over()
-        self._settle(metrics)
+        self._settle(metrics, step)
 
     def release(self) -> None:
         """Let another process write here."""
@@ -205,11 +206,12 @@ class RunDirectory:
         self._metrics_lack_lines = True
         self.made_again = True
 
-    def _settle(self, metrics: Sequence[Metrics]) -> None:
+    def _settle(self, metrics: Sequence[Metrics], step: int) -> None:
         """Begin to write here: remove what a killed process left half written."""
         outcome.tell(run_dir=str(self.path))
         for leftover in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)
+        steps.settle(self.before or self.path, self.path, step)
         self._rewrite_metrics(metrics)
         self._settle_best(metrics)
 

@@ -28,6 +28,7 @@ from dpcnn.run.directory import RunDirectory
 from dpcnn.run.history import first_kept
 from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import NOTHING, Saver
+from dpcnn.run.steps import Step, Steps
 from dpcnn.training import ending
 from dpcnn.training.breakpoints import before_breakpoints
 from dpcnn.training.callbacks import Callbacks
@@ -168,8 +169,8 @@ class RootLog(StandbyLog):
         super().__init__(options, directory, callbacks)
         self.console = console
         self.saver = Saver(directory, options.keep_checkpoints, console.warn)
-        self.slowness = Slowness()
-        self.steps_of_epoch = -1
+        self.slowness, self.steps = Slowness(), Steps()
+        self.steps_of_epoch, self.total = -1, 0
         self.place = Progress()
 
     @property
@@ -189,7 +190,7 @@ class RootLog(StandbyLog):
             lost = f"; its metrics.jsonl lacks epochs 1 to {lacks:,}" if lacks else ""
             self.console.warn(f"{self.directory.path} goes on at {comm.hosts[0]}{lost}")
         try:
-            self.directory.take_over(state.metrics)
+            self.directory.take_over(state.metrics, state.progress.step)
         except OSError as error:
             self.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
 
@@ -223,7 +224,7 @@ class RootLog(StandbyLog):
     @contextlib.contextmanager
     def progress(self, state: State, epochs: int, steps: int, total: int) -> Iterator[None]:
         progress = state.progress
-        self.steps_of_epoch, self.place = steps, progress
+        self.steps_of_epoch, self.total, self.place = steps, total, progress
         outlook = _outlook(state, steps, total)
         self.console.start_epoch(progress.epoch, epochs, steps, progress.epoch_step, outlook)
         try:
@@ -242,11 +243,20 @@ class RootLog(StandbyLog):
     def step(self, sums: Sums, lr: float) -> None:
         images = int(sums["images"])
         self.console.step(sums["loss"] / images, images, lr, sums["correct"])
+        self.steps.add(self._step(sums, lr), self.directory.path)
         self.saver.poll()
         self.callbacks.step(self.place, self.steps_of_epoch, sums, lr)
 
+    def _step(self, sums: Sums, lr: float) -> Step:
+        """Return the step that was made as steps.jsonl counts it."""
+        place = self.place
+        epoch = place.epoch - 1 + place.epoch_step / self.steps_of_epoch
+        counts = sums["loss"], sums["correct"], sums["images"]
+        return Step(place.step, max(self.total, place.step, 1), epoch, *counts, lr)
+
     def epoch(self, state: State) -> None:
         line = state.metrics[-1]
+        self.steps.write(self.directory.path)
         try:
             self.directory.add_metrics(state.metrics)
         except OSError as error:
@@ -273,6 +283,7 @@ class RootLog(StandbyLog):
 
     def save_last(self, state: State) -> bool:
         self.save(state)
+        self.steps.write(self.directory.path)
         self.saver.finish()
         with contextlib.suppress(OSError):  # which is told of when an epoch lacks
             self.directory.complete_metrics(state.metrics)

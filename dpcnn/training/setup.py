@@ -255,7 +255,8 @@ def _create_and_tell(
     def create() -> Path:
         if start.resumed and start.checkpoint is None:
             check_network(directory, state.identity.network)
-        directory.create(options.as_dict(), facts, state.metrics, state.identity.network)
+        kept = state.metrics, state.identity.network, state.progress.step
+        directory.create(options.as_dict(), facts, *kept)
         return directory.path
 
     path = comm.on_root(create)

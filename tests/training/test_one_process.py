@@ -55,6 +55,7 @@ def test_the_run_directory_holds_what_was_promised(trained):
         "environment.json",
         "metrics.jsonl",
         "metrics.csv",
+        "steps.jsonl",
         "events.jsonl",
         "outcome.json",
         ".lock",
