@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpcnn.errors import OptionError
+from dpcnn.models.user import Make
+from dpcnn.nn.layer import Layer
 from dpcnn.run.loggers.logger import Metrics
 
 if TYPE_CHECKING:
@@ -24,12 +26,13 @@ def report(
     format: str = "html",
     dataroot: str | Path | None = None,
     best: bool = False,
+    network: Sequence[Layer] | Make | None = None,
 ) -> Path:
     """Write the report of a run, or the comparison of several, as `python -m dpcnn.report` does.
 
     out: the page, or with format="png" the folder of the pictures; dataroot: where the dataset is
-    now; best: show the network after the best epoch instead of the newest. Returns what was
-    written; raises OptionError.
+    now; best: show the network after the best epoch instead of the newest; network: the layers of a
+    single run, needed if some are your own classes. Returns what was written; raises OptionError.
     """
     if not runs:
         raise OptionError("found no run, expected at least one run directory")
@@ -38,7 +41,8 @@ def report(
     with needing_extra():
         from dpcnn.report.write import write
     root = None if dataroot is None else str(dataroot)
-    return write([*map(Path, runs)], None if out is None else Path(out), format, root, best)
+    target = None if out is None else Path(out)
+    return write([*map(Path, runs)], target, format, root, best, network)
 
 
 def chart(metrics: Sequence[Metrics], name: str) -> Figure:

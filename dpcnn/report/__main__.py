@@ -16,8 +16,9 @@ import sys
 from collections.abc import Sequence
 
 from dpcnn.api.reporting import report
-from dpcnn.cli.arguments import CommandLine, add_best, file_path
+from dpcnn.cli.arguments import CommandLine, add_best, add_model, file_path
 from dpcnn.cli.job import Job, run
+from dpcnn.models.user import import_network
 from dpcnn.system.text import say
 
 
@@ -51,6 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="where the dataset is now (default: as recorded)",
     )
     add_best(parser)
+    add_model(parser)
     return parser.parse_args(arguments)
 
 
@@ -58,8 +60,14 @@ def _report(job: Job, options: argparse.Namespace) -> int:
     """Write the report on rank 0 and print where it is."""
 
     def write() -> None:
-        form, root = options.format, options.dataroot
-        path = report(*options.runs, out=options.out, format=form, dataroot=root, best=options.best)
+        path = report(
+            *options.runs,
+            out=options.out,
+            format=options.format,
+            dataroot=options.dataroot,
+            best=options.best,
+            network=import_network(options.model) if options.model else None,
+        )
         say(str(path))
 
     job.comm.on_root(write)

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from dpcnn.report.results import Results
-from dpcnn.report.style import BLUE, FAINT, INK, MUTED, ORANGE, axes, shortened
+from dpcnn.report.style import BLUE, DEEP, FAINT, INK, ORANGE, axes, shortened
 
 Array = NDArray[Any]
 
@@ -20,23 +21,38 @@ NUMBERED = 15  # classes up to which the counts fit into the cells of a confusio
 ROWS = 30  # classes in the figure of precision and recall
 NUMBERS = 3  # characters up to which names stand side by side below an axis
 TICK = 16  # characters of the name of a class beside an axis
-STRONG = 0.75  # opacity of a cell from which its count is white
+STRONG = 0.7  # opacity of a cell from which its count is white
+GAP = 0.06  # between two cells, as a share of one
 
 
 def confusion(counts: Array, name: Callable[[int], str] = str) -> Figure:
     """Draw a confusion matrix (classes, classes): true class by predicted class, each by name."""
     figure, chart = axes(4.3, "Confusion matrix", "predicted class", "true class")
-    wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    cells = np.empty((*counts.shape, 4))
-    cells[..., :3] = to_rgb(BLUE)
-    cells[..., 3] = 0.9 * np.sqrt(wrong / max(int(wrong.max()), 1))
-    np.fill_diagonal(cells[..., 3], 0.08)
-    chart.imshow(cells, interpolation="none")
+    opacity = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
     chart.tick_params(length=0)
     chart.spines[:].set_visible(False)
     if len(counts) <= NUMBERED:
-        _write_counts(chart, counts, cells[..., 3], name)
+        _draw_cells(chart, opacity)
+        _write_counts(chart, counts, opacity, name)
+    else:
+        cells = np.empty((*counts.shape, 4))
+        cells[..., :3] = to_rgb(BLUE)
+        cells[..., 3] = opacity
+        chart.imshow(cells, interpolation="none")
     return figure
+
+
+def _draw_cells(chart: Axes, opacity: Array) -> None:
+    """Draw a square in each cell, in the page's colour: dark where many images are."""
+    for (row, column), strength in np.ndenumerate(opacity):
+        corner = column - 0.5 + GAP / 2, row - 0.5 + GAP / 2
+        side = 1 - GAP
+        if strength > 0:
+            square = Rectangle(corner, side, side, facecolor=DEEP, alpha=strength, linewidth=0)
+            chart.add_patch(square)
+    chart.set_xlim(-0.5, len(opacity) - 0.5)
+    chart.set_ylim(len(opacity) - 0.5, -0.5)
+    chart.set_aspect("equal")
 
 
 def _write_counts(chart: Axes, counts: Array, opacity: Array, name: Callable[[int], str]) -> None:
@@ -50,9 +66,10 @@ def _write_counts(chart: Axes, counts: Array, opacity: Array, name: Callable[[in
     style: dict[str, Any] = {"ha": "center", "va": "center"}
     style["fontsize"] = min(8.0, 80 / len(counts))
     for (row, column), count in np.ndenumerate(counts):
-        color = "#ffffff" if opacity[row, column] > STRONG else MUTED if row == column else INK
         if count:
-            chart.text(column, row, f"{count}", color=color, **style)
+            color = "#ffffff" if opacity[row, column] > STRONG else INK
+            weight = "bold" if row == column else "normal"
+            chart.text(column, row, f"{count}", color=color, fontweight=weight, **style)
 
 
 def per_class(results: Results, name: Callable[[int], str] = str) -> Figure:
@@ -61,7 +78,7 @@ def per_class(results: Results, name: Callable[[int], str] = str) -> Figure:
     shown = np.sort(np.argsort(np.nan_to_num(scores.f1), kind="stable")[:ROWS])
     worst = f": the {ROWS} worst" if results.classes > ROWS else ""
     height = 1.2 + 0.3 * len(shown)
-    figure, chart = axes(height, f"Precision and recall per class{worst}", "share (%)", "class")
+    figure, chart = axes(height, f"Precision and recall per class{worst}", "%", "class")
     rows = np.arange(len(shown))
     precision = 100 * scores.precision[shown]
     recall = 100 * scores.recall[shown]

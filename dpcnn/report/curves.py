@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from dpcnn.report.run import Run, labels
-from dpcnn.report.style import BLUE, GREEN, ORANGE, SERIES, axes, shortened
+from dpcnn.report.style import BLUE, GREEN, MUTED, ORANGE, SERIES, axes, shortened
 
 Array = NDArray[Any]
 
@@ -21,6 +21,9 @@ FEW = 20  # epochs up to which each is marked by a point
 STEEP = 30  # a loss whose largest value is so many times its smallest gets a logarithmic axis
 TRAINING = {"accuracy": "train_accuracy", "loss": "loss"}  # the metric on the training images
 DISTANCE = 0.085  # between two labels, as a share of the height of the axes
+POINTS = 300  # of a curve within the epochs
+MARGIN = 0.06  # above and below the curves, as a share of their range
+FLAT = 1e-3  # relative difference up to which two learning rates are the same
 
 
 @dataclass(frozen=True)
@@ -35,26 +38,49 @@ class Quantity:
 
 
 ACCURACY = Quantity("accuracy (%)", "{:.2f} %", factor=100)
-LOSS = Quantity("mean loss per image (nats)", "{:.4f}", may_be_logarithmic=True)
-LEARNING_RATE = Quantity("learning rate", "{:g}", from_zero=True)
+LOSS = Quantity("loss", "{:.4f}", may_be_logarithmic=True)
+LEARNING_RATE = Quantity("learning rate", "{:.3g}", from_zero=True)
 SPEED = Quantity("images per second", "{:,.0f}", from_zero=True)
+JUDGED = (ACCURACY, LOSS)  # on whose curves the best epoch of a run is marked
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of a run, and how its line is named and drawn."""
+    """One metric of a run, and how its line is named and drawn.
+
+    within: the metric of its steps that is drawn behind the line, "" for none.
+    """
 
     run: Run
     key: str
     name: str = ""
     color: str = BLUE
     dashed: bool = False
+    within: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve as it is drawn: its points x, y, and those within the epochs."""
+
+    curve: Curve
+    x: Array
+    y: Array
+    within_x: Array
+    within_y: Array
+
+    @property
+    def last(self) -> float:
+        """The last value, NaN without any."""
+        values = self.y[~np.isnan(self.y)]
+        values = values if values.size else self.within_y[~np.isnan(self.within_y)]
+        return float(values[-1]) if values.size else float("nan")
 
 
 def of_sets(run: Run, metric: str) -> list[Curve]:
     """Return the curves of accuracy or loss on the training, validation and test images."""
     curves = [
-        Curve(run, TRAINING[metric], "training", ORANGE, dashed=True),
+        Curve(run, TRAINING[metric], "training", ORANGE, dashed=True, within=metric),
         Curve(run, f"validation_{metric}", "validation", GREEN),
         Curve(run, f"test_{metric}", "test"),
     ]
@@ -64,16 +90,35 @@ def of_sets(run: Run, metric: str) -> list[Curve]:
 def compared(runs: Sequence[Run], key: str) -> list[Curve]:
     """Return the curve of a metric for each run."""
     return [
-        Curve(run, key, name, SERIES[number % len(SERIES)], dashed=number >= len(SERIES))
+        Curve(run, key, name, color(number), dashed=number >= len(SERIES))
         for number, (run, name) in enumerate(zip(runs, labels(runs), strict=True))
     ]
+
+
+def color(number: int) -> str:
+    """Return the colour of one of several runs."""
+    return SERIES[number % len(SERIES)]
+
+
+def is_flat(run: Run, key: str) -> bool:
+    """Tell whether a metric has one value in all epochs and steps."""
+    values = np.concatenate([run.series(key), run.steps_series(key)])
+    values = values[~np.isnan(values)]
+    return not values.size or bool(np.ptp(values) <= FLAT * np.abs(values).max())
 
 
 def over_epochs(title: str, quantity: Quantity, curves: Sequence[Curve]) -> Figure:
     """Draw curves over the epochs."""
     figure, chart = axes(2.9, title, "epoch")
-    _draw(chart, quantity, [(curve, curve.run.epochs) for curve in curves])
+    lines = [_line(curve, quantity, curve.run.epochs) for curve in curves]
+    _draw(chart, quantity, lines)
+    x = np.concatenate([np.empty(0), *(part for line in lines for part in (line.x, line.within_x))])
+    x = x[np.isfinite(x)]
+    if x.size and np.ptp(x) < 1:  # one epoch: a tick, not fractions of it
+        chart.set_xlim(min(0.0, np.ceil(x.max()) - 1), np.ceil(x.max()) + 0.5)
     chart.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    if quantity in JUDGED:
+        _mark_best(chart, lines)
     return figure
 
 
@@ -82,8 +127,11 @@ def over_time(title: str, quantity: Quantity, curves: Sequence[Curve]) -> Figure
     longest = max((np.nanmax(curve.run.seconds, initial=0) for curve in curves), default=0)
     unit, symbol = time_unit(float(longest))
     figure, chart = axes(2.9, title, f"training and evaluation time ({symbol})")
-    _draw(chart, quantity, [(curve, curve.run.seconds / unit) for curve in curves])
+    lines = [_line(curve, quantity, curve.run.seconds / unit, within=False) for curve in curves]
+    _draw(chart, quantity, lines)
     chart.set_xlim(left=0)
+    if quantity in JUDGED:
+        _mark_best(chart, lines)
     return figure
 
 
@@ -94,36 +142,96 @@ def time_unit(seconds: float) -> tuple[float, str]:
     return (60.0, "min") if seconds < 4 * 3600 else (3600.0, "h")
 
 
-def _draw(chart: Axes, quantity: Quantity, curves: Sequence[tuple[Curve, Array]]) -> None:
-    """Draw each curve at its x, and write its name and last value to its right."""
-    lines = [(curve, x, quantity.factor * curve.run.series(curve.key)) for curve, x in curves]
-    for curve, x, y in lines:
-        marker = "o" if len(x) <= FEW else None
-        dashes: Any = (0, (4, 1.6)) if curve.dashed else "-"
-        chart.plot(x, y, color=curve.color, marker=marker, linestyle=dashes)
+def _line(curve: Curve, quantity: Quantity, x: Array, within: bool = True) -> Line:
+    """Return a curve as it is drawn over x, which has a value for each epoch."""
+    run, key = curve.run, curve.within if within else ""
+    steps = [_binned(run.steps_series(name)) if key else np.empty(0) for name in ("epoch", key)]
+    return Line(curve, x, quantity.factor * run.series(curve.key), steps[0],
+                quantity.factor * steps[1])  # fmt: skip
+
+
+def _binned(values: Array) -> Array:
+    """Return at most POINTS values: means of neighbours."""
+    width = -(-len(values) // POINTS)
+    if width <= 1:
+        return values
+    bins = np.array_split(values, -(-len(values) // width))
+    return np.array([part.mean() for part in bins])
+
+
+def _draw(chart: Axes, quantity: Quantity, lines: Sequence[Line]) -> None:
+    """Draw each line, and write its name and last value to its right."""
+    for line in lines:
+        color, few = line.curve.color, len(line.x) <= FEW
+        dashes: Any = (0, (4, 1.6)) if line.curve.dashed else "-"
+        alone = 1.0 if not few or not len(line.x) else 0.45
+        chart.plot(line.within_x, line.within_y, color=color, linewidth=1.0, alpha=alone)
+        chart.plot(line.x, line.y, color=color, marker="o" if few else None, linestyle=dashes)
     chart.set_ylabel(quantity.label)
-    positive = np.concatenate([np.empty(0), *(y[y > 0] for _, _, y in lines)])
-    if quantity.from_zero:
-        chart.set_ylim(0, 1.25 * max(positive, default=1.0))
-    if quantity.may_be_logarithmic and positive.size and positive.max() > STEEP * positive.min():
-        chart.set_yscale("log")
-        chart.set_ylabel(f"{quantity.label}, log scale")
-        chart.yaxis.set_minor_formatter(NullFormatter())
+    _set_limits(chart, quantity, lines)
     chart.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     chart.grid(axis="y")
     chart.autoscale_view()  # now: labels are placed by the limits of the axes
-    _write_labels(chart, quantity, [(curve, y[~np.isnan(y)]) for curve, _, y in lines])
+    _write_labels(chart, quantity, lines)
 
 
-def _write_labels(chart: Axes, quantity: Quantity, lines: Sequence[tuple[Curve, Array]]) -> None:
+def _set_limits(chart: Axes, quantity: Quantity, lines: Sequence[Line]) -> None:
+    """Fit the y axis to the lines: within the epochs, to all values but the hundredth at an end."""
+    values = [part for line in lines for part in (line.y, _middle(line.within_y))]
+    y = np.concatenate([np.empty(0), *values])
+    y = y[np.isfinite(y)]
+    positive = y[y > 0]
+    if quantity.from_zero:
+        chart.set_ylim(0, 1.25 * max(positive, default=1.0))
+    elif quantity.may_be_logarithmic and positive.size and y.max() > STEEP * positive.min():
+        chart.set_yscale("log")
+        chart.set_ylabel(f"{quantity.label}, log scale")
+        chart.yaxis.set_minor_formatter(NullFormatter())
+    elif y.size and np.ptp(y) > 0:
+        margin = MARGIN * float(np.ptp(y))
+        chart.set_ylim(float(y.min()) - margin, float(y.max()) + margin)
+
+
+def _middle(values: Array) -> Array:
+    """Return the values without the hundredth at either end."""
+    known = np.sort(values[np.isfinite(values)])
+    cut = len(known) // 100
+    return known[cut : len(known) - cut]
+
+
+def _mark_best(chart: Axes, lines: Sequence[Line]) -> None:
+    """Mark the best epoch of one run: a line, its name, and a ring where it is judged."""
+    run = lines[0].curve.run
+    if run.best is None or any(line.curve.run is not run for line in lines):
+        return
+    x = float(lines[0].x[run.best])
+    if not np.isfinite(x):
+        return
+    chart.axvline(x, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+    for line in lines:
+        if line.curve.key == run.judged_by:
+            ring: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.4, "linestyle": "none"}
+            chart.plot(x, line.y[run.best], "o", color=line.curve.color, fillstyle="none", **ring)
+    left, right = chart.get_xlim()
+    on_the_left = x > (left + right) / 2
+    at_bottom = lines[0].curve.key in ("train_accuracy", "test_accuracy")
+    chart.annotate(
+        f"best: epoch {run.epochs[run.best]:.0f}", (x, 0.03 if at_bottom else 0.97),
+        (-4 if on_the_left else 4, 0), xycoords=("data", "axes fraction"),
+        textcoords="offset points", ha="right" if on_the_left else "left",
+        va="bottom" if at_bottom else "top", color=MUTED, fontsize=8,
+    )  # fmt: skip
+
+
+def _write_labels(chart: Axes, quantity: Quantity, lines: Sequence[Line]) -> None:
     """Write the name and last value of each line to the right of the axes, none over another."""
     ends = []
-    for curve, y in lines:
-        if y.size:
-            point = chart.transData.transform((0, y[-1]))
+    for line in lines:
+        if not np.isnan(line.last):
+            point = chart.transData.transform((0, line.last))
             height = float(chart.transAxes.inverted().transform(point)[1])
-            label = f"{shortened(curve.name)} {quantity.form.format(y[-1])}".strip()
-            ends.append((height, label, curve.color))
+            label = f"{shortened(line.curve.name)} {quantity.form.format(line.last)}".strip()
+            ends.append((height, label, line.curve.color))
     ends.sort()
     heights = _spread([height for height, _, _ in ends])
     beside: dict[str, Any] = {"transform": chart.transAxes, "clip_on": False}

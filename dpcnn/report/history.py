@@ -91,7 +91,7 @@ def sessions(lines: list[dict[str, Any]], running: bool = False) -> list[Session
     """
     groups: list[list[Event]] = []
     for line in lines:
-        event = Event(as_line(line["event"]), _time(line.get("time")), line)
+        event = Event(as_line(line["event"]), as_time(line.get("time")), line)
         if event.kind in STARTS or not groups:
             groups.append([])
         groups[-1].append(event)
@@ -106,7 +106,8 @@ def _last_time(events: list[Event]) -> datetime | None:
     return max((event.time for event in events if event.time), default=None)
 
 
-def _time(text: Any) -> datetime | None:
+def as_time(text: Any) -> datetime | None:
+    """Return the time of a text such as 2026-11-26T07:51:13+00:00, None if it is none."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):

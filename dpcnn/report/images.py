@@ -115,14 +115,22 @@ def mistake(guess: Guess, name: Callable[[int], str] = str) -> Picture:
 
 
 def filters(W: Array) -> list[Picture]:
-    """Return filters (K, C, F, F), the mean over C: orange above zero, blue below, clear at it."""
-    means = W[:FILTERS].mean(axis=1)
-    strength = np.abs(means) / max(float(np.abs(means).max()), 1e-30)
-    rgba = np.empty((*means.shape, 4))
-    rgba[..., :3] = np.where((means < 0)[..., None], to_rgb(BLUE), to_rgb(ORANGE))
-    rgba[..., 3] = np.nan_to_num(strength) ** 0.7
-    tiles = np.round(rgba * 255).astype(np.uint8)
-    return [Picture(pixels, f"filter {place}", f"{place}") for place, pixels in enumerate(tiles, 1)]
+    """Return filters (K, C, F, F): of three channels in their colours, of others their mean.
+
+    In colours each is scaled to its largest weight, and grey is zero. A mean is orange above zero,
+    blue below, and clear at it, on one scale for all.
+    """
+    shown = np.nan_to_num(W[:FILTERS])
+    if shown.shape[1] == 3:
+        largest = np.maximum(np.abs(shown).max(axis=(1, 2, 3), keepdims=True), 1e-30)
+        pixels = np.moveaxis(0.5 + 0.5 * shown / largest, 1, 3)
+    else:
+        means = shown.mean(axis=1)
+        pixels = np.empty((*means.shape, 4))
+        pixels[..., :3] = np.where((means < 0)[..., None], to_rgb(BLUE), to_rgb(ORANGE))
+        pixels[..., 3] = (np.abs(means) / max(float(np.abs(means).max()), 1e-30)) ** 0.7
+    tiles = np.round(pixels * 255).astype(np.uint8)
+    return [Picture(tile, f"filter {place}", f"{place}") for place, tile in enumerate(tiles, 1)]
 
 
 def sheet(pictures: Sequence[Picture], title: str, columns: int) -> Figure:

@@ -1,10 +1,10 @@
-"""The pages: of one run, and of several; what their templates show."""
+"""The page of one run: what its template shows."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from markupsafe import Markup
@@ -12,14 +12,16 @@ from markupsafe import Markup
 from dpcnn.nn.network import Network
 from dpcnn.options import OPTIONS
 from dpcnn.report import figures, html, images, watch
-from dpcnn.report.curves import time_unit
+from dpcnn.report.curves import is_flat, time_unit
 from dpcnn.report.files import as_line
 from dpcnn.report.html import extent, formatted
 from dpcnn.report.results import Results, Trained
-from dpcnn.report.run import Run, labels, number
+from dpcnn.report.run import Run, number
+from dpcnn.report.standing import whereabouts, why_failed
 
 CLASSES = 100  # rows of the table of classes
 CHAIN = 12  # layers at most that are listed in a row
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def of_run(run: Run, trained: Trained) -> str:
@@ -30,13 +32,13 @@ def of_run(run: Run, trained: Trained) -> str:
     augmented = images.augmented(training, trained.augmentation) if training else []
     watched = watch.table(run)
     titles = {
-        "setup": "Setup",
+        "setup": "Configuration",
         "augmentation": "Augmentation" if augmented else "",
-        "curves": "Curves" if run.metrics else "",
+        "curves": "Learning curves" if "accuracy" in drawn else "",
         "watch": "Layers over the epochs" if watched.rows else "",
-        "classes": "Results per class" if trained.results else "",
-        "mistakes": "Worst mistakes" if trained.results else "",
-        "filters": "Filters" if trained.filters is not None else "",
+        "classes": "Per-class results" if trained.results else "",
+        "mistakes": "Misclassified images" if trained.results else "",
+        "filters": "Filters" if trained.filters else "",
         "time": "Timing" if {"timings", "timeline"} & drawn.keys() else "",
     }
     return html.render(
@@ -46,7 +48,11 @@ def of_run(run: Run, trained: Trained) -> str:
         run=run,
         trained=trained,
         sections={name: title for name, title in titles.items() if title},
-        headline=_headline(run),
+        failure=why_failed(run),
+        whereabouts=whereabouts(run),
+        headline=headline(run) if run.metrics else {},
+        constants=_constants(run),
+        within=" (thin: within it)" if run.steps else "",
         missing=run.missing + trained.missing,
         summary=_summary(run, trained),
         changed_options=html.option_texts(run.changed_options),
@@ -58,11 +64,11 @@ def of_run(run: Run, trained: Trained) -> str:
         watched=watched,
         class_rows=_class_rows(trained.results, trained.name) if trained.results else [],
         mistakes=[(guess, images.mistake(guess, trained.name)) for guess in worst],
-        filters=images.filters(trained.filters) if trained.filters is not None else [],
+        banks=[(bank, images.filters(bank.W)) for bank in trained.filters],
     )
 
 
-def _headline(run: Run) -> dict[str, str]:
+def headline(run: Run) -> dict[str, str]:
     """Return the numbers that matter most, by name."""
     last = run.metrics[-1] if run.metrics else {}
     seconds = float(run.seconds[-1]) if run.metrics else math.nan
@@ -70,7 +76,7 @@ def _headline(run: Run) -> dict[str, str]:
     epochs = as_line(run.options.get("epochs"))
     validation = number(last.get("validation_accuracy"))
     validated = {"validation accuracy": formatted(100 * validation, "{:.2f} %")}
-    return {
+    values = {
         "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
         "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
         **(validated if run.has("validation_accuracy") else {}),
@@ -80,17 +86,24 @@ def _headline(run: Run) -> dict[str, str]:
         "training time": formatted(seconds / unit, "{:.1f} " + symbol),
         "images/s": formatted(number(last.get("images_per_second")), "{:,.0f}"),
     }
+    return {name: value.replace(" ", NO_BREAK) for name, value in values.items()}
 
 
 def _best(run: Run) -> dict[str, str]:
     """Return the best accuracy and its epoch, by name: what `RUN --best` takes."""
-    key = "validation_accuracy" if run.has("validation_accuracy") else "test_accuracy"
-    accuracy = run.series(key)
-    if not np.isfinite(accuracy).any():
+    if run.best is None:
         return {}
-    place = int(np.nanargmax(accuracy))
-    text = f"{100 * accuracy[place]:.2f} % (epoch {run.epochs[place]:.0f})"
-    return {f"best {key.replace('_', ' ')}": text}
+    accuracy, epoch = run.series(run.judged_by)[run.best], run.epochs[run.best]
+    name = f"best {run.judged_by.replace('_', ' ')}, epoch {epoch:.0f}"
+    return {name: f"{100 * accuracy:.2f} %"}
+
+
+def _constants(run: Run) -> str:
+    """Return in a sentence what no chart is drawn of, as it did not change."""
+    rates = np.concatenate([run.series("learning_rate"), run.steps_series("learning_rate")])
+    rates = rates[~np.isnan(rates)]
+    constant = rates.size and is_flat(run, "learning_rate")
+    return f"The learning rate was {rates[0]:g} throughout." if constant else ""
 
 
 def _summary(run: Run, trained: Trained) -> dict[str, str]:
@@ -109,11 +122,12 @@ def _summary(run: Run, trained: Trained) -> dict[str, str]:
         rows["parameters"] = f"{trained.model.network.parameters.size:,}"
     microbatch = options["--microbatch_size"]
     if trained.checkpoint:
-        rows["shown after"] = f"step {trained.checkpoint.progress['step']:,}"
+        rows["checkpoint"] = f"step {trained.checkpoint.progress['step']:,}"
     rows["optimizer"] = _optimizer(run)
     rows["minibatch"] = f"{options['--minibatch_size']} images, in micro-batches of {microbatch}"
     rows["reduction"] = options["--reduce"]
-    return rows | _machines(run)
+    sha256 = {"weights SHA-256": Markup("<code>{}</code>").format(run.weights_sha256)}
+    return rows | _machines(run) | (sha256 if run.weights_sha256 else {})
 
 
 def _network(model: str, network: Network) -> str:
@@ -156,49 +170,10 @@ def _class_rows(results: Results, name: Callable[[int], str]) -> list[list[str]]
     """Return the rows of the table of classes. name: of a class."""
     mistaken_for: dict[int, str] = {}
     for mistake in results.mistakes:  # the most frequent come first
-        taken_for = f"{name(mistake.predicted)} ({mistake.images:,} times)"
+        taken_for = f"{name(mistake.predicted)} ({mistake.images:,})"
         mistaken_for.setdefault(mistake.label, taken_for)
     rows = []
     for label, (support, *scores) in enumerate(zip(*results.per_class, strict=True)):
         shares = [formatted(score, "{:.4f}") for score in scores]
         rows.append([name(label), f"{support:,}", *shares, mistaken_for.get(label, "-")])
     return rows[:CLASSES]
-
-
-def of_comparison(runs: Sequence[Run]) -> str:
-    """Return the page of several runs: their results, their curves, and what differs."""
-    names = labels(runs)
-    return html.render(
-        "comparison.html",
-        figures.of_comparison(runs),
-        title=f"Comparison of {len(runs)} runs",
-        names=names,
-        statuses=[run.status for run in runs],
-        missing=[
-            f"{name}: {sentence}"
-            for name, run in zip(names, runs, strict=True)
-            for sentence in run.missing
-        ],
-        results=_rows([_results(run) for run in runs]),
-        differences={
-            "Options": _different([html.option_texts(run.options) for run in runs]),
-            "Environment": _different([html.flattened(run.environment) for run in runs]),
-        },
-    )
-
-
-def _results(run: Run) -> dict[str, str]:
-    """Return the results of a run by name."""
-    sha256 = Markup("<code>{}</code>").format(run.weights_sha256[:16] or "-")
-    return _headline(run) | {"weights SHA-256": sha256}
-
-
-def _rows(columns: Sequence[dict[str, str]]) -> dict[str, list[str]]:
-    """Return what each column has under each name, a dash if it has nothing."""
-    names = dict.fromkeys(name for column in columns for name in column)
-    return {name: [column.get(name, "-") for column in columns] for name in names}
-
-
-def _different(columns: Sequence[dict[str, str]]) -> dict[str, list[str]]:
-    """Return the rows that are not the same in all columns."""
-    return {name: row for name, row in _rows(columns).items() if len(set(row)) > 1}

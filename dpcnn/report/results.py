@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from dpcnn.data.sources.catalog import SOURCES
 from dpcnn.errors import DataError, DpcnnError
 from dpcnn.inference.model import Model, restore
 from dpcnn.metrics.classification import Mistake, PerClass, confusion, mistakes, per_class
+from dpcnn.models.user import Make
+from dpcnn.nn.layer import Layer
 from dpcnn.options import OPTIONS, Options
 from dpcnn.parallel.communicator import Communicator
 from dpcnn.report.run import Run
@@ -33,6 +36,8 @@ GUESSES = 3  # classes that are kept of each
 NAME = 30  # characters of the name of a class
 CHUNK = 1000  # images whose probabilities are in memory at a time
 MATRIX = 1000  # classes up to which there is a confusion matrix
+
+Own = Sequence[Layer] | Make  # the layers of a network, or what makes them
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,13 @@ class Results:
         return self.correct / self.images
 
 
+class Bank(NamedTuple):
+    """Filters W (K, C, F, F) of a layer, and what they are called."""
+
+    title: str
+    W: Array
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a run has trained; None for what cannot be read, which `missing` gives reasons for.
@@ -91,20 +103,27 @@ class Trained:
 
     def name(self, label: int) -> str:
         """Return the name of a class, its number if the dataset has none."""
-        named = self.model.class_names if self.model else self.dataset and self.dataset.class_names
+        recorded = self.checkpoint.dataset.get("class_names") if self.checkpoint else None
+        named = recorded or (self.dataset and self.dataset.class_names)
         return one_line(named[label])[:NAME] if named and label < len(named) else f"{label}"
 
     @property
-    def filters(self) -> Array | None:
-        """The filters of the first layer (K, C, F, F), None if it has no such weights."""
-        W = getattr(self.model.network.layers[0], "W", None) if self.model else None
-        return W if W is not None and W.ndim == 4 else None
+    def filters(self) -> list[Bank]:
+        """The filters that see the image: of the first layer, and through one that is not trained.
+
+        Empty if the first layer has no filters.
+        """
+        return [] if self.model is None else _banks([*self.model.network.plan.leaves.values()])
 
 
-def load(run: Run, dataroot: str | None = None, best: bool = False) -> Trained:
+def load(
+    run: Run, dataroot: str | None = None, best: bool = False, network: Own | None = None
+) -> Trained:
     """Return what the run has trained, from its newest sound checkpoint, or that of its best epoch.
 
-    dataroot: where the dataset is now, None: where it was. Nothing is downloaded.
+    dataroot: where the dataset is now, None: where it was. network: what makes its layers, needed
+    if some are not dpcnn's. Nothing is downloaded. Raises DpcnnError if the
+    run has another network.
     """
     missing: list[str] = []
     checkpoint = RunDirectory(run.path).best_checkpoint(missing.append) if best else None
@@ -113,8 +132,10 @@ def load(run: Run, dataroot: str | None = None, best: bool = False) -> Trained:
     checkpoint = checkpoint or _newest_checkpoint(run.path, missing)
     model, dataset, augmentation = None, None, NOTHING
     try:
-        model = restore(checkpoint) if checkpoint else None
+        model = restore(checkpoint, network) if checkpoint else None
     except DpcnnError as error:
+        if network is not None:
+            raise
         missing.append(f"The network cannot be shown: {one_line(error)}.")
     try:
         options = model.options if model else _options(run)
@@ -165,6 +186,36 @@ def _dataset(options: Options, checkpoint: Checkpoint | None, dataroot: str | No
     if checkpoint is not None:
         check_dataset(checkpoint, dataset.fingerprint(), dataset.source)
     return split(dataset, options, world_size=1)
+
+
+def _banks(leaves: Sequence[Layer]) -> list[Bank]:
+    """Return the filters that see the image, of a network with these layers."""
+    filters = {leaf: getattr(leaf, "W", None) for leaf in leaves}
+    filtering = [(leaf, W) for leaf, W in filters.items() if W is not None and W.ndim == 4]
+    if not filtering or filtering[0][0] is not leaves[0]:
+        return []
+    (first, W), others = filtering[0], filtering[1:]
+    if "W" in first.parameter_shapes:
+        return [Bank(f"{first.name}: filters", W)]
+    banks = [Bank(f"{first.name}: filters, not trained", W)]
+    for second, V in others[:1]:
+        if V.shape[1] == len(W):
+            title = f"{second.name}: filters, seen through {first.name}"
+            banks.append(Bank(title, seen_through(W, V)))
+    return banks
+
+
+def seen_through(first: Array, second: Array) -> Array:
+    """Return filters (L, C, F+G-1, F+G-1) of the image, for (L, K, G, G) of what (K, C, F, F) give.
+
+    What they make of the image to first order, if a smooth activation is between the two.
+    """
+    (_, channels, height, width), (count, _, rows, columns) = first.shape, second.shape
+    W = np.zeros((count, channels, height + rows - 1, width + columns - 1), np.float32)
+    for row, column in np.ndindex(rows, columns):
+        part = np.tensordot(second[:, :, row, column], first, 1)
+        W[:, :, row : row + height, column : column + width] += part
+    return W
 
 
 def evaluate(model: Model, images: Images) -> Results:

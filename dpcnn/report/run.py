@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from dpcnn.errors import OptionError
 from dpcnn.options import OF_DATASET, OPTIONS
 from dpcnn.report.files import Files, Object, as_line
 from dpcnn.report.history import Session, sessions
-from dpcnn.run import events, lock, outcome
+from dpcnn.run import events, lock, outcome, steps
 from dpcnn.run.directory import OPTIONS as OPTIONS_FILE
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.loggers import jsonl
@@ -38,7 +38,8 @@ class Run:
 
     metrics: one object an epoch; errors: the tracebacks that ranks left, by file name; exit_code:
     None if none is recorded; running: whether a process of this machine is at work on it;
-    missing: sentences on what could not be read. The values inside the objects are unchecked.
+    missing: sentences on what could not be read; steps: one object for every so many steps. The
+    values inside the objects are unchecked.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Run:
     exit_code: int | None
     running: bool
     missing: list[str]
+    steps: list[Object] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -59,6 +61,10 @@ class Run:
     def series(self, key: str) -> Array:
         """Return a metric's value for each epoch (epochs,), NaN where there is none."""
         return np.array([number(epoch.get(key)) for epoch in self.metrics])
+
+    def steps_series(self, key: str) -> Array:
+        """Return a metric's value within the epochs (points,), NaN where there is none."""
+        return np.array([number(point.get(key)) for point in self.steps])
 
     def has(self, key: str) -> bool:
         """Tell whether some epoch has a value of a metric."""
@@ -75,10 +81,28 @@ class Run:
         return np.nancumsum(self.series("seconds"))
 
     @property
+    def judged_by(self) -> str:
+        """The metric that tells which epoch is the best."""
+        return "validation_accuracy" if self.has("validation_accuracy") else "test_accuracy"
+
+    @property
+    def best(self) -> int | None:
+        """The place of the best epoch among the metrics, None if none has been measured."""
+        accuracy = self.series(self.judged_by)
+        return int(np.nanargmax(accuracy)) if np.isfinite(accuracy).any() else None
+
+    @property
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights after the last epoch, "" if it is not known."""
         value = self.metrics[-1].get("weights_sha256") if self.metrics else None
         return "" if value is None else as_line(value)
+
+    @property
+    def last_step(self) -> int:
+        """The newest step that is recorded, 0 without any."""
+        values = [number(line.get("step")) for line in (*self.metrics[-1:], *self.steps[-1:])]
+        happened = [event.step for session in self.sessions[-1:] for event in session.events]
+        return int(max([0.0, *(v for v in values if v == v), *filter(None, happened)]))
 
     @property
     def changed_options(self) -> Object:
@@ -114,8 +138,10 @@ def read(path: Path) -> Run:
     options = files.object(OPTIONS_FILE, "the options")
     environment = files.object("environment.json", "the environment")
     metrics = files.lines(jsonl.NAME, lambda line: not math.isnan(number(line.get("epoch"))))
+    points = _points(files)
     if not metrics:
-        files.missing.append("No epoch is finished: there are no curves yet.")
+        curves = "the curves are those of its steps" if points else "there are no curves yet"
+        files.missing.append(f"No epoch is finished: {curves}.")
     exit_code = _exit_code(files)
     running = exit_code is None and _is_locked(path / lock.NAME)
     history = files.lines(events.NAME, lambda line: "event" in line)
@@ -129,6 +155,7 @@ def read(path: Path) -> Run:
         exit_code=exit_code,
         running=running,
         missing=files.missing,
+        steps=points,
     )
 
 
@@ -147,6 +174,13 @@ def number(value: Any) -> float:
         return float(value) if math.isfinite(value) else math.nan
     except OverflowError:  # an integer that is too large for a float
         return math.nan
+
+
+def _points(files: Files) -> list[Object]:
+    """Return what the steps tell, none of a run of before there was such a file."""
+    if not os.path.lexists(files.directory / steps.NAME):
+        return []
+    return files.lines(steps.NAME, lambda line: number(line.get("epoch")) >= 0)
 
 
 def _exit_code(files: Files) -> int | None:

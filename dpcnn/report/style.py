@@ -33,11 +33,12 @@ PURPLE = "#cc79a7"
 SKY = "#56b4e9"
 INK = "#1b1e23"
 MUTED = "#5b626b"
+DEEP = "#0b4f8f"  # of the cells of a matrix: white numbers are legible on it
 LINE = "#d9dde2"
 FAINT = "#a5acb5"
 VARIABLES = {
     BLUE: "blue", ORANGE: "orange", GREEN: "green", VERMILLION: "vermillion", PURPLE: "purple",
-    SKY: "sky", INK: "ink", MUTED: "muted", LINE: "line", FAINT: "faint",
+    SKY: "sky", INK: "ink", MUTED: "muted", LINE: "line", FAINT: "faint", DEEP: "deep",
 }  # fmt: skip
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, MUTED)
 
@@ -128,9 +129,14 @@ def svg(figure: Figure, name: str) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
+def variable(color: str) -> str:
+    """Return the page's CSS variable for a colour of the light page; other colours as they are."""
+    name = VARIABLES.get(color)
+    return f"var(--{name})" if name else color
+
+
 def _variable(color: re.Match[str]) -> str:
-    variable = VARIABLES.get(color[0])
-    return f"var(--{variable})" if variable else color[0]
+    return variable(color[0])
 
 
 def png(figure: Figure) -> bytes:
