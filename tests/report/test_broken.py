@@ -59,18 +59,20 @@ BROKEN: dict[Callable[[Path], None], tuple[str, ...]] = {
     no_checkpoints: (
         "There is no checkpoint",
         "may not be the one it was trained on",
-        "Accuracy over epochs",
+        "Learning curves",
         "The first training images",
     ),
     cut_checkpoints: ("damaged or cut off", "None of the checkpoints can be read"),
     cut_newest: ("damaged or cut off", "by the network after step 32."),
     broken_line: ("metrics.jsonl: line 2 cannot be read", "3 of 3"),
-    lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\x00" * 99): ("No epoch is finished",),
+    lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\x00" * 99): (
+        "No epoch is finished: the curves are those of its steps",
+    ),
     lambda run: (run / "options.json").write_text("[" * 100_000): ("options.json: ",),
     lambda run: (run / "options.json").write_text(DEEP): ("options.json: nested too deep",),
     lambda run: (run / "events.jsonl").unlink(): ("events.jsonl: no such file", "computing"),
-    fifo: ("environment.json is not a regular file", "Accuracy over epochs"),
-    moved_dataset: ("gone.hdf5", "name the dataset with --dataroot", "Accuracy over epochs"),
+    fifo: ("environment.json is not a regular file", "Learning curves"),
+    moved_dataset: ("gone.hdf5", "name the dataset with --dataroot", "Learning curves"),
 }
 
 
@@ -78,7 +80,7 @@ BROKEN: dict[Callable[[Path], None], tuple[str, ...]] = {
 def test_what_is_missing_is_said_and_the_rest_is_shown(how, copy):
     how(copy)
     text = report(copy)
-    assert "Not everything could be read" in text
+    assert "Missing from this report" in text
     for sentence in BROKEN[how]:
         assert sentence in text
 
@@ -112,6 +114,8 @@ def test_a_run_at_work_is_reported_as_such_and_not_disturbed(small, tmp_path):
     job.communicate()
     assert (result.returncode, result.stdout) == (0, "run/report.html\n"), result.stderr
     assert ">running</span>" in text
+    assert re.search(r"Step [\d,]+ of 64,000", text)
+    assert "as of" in text
     assert "Interrupted" not in text
     assert ">stopped by SIGTERM</span>" in report(tmp_path / "run")
 
