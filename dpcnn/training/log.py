@@ -243,16 +243,13 @@ class RootLog(StandbyLog):
     def step(self, sums: Sums, lr: float) -> None:
         images = int(sums["images"])
         self.console.step(sums["loss"] / images, images, lr, sums["correct"])
-        self.steps.add(self._step(sums, lr), self.directory.path)
-        self.saver.poll()
-        self.callbacks.step(self.place, self.steps_of_epoch, sums, lr)
-
-    def _step(self, sums: Sums, lr: float) -> Step:
-        """Return the step that was made as steps.jsonl counts it."""
         place = self.place
         epoch = place.epoch - 1 + place.epoch_step / self.steps_of_epoch
         counts = sums["loss"], sums["correct"], sums["images"]
-        return Step(place.step, max(self.total, place.step, 1), epoch, *counts, lr)
+        made = Step(place.step, max(self.total, place.step, 1), epoch, *counts, lr)
+        self.steps.add(made, self.directory.path)
+        self.saver.poll()
+        self.callbacks.step(self.place, self.steps_of_epoch, sums, lr)
 
     def epoch(self, state: State) -> None:
         line = state.metrics[-1]
