@@ -1,7 +1,7 @@
 """Make the picture of a report in the README, dpcnn/report/example.png:
 
-mpirun -n 4 python -m dpcnn.train --dataroot MNISTdata.hdf5 --epochs 6 --run_dir runs/mnist
-python -m tests.report.example runs/mnist
+launch/local -n 2 --recipe cifar10 --run_dir runs/cifar10
+python -m tests.report.example runs/cifar10
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.browser import Browser
 
 EXAMPLE = Path(writing.__file__).with_name("example.png")
 WIDTH, HEIGHT = 1000, 1130  # pixels of the window, and of each part before it is made smaller
-PARTS = ("header", "#classes")  # what each part begins with
+PARTS = ("#curves", "#classes")  # what each part begins with
 GAP = 24  # pixels between the parts
 SHOWN = 1366  # pixels of the picture's width
 
