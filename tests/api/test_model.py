@@ -73,7 +73,7 @@ def test_it_is_saved_exported_and_summed_up(run: Path, tmp_path: Path, digits: A
 def test_it_draws_the_charts_of_a_report(run: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra report)")
     figure = dpcnn.load(run).plot("loss")
-    assert figure.axes[0].get_title(loc="left") == "Loss over epochs"
+    assert figure.axes[0].get_title(loc="left") == "Loss"
     with pytest.raises(OptionError, match="found chart 'los', expected one of accuracy, loss"):
         dpcnn.load(run).plot("los")
 
@@ -110,7 +110,8 @@ def test_the_last_lines_and_the_report_name_the_best_epoch(
         f"Best epoch: {epoch}, Test Accuracy = {accuracy:.4f}, in checkpoints/best.h5"
     )
     page = dpcnn.report("run", best=True).read_text()
-    assert f"{100 * accuracy:.2f} % (epoch {epoch})" in page
+    assert f"{100 * accuracy:.2f}\N{NO-BREAK SPACE}%" in page
+    assert f"accuracy, epoch {epoch}" in page
     assert f"step {best['step']:,}" in page
 
 

@@ -64,7 +64,10 @@ BROKEN: dict[Callable[[Path], None], tuple[str, ...]] = {
     ),
     cut_checkpoints: ("damaged or cut off", "None of the checkpoints can be read"),
     cut_newest: ("damaged or cut off", "by the network after step 32."),
-    broken_line: ("metrics.jsonl: line 2 cannot be read", "3 of 3"),
+    broken_line: (
+        "metrics.jsonl: line 2 cannot be read",
+        "3\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}3",
+    ),
     lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\x00" * 99): (
         "No epoch is finished: the curves are those of its steps",
     ),
