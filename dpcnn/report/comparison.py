@@ -16,7 +16,7 @@ from dpcnn.report.standing import why_failed
 from dpcnn.report.style import variable
 from dpcnn.run.directory import RunDirectory
 
-SHA256 = 10  # characters of the hash of the weights
+SHA256 = 8  # characters of the hash of the weights
 # Options that decide which images a run is tested on, beside the dataset itself.
 DECIDING = ("keys", "size", "grey", "layout", "test_fraction", "test_limit", "num_class")
 SHAPE = ("num_channel", "img_height", "img_width")
