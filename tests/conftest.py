@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -29,6 +30,10 @@ settings.load_profile("busy")
 # Tests start Python many hundred times; without bytecode each start would compile the package.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# nohup has this process ignore SIGHUP, which jobs that tests start would inherit, but no handler.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Two processes take files in turn: they end at about the same time if the longest come first.
 LONGEST = (

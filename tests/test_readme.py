@@ -21,7 +21,8 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
 FEWER = "--train_limit 1920 --test_limit 500"
 SHORTER = {
     "launch/local -n 2 --recipe mnist": "--dataroot digits --max_steps 3",
-    "launch/local -n 2 --recipe cifar10": "--dataroot digits --max_steps 1 --minibatch_size 64",
+    "launch/local -n 2 --recipe cifar10": "--dataroot digits --max_steps 1 --minibatch_size 64"
+    " --test_limit 64",
     "launch/local -n 2 --recipe fashion": "--dataroot digits --max_steps 3",
     "launch/local -n 4": f"--dataroot digits --epochs 1 {FEWER}",
     "launch/local -n 2 --model resnet8 --dataroot digits --epochs 2 --schedule onecycle"

@@ -34,7 +34,7 @@ from dpcnn.training.recovery import Recovery
 from dpcnn.training.setup import initial_state
 from dpcnn.training.signals import NAMES, StopRequests
 from dpcnn.training.state import State
-from dpcnn.training.trainer import Trainer
+from dpcnn.training.trainer import BUG, Trainer
 from tests.networks import of_mnist
 from tests.reference import Array
 
@@ -58,7 +58,7 @@ class DoubleTrainer(Trainer):
     def attach(self) -> None:
         super().attach()
         size = self.network.sums.size
-        self.reduction = DoubleReduction.allocate(self.comm, size, (*COUNTS, *NAMES, ASKED))
+        self.reduction = DoubleReduction.allocate(self.comm, size, (*COUNTS, *NAMES, ASKED, BUG))
 
 
 def dataset() -> Dataset:
