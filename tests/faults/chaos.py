@@ -129,9 +129,13 @@ def faults(result: Result, undisturbed: tuple[Path, str], folder: Path) -> str:
 def disturb(
     job: subprocess.Popen[str], seconds: float, rank: int | None, number: signal.Signals
 ) -> None:
-    """Send a signal, so long after now, to a rank of the job, or to all but its supervisor."""
+    """Send a signal, so long after now, to a rank of the job, or to all but its supervisor.
+
+    The supervisor is two processes: without the one that reads the output nothing can be printed.
+    """
     time.sleep(seconds)
     targets = [pid for pid in processes() if pid != job.pid and session_of(pid) == job.pid]
+    targets = [pid for pid in targets if not is_reader(pid)]
     if rank is not None:
         targets = [pid for pid in targets if is_rank(pid, rank)]
     for pid in targets:
@@ -155,6 +159,14 @@ def kill_now_and_then(job: subprocess.Popen[str], seconds: float, ranks: int) ->
                 os.kill(rng.choice(living), signal.SIGKILL)
             deaths += 1
     return deaths
+
+
+def is_reader(pid: int) -> bool:
+    """Tell whether a process is the supervisor's reader of the ranks' output."""
+    try:
+        return b"launch/lib/output.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def is_rank(pid: int, rank: int) -> bool:

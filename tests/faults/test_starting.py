@@ -91,8 +91,9 @@ def test_a_rank_lost_before_all_have_met_is_a_restart(mpi, action, small, tmp_pa
     more: dict[str, Any] = {"cwd": tmp_path, "mpi": mpi, "module": "tests.faults.dying", **dying}
     result = run(2, "--dataroot", small, *STEPS, under=supervised(1), **more)
     assert result.returncode == 0, result
-    assert "restart 1 of 1" in result.stderr
-    assert len(result.stderr.splitlines()) == 1, result.stderr
+    # Open MPI may add a page of its own: that the rank which is left cannot reach the other.
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("dpcnn: ")]
+    assert line.endswith("restart 1 of 1"), result.stderr
 
 
 @pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
