@@ -225,6 +225,7 @@ def _leave(job: Job, end: End) -> int:
             os.kill(os.getpid(), signal.SIGKILL)  # the others notice this, and go on
         leave(comm, end.code)
     elif end.alone:
+        streams.wait_until_read()
         comm.abort(end.code)
     comm.finish(end.code)
     return end.code

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
+import stat
 import sys
+import termios
+import time
+from array import array
 from typing import Any, TextIO
 
 from dpcnn.errors import DpcnnError
@@ -16,6 +21,8 @@ NAMES = {1: "standard output", 2: "standard error"}
 # Set by launch/lib/supervise.py: the folder of its two named pipes.
 OUTPUT = "DPCNN_OUTPUT"
 PIPES = {1: "stdout", 2: "stderr"}
+LONGEST = 5.0  # seconds that a reader may take before this process ends all ranks
+PERIOD = 0.01  # seconds between two looks
 
 
 class Stream(io.FileIO):
@@ -70,6 +77,25 @@ def write_to_supervisor() -> None:
             os.set_blocking(pipe, True)
             os.dup2(pipe, number)
             os.close(pipe)
+
+
+def wait_until_read() -> None:
+    """Wait until what this process has written to pipes is read, but not for long.
+
+    MPICH's mpirun (5.0) loses what it has not yet read of a rank that calls MPI_Abort.
+    """
+    end = time.monotonic() + LONGEST
+    while any(map(_unread, NAMES)) and time.monotonic() < end:
+        time.sleep(PERIOD)
+
+
+def _unread(number: int) -> int:
+    """Return how many bytes wait in a pipe for its reader; 0 for anything else."""
+    count = array("i", [0])
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(number).st_mode):
+            fcntl.ioctl(number, termios.FIONREAD, count)
+    return count[0]
 
 
 def secure(going_on: str = "") -> None:

@@ -76,3 +76,14 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream() -> None:
 def test_letters_that_an_encoding_lacks_are_shown_escaped() -> None:
     code = "from dpcnn.system import streams; streams.secure(); print('\\u00e9')"
     assert shell("", code, PYTHONIOENCODING="ascii").stdout == "\\xe9\n"
+
+
+def test_what_is_in_a_pipe_is_waited_for() -> None:
+    """The reader takes what was written, then closes: only then does the writer go on."""
+    code = (
+        "import os, threading; from dpcnn.system import streams; read, write = os.pipe();"
+        " os.dup2(write, 1); os.write(1, b'x' * 1000); assert streams._unread(1) == 1000;"
+        " threading.Timer(0.05, os.read, (read, 1000)).start(); streams.wait_until_read();"
+        " assert streams._unread(1) == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
