@@ -130,7 +130,7 @@ def call(
     """
     launch = detect()
     comm = connect(launch)
-    comm.end_with_exceptions()
+    comm.end_with_exceptions(streams.wait_until_read)
     options = comm.bcast(comm.on_all(parse))
     comm.timeout = timeout(options)
     job = Job(comm, blas.threads(*threads(options), launch.local_size))

@@ -169,8 +169,8 @@ class Communicator:
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code; does not return if there are others."""
 
-    def end_with_exceptions(self) -> None:
-        """Make an uncaught exception of one rank end all ranks.
+    def end_with_exceptions(self, before: Callable[[], None]) -> None:
+        """Make an uncaught exception of one rank end all ranks; that calls `before` when printed.
 
         One that all ranks raise (DpcnnError.collective) is printed by rank 0 alone.
         """

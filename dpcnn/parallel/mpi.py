@@ -92,16 +92,15 @@ def _finalize(library: ctypes.CDLL) -> None:
 class _EndsAll:
     """What Python does with an uncaught exception: MPI_Finalize would wait for the other ranks."""
 
-    def __init__(self, rank: int, show: Callable[..., object]) -> None:
-        self.rank, self.show = rank, show
+    def __init__(self, rank: int, show: Callable[..., object], before: Callable[[], None]) -> None:
+        self.rank, self.show, self.before = rank, show, before
 
     def __call__(self, kind: type[BaseException], error: BaseException, *trace: Any) -> None:
         collective = isinstance(error, DpcnnError) and error.collective
         if not collective or self.rank == 0:
             self.show(kind, error, *trace)
         if not collective:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            self.before()
             MPI.COMM_WORLD.Abort(1)
 
 
@@ -298,7 +297,7 @@ class MPICommunicator(Communicator):
         """End all ranks at once with this exit code."""
         self._comm.Abort(code)
 
-    def end_with_exceptions(self) -> None:
+    def end_with_exceptions(self, before: Callable[[], None]) -> None:
         """Let an exception that nobody catches on this rank end all ranks, when it is printed."""
         if not isinstance(sys.excepthook, _EndsAll):
-            sys.excepthook = _EndsAll(self.rank, sys.excepthook)
+            sys.excepthook = _EndsAll(self.rank, sys.excepthook, before)

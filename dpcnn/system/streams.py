@@ -80,10 +80,13 @@ def write_to_supervisor() -> None:
 
 
 def wait_until_read() -> None:
-    """Wait until what this process has written to pipes is read, but not for long.
+    """Wait until what this process has printed to pipes is read, but not for long.
 
     MPICH's mpirun (5.0) loses what it has not yet read of a rank that calls MPI_Abort.
     """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed
+            stream.flush()
     end = time.monotonic() + LONGEST
     while any(map(_unread, NAMES)) and time.monotonic() < end:
         time.sleep(PERIOD)
