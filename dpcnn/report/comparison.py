@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dpcnn.options import OF_DATASET
 from dpcnn.report import curves, figures, html
-from dpcnn.report.curves import time_unit
 from dpcnn.report.files import as_line
-from dpcnn.report.html import formatted
 from dpcnn.report.run import Run, Status, labels, number
-from dpcnn.report.standing import why_failed
+from dpcnn.report.standing import newest, why_failed
 from dpcnn.report.style import variable
 from dpcnn.run.directory import RunDirectory
 
@@ -88,7 +87,10 @@ def ranked(runs: Sequence[Run]) -> list[Run]:
     def key(run: Run) -> tuple[float, float]:
         last = run.metrics[-1] if run.metrics else {}
         accuracy, loss = number(last.get("test_accuracy")), number(last.get("test_loss"))
-        return (2.0 if accuracy != accuracy else -accuracy, 1e308 if loss != loss else loss)
+        return (
+            math.inf if math.isnan(accuracy) else -accuracy,
+            math.inf if math.isnan(loss) else loss,
+        )
 
     return sorted(runs, key=key)
 
@@ -106,22 +108,18 @@ def _winners(rows: Sequence[Row]) -> list[Row]:
 
 def _cells(run: Run) -> dict[str, str]:
     """Return the results of a run by the names of their columns."""
-    last = run.metrics[-1] if run.metrics else {}
-    seconds = float(run.seconds[-1]) if run.metrics else float("nan")
-    unit, symbol = time_unit(seconds)
-    best = "-"
+    numbers, best = newest(run), "-"
     if run.best is not None:
         accuracy = run.series(run.judged_by)[run.best]
         best = f"{100 * accuracy:.2f} % ({run.epochs[run.best]:.0f})"
-    epochs = as_line(run.options.get("epochs"))
     return {
-        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
-        "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
+        "test accuracy": numbers["test accuracy"],
+        "test loss": numbers["test loss"],
         "best (epoch)": best,
-        "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
-        "time": formatted(seconds / unit, "{:.1f} " + symbol),
-        "images/s": formatted(number(last.get("images_per_second")), "{:,.0f}"),
-        "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
+        "epochs": numbers["epochs"],
+        "time": numbers["training time"],
+        "images/s": numbers["images/s"],
+        "ranks": numbers["ranks"],
         "SHA-256": run.weights_sha256[:SHA256] or "-",
     }
 

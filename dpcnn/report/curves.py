@@ -102,8 +102,7 @@ def color(number: int) -> str:
 
 def is_flat(run: Run, key: str) -> bool:
     """Tell whether a metric has one value in all epochs and steps."""
-    values = np.concatenate([run.series(key), run.steps_series(key)])
-    values = values[~np.isnan(values)]
+    values = run.known(key)
     return not values.size or bool(np.ptp(values) <= FLAT * np.abs(values).max())
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable
 
-import numpy as np
 from markupsafe import Markup
 
 from dpcnn.nn.network import Network
 from dpcnn.options import OPTIONS
 from dpcnn.report import figures, html, images, watch
-from dpcnn.report.curves import is_flat, time_unit
+from dpcnn.report.curves import is_flat
 from dpcnn.report.files import as_line
 from dpcnn.report.html import extent, formatted
 from dpcnn.report.results import Results, Trained
 from dpcnn.report.run import Run, number
-from dpcnn.report.standing import whereabouts, why_failed
+from dpcnn.report.standing import newest, whereabouts, why_failed
 
 CLASSES = 100  # rows of the table of classes
 CHAIN = 12  # layers at most that are listed in a row
@@ -50,7 +48,7 @@ def of_run(run: Run, trained: Trained) -> str:
         sections={name: title for name, title in titles.items() if title},
         failure=why_failed(run),
         whereabouts=whereabouts(run),
-        headline=headline(run) if run.metrics else {},
+        headline=_headline(run) if run.metrics else {},
         constants=_constants(run),
         within=" (thin: within it)" if run.steps else "",
         missing=run.missing + trained.missing,
@@ -68,24 +66,14 @@ def of_run(run: Run, trained: Trained) -> str:
     )
 
 
-def headline(run: Run) -> dict[str, str]:
+def _headline(run: Run) -> dict[str, str]:
     """Return the numbers that matter most, by name."""
-    last = run.metrics[-1] if run.metrics else {}
-    seconds = float(run.seconds[-1]) if run.metrics else math.nan
-    unit, symbol = time_unit(seconds)
-    epochs = as_line(run.options.get("epochs"))
-    validation = number(last.get("validation_accuracy"))
-    validated = {"validation accuracy": formatted(100 * validation, "{:.2f} %")}
-    values = {
-        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
-        "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
-        **(validated if run.has("validation_accuracy") else {}),
-        **_best(run),
-        "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
-        "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
-        "training time": formatted(seconds / unit, "{:.1f} " + symbol),
-        "images/s": formatted(number(last.get("images_per_second")), "{:,.0f}"),
-    }
+    numbers = newest(run)
+    values = {name: numbers.pop(name) for name in ("test accuracy", "test loss")}
+    if run.has("validation_accuracy"):
+        validation = number(run.metrics[-1].get("validation_accuracy"))
+        values["validation accuracy"] = formatted(100 * validation, "{:.2f} %")
+    values |= _best(run) | numbers
     return {name: value.replace(" ", NO_BREAK) for name, value in values.items()}
 
 
@@ -100,8 +88,7 @@ def _best(run: Run) -> dict[str, str]:
 
 def _constants(run: Run) -> str:
     """Return in a sentence what no chart is drawn of, as it did not change."""
-    rates = np.concatenate([run.series("learning_rate"), run.steps_series("learning_rate")])
-    rates = rates[~np.isnan(rates)]
+    rates = run.known("learning_rate")
     constant = rates.size and is_flat(run, "learning_rate")
     return f"The learning rate was {rates[0]:g} throughout." if constant else ""
 

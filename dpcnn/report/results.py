@@ -122,8 +122,8 @@ def load(
     """Return what the run has trained, from its newest sound checkpoint, or that of its best epoch.
 
     dataroot: where the dataset is now, None: where it was. network: what makes its layers, needed
-    if some are not dpcnn's. Nothing is downloaded. Raises DpcnnError if the
-    run has another network.
+    if some are not dpcnn's. Nothing is downloaded. Raises DpcnnError if the run has another
+    network.
     """
     missing: list[str] = []
     checkpoint = RunDirectory(run.path).best_checkpoint(missing.append) if best else None

@@ -66,6 +66,12 @@ class Run:
         """Return a metric's value within the epochs (points,), NaN where there is none."""
         return np.array([number(point.get(key)) for point in self.steps])
 
+    def known(self, key: str) -> Array:
+        """Return a metric's values for epochs and within them, those that there are."""
+        values = np.concatenate([self.series(key), self.steps_series(key)])
+        known: Array = values[~np.isnan(values)]
+        return known
+
     def has(self, key: str) -> bool:
         """Tell whether some epoch has a value of a metric."""
         return not bool(np.isnan(self.series(key)).all())

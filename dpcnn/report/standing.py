@@ -1,4 +1,4 @@
-"""How a run stands: why it has failed, or where it is and when it may be finished."""
+"""How a run stands: its newest numbers, why it has failed, or where it is and when it may end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,30 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from dpcnn.report.curves import time_unit
 from dpcnn.report.files import as_line
 from dpcnn.report.history import as_time
+from dpcnn.report.html import formatted
 from dpcnn.report.run import Run, number
 
 MOMENT = "%d %B %Y, %H:%M:%S UTC"
 LONGEST = 600  # characters of a reason
+
+
+def newest(run: Run) -> dict[str, str]:
+    """Return the numbers of a run's newest epoch as text, by name; a dash for what is not known."""
+    last = run.metrics[-1] if run.metrics else {}
+    seconds = float(run.seconds[-1]) if run.metrics else math.nan
+    unit, symbol = time_unit(seconds)
+    epochs = as_line(run.options.get("epochs"))
+    return {
+        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
+        "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
+        "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
+        "ranks": formatted(number(last.get("world_size")), "{:.0f}"),
+        "training time": formatted(seconds / unit, "{:.1f} " + symbol),
+        "images/s": formatted(number(last.get("images_per_second")), "{:,.0f}"),
+    }
 
 
 @dataclass(frozen=True)
