@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,14 @@ def metrics(directory: Path) -> list[dict[str, Any]]:
 def told(path: Path) -> dict[str, Any]:
     """Return the JSON object of an outcome file, empty where there is none."""
     return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until something is true; one that does not come fails the test."""
+    limit = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> str:

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pytest
 from dpcnn.__main__ import COMMANDS, main
 from dpcnn.cli import ranks
 from dpcnn.version import __version__
-from tests.launching import ROOT, TIMEOUT, end, launcher, start, started, states
+from tests.launching import ROOT, TIMEOUT, end, launcher, start, started, states, wait_until
 
 
 def call(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -147,10 +145,3 @@ def test_a_command_in_the_foreground_gives_its_exit_code(code: str, expected: in
     command = f"from dpcnn.cli import foreground as f; import sys; sys.exit(f.run({code!r}))"
     command = command.replace(repr(code), repr(["sh", "-c", code]))
     assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == expected
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < TIMEOUT
-        time.sleep(0.05)

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import pytest
 
 from dpcnn.run.directory import RunDirectory
 from tests.launching import (
-    TIMEOUT,
     Result,
     end,
     metrics,
@@ -29,6 +27,7 @@ from tests.launching import (
     started,
     supervised,
     wait_for,
+    wait_until,
 )
 
 # Standard output as a full disk, and as a pipe whose reader has gone.
@@ -200,10 +199,3 @@ def test_ranks_whose_supervisor_was_killed_save_and_stop(mpi, small, tmp_path):
     assert json.loads((tmp_path / "run/outcome.json").read_text()) == {"exit_code": code}
     result = run(2, "--run_dir", "run", "--resume", "auto", "--max_steps", 1, cwd=tmp_path)
     assert result.returncode == 0, result
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + TIMEOUT
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.05)

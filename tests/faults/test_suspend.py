@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import TIMEOUT, end, start, started, states, supervised
+from tests.launching import end, start, started, states, supervised, wait_until
 
 PATIENCE = 2.0  # seconds, the --timeout
-
-
-def wait_until(condition: object) -> None:
-    assert callable(condition)
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < TIMEOUT
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("mpi", ["mpich", "elastic"])
