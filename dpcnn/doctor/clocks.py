@@ -10,9 +10,8 @@ from dpcnn.doctor.finding import OK, WARNING, Finding, time_text
 from dpcnn.parallel.communicator import Communicator
 
 ROUNDS = 9
-MOST = (
-    1.0  # seconds; ranks leave an allgather milliseconds apart, on a busy host tenths of a second
-)
+# Seconds; ranks leave an allgather milliseconds apart, on a busy host tenths of a second.
+MOST = 1.0
 
 
 def clocks(comm: Communicator) -> list[Finding]:

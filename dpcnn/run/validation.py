@@ -60,12 +60,8 @@ def _is_member(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_count(value.get(key)) for key in MEMBER)
 
 
-def _is_members(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_member, value))
-
-
-def _is_layers(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_layer, value))
+def _list_of(is_item: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(is_item, value))
 
 
 def _is_layer(value: Any) -> bool:
@@ -93,12 +89,10 @@ OPTIONAL_NUMBER = Form(NUMBER.name, _is_finite, needed=False)
 TEXT = Form("a string", _is_text)
 PLAIN = Form("a string, a number of ordinary size, true, false or null", _is_plain)
 DATA = Form("plain data with numbers of ordinary size", _is_data)
-MEMBERS = Form("a list of objects with rank and process", _is_members)
-LAYERS = Form("a list of objects with layer and finite numbers", _is_layers, needed=False)
+MEMBERS = Form("a list of objects with rank and process", _list_of(_is_member))
+LAYERS = Form("a list of objects with layer and finite numbers", _list_of(_is_layer), needed=False)
 PREPARE = Form("digit or resize", lambda value: value in ("digit", "resize"))
-TEXTS = Form(
-    "a list of strings", lambda value: isinstance(value, list) and all(map(_is_text, value))
-)
+TEXTS = Form("a list of strings", _list_of(_is_text))
 NORMALIZATION = Form("an object with kind, mean and std", _is_normalization)
 
 PROGRESS = {"step": COUNT, "epoch": COUNT, "epoch_step": COUNT, "deaths": MEMBERS, "layers": LAYERS}

@@ -75,13 +75,13 @@ def explain(
                 return f"{layer}/{key} is not finite (NaN or infinity) before it{CURE}"
     search = _Search(network, compute, seed)
     findings = [*filter(None, comm.allgather(search.first(microbatches)))]
-    cure = CURE * (CURE not in str(error) and _have_grown(network, seed))
-    if not findings:  # in an evaluation
-        return f"{error}{cure}"
-    first = max(findings, key=lambda finding: (finding.norm, -finding.number))
-    if first.norm == np.inf:
+    first = max(findings, key=lambda finding: (finding.norm, -finding.number), default=None)
+    if first is not None and first.norm == np.inf:
         where = f"in micro-batch {first.number}{first.remark}"
         return f"{first.name} is not finite (NaN or infinity) {where}{CURE * first.grown}"
+    cure = CURE * (CURE not in str(error) and _have_grown(network, seed))
+    if first is None:  # in an evaluation
+        return f"{error}{cure}"
     if "gradient" not in str(error):
         return str(error)
     return (

@@ -8,7 +8,6 @@ Trainer. Every rank runs the same code.
 from __future__ import annotations
 
 import contextlib
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 
@@ -90,7 +89,7 @@ class Trainer:
                 except DivergenceError as error:
                     raise self.log.diverged(self.diagnosed(error), self.state) from None
 
-    def warnings(self) -> AbstractContextManager[object]:
+    def warnings(self) -> contextlib.AbstractContextManager[object]:
         """Return the context of a run that says what NumPy does about overflows and the like.
 
         Nothing: a diverging step is found in its reduced sums.

@@ -125,11 +125,9 @@ def difference(host: str, found: dict[str, Any], own: dict[str, Any], environmen
                 f"{host} has {name} {versions[0]}, expected {versions[1]} as here:"
                 f" remove {PROJECT / environment} there, and it is set up again"
             )
-    return (
-        ""
-        if found["directory"]
-        else (f"{host} has no directory {Path.cwd()}: create it there, or start with --copy")
-    )
+    if found["directory"]:
+        return ""
+    return f"{host} has no directory {Path.cwd()}: create it there, or start with --copy"
 
 
 def place(slots: dict[str, int], ranks: str, path: Path) -> dict[str, int]:
