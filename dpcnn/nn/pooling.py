@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dpcnn.errors import OptionError
-from dpcnn.nn.blocks import copy_pixels
+from dpcnn.nn.blocks import blocks, copy_pixels
 from dpcnn.nn.checks import check_pair
 from dpcnn.nn.layer import Array, Layer, Shape, image_maps
 
@@ -63,6 +63,7 @@ class Pooling(Layer):
         self.input_shape = input_shape
         self.output_shape = (channels, *outputs)
         self._positions: list[tuple[Part, Part]] = []  # made when first needed: a plan is small
+        self._axes: list[list[tuple[slice, slice]]] = []
         return self.output_shape
 
     def positions(self) -> list[tuple[Part, Part]]:
@@ -71,13 +72,19 @@ class Pooling(Layer):
         The part of the output is the windows whose position lies in the image; all, unless padded.
         """
         if not self._positions:
-            rows, columns = (self._along(axis) for axis in (0, 1))
+            rows, columns = self.axes()
             self._positions = [
                 ((slice(None), out_rows, out_columns), (slice(None), in_rows, in_columns))
                 for out_rows, in_rows in rows
                 for out_columns, in_columns in columns
             ]
         return self._positions
+
+    def axes(self) -> list[list[tuple[slice, slice]]]:
+        """Return, of rows and of columns, each position's part of the output and of the input."""
+        if not self._axes:
+            self._axes = [self._along(axis) for axis in (0, 1)]
+        return self._axes
 
     def _along(self, axis: int) -> list[tuple[slice, slice]]:
         """Return each position's part of the output and of the input, of rows (0) or columns."""
@@ -108,13 +115,47 @@ class MaxPooling(Pooling):
 
     Padding is never the largest, as in PyTorch.
 
-    A chain of comparisons, y = max(y, view), in training each with a mask of where the view was
+    In training a chain of comparisons, y = max(y, view), each with a mask of where the view was
     larger. Backward goes through the chain from its end; what no view takes is left for the first.
+
+    Evaluation takes the largest along the rows first, and of these along the columns: Fh + Fw views
+    instead of Fh * Fw, most of them of whole rows, in blocks of channels that stay in the cache.
+    With windows of 2x2 that takes 0.6 of the chain's time (tests/benchmarks/bench_layers.py).
     """
 
     def forward(self, x: Array) -> Array:
         """Return the largest values (C, Ho, Wo, N) of x (C, H, W, N); NaN where there is one."""
         y = self.buffer("y", (*self.output_shape, x.shape[-1]))
+        if self.training:
+            self._compare(x, y)
+        else:
+            self._largest_along_axes(x, y)
+        return y
+
+    def _largest_along_axes(self, x: Array, y: Array) -> None:
+        """Write y, without masks."""
+        parts = blocks(len(x), x[0].nbytes)
+        by_rows = self.scratch("by rows", (parts[0].stop, y.shape[1], *x.shape[2:]))
+        for part in parts:
+            between = by_rows[: part.stop - part.start]
+            self._largest_along(0, x[part], between)
+            self._largest_along(1, between, y[part])
+
+    def _largest_along(self, axis: int, x: Array, y: Array) -> None:
+        """Write into y the largest values of each window's rows (0) or columns (1) of x."""
+        every = (slice(None),) * (1 + axis)
+        views = [(y[*every, windows], x[*every, places]) for windows, places in self.axes()[axis]]
+        if self.padding[axis]:
+            y.fill(-np.inf)
+        else:  # the first and the last are of all windows: they need not be written to y first
+            (_, first), *views = views
+            _, last = views.pop() if views else (y, first)
+            np.maximum(last, first, out=y)
+        for largest, value in views:
+            np.maximum(value, largest, out=largest)
+
+    def _compare(self, x: Array, y: Array) -> None:
+        """Write y, and the masks."""
         candidate = self.buffer("candidate", y.shape)
         if any(self.padding):
             self.chain = self.positions()
@@ -123,20 +164,18 @@ class MaxPooling(Pooling):
             (_, first), *self.chain = self.positions()
             copy_pixels(y, x[first])
         shape = (len(self.chain), *y.shape)
-        self.masks = self.buffer("masks", shape, bool) if self.training else None
-        for number, (windows, place) in enumerate(self.chain):
+        self.masks = self.buffer("masks", shape, bool)
+        for (windows, place), mask in zip(self.chain, self.masks, strict=True):
             largest, value = y[windows], candidate[windows]
             copy_pixels(value, x[place])  # contiguous: the rest saves more time than this takes
-            if self.masks is not None:
-                np.greater(value, largest, out=self.masks[number][windows])
+            np.greater(value, largest, out=mask[windows])
             np.maximum(value, largest, out=largest)
-        return y
 
     def backward(self, dy: Array) -> Array | None:
         """Return dx (C, H, W, N): each dy (C, Ho, Wo, N) where the largest value was, else 0."""
         if not self.needs_dx:
             return None
-        assert self.masks is not None, "backward follows a forward of training"
+        assert self.training, "backward follows a forward of training"
         dx = self.dx_buffer(dy.shape[-1])
         masked = self.buffer("masked", dy.shape)
         for (windows, place), mask in zip(reversed(self.chain), reversed(self.masks), strict=True):
