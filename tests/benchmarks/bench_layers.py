@@ -1,5 +1,6 @@
 """ReLU by the maximum with a block of zeros, against a mask of ones and zeros, the maximum with the
-number 0, and np.copyto(where=); Dense in pieces against its whole products.
+number 0, and np.copyto(where=); Dense in pieces against its whole products; MaxPooling in training
+and in evaluation.
 
     OPENBLAS_NUM_THREADS=1 python -m pytest -n 0 tests/benchmarks/bench_layers.py
 
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dpcnn.nn import Dense, Layer, ReLU, dense
+from dpcnn.nn import Dense, Layer, MaxPooling, ReLU, dense
 from dpcnn.nn.layer import Array
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
@@ -123,3 +124,13 @@ def test_dense(benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, pro
     x = rng.standard_normal((layer.inputs, 16), np.float32)
     dy = rng.standard_normal((10, 16), np.float32)
     benchmark(lambda: (layer.forward(x), layer.backward(dy)))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("shape", [(32, 32, 32, 64), (64, 16, 16, 64), (16, 24, 24, 16)])
+@pytest.mark.benchmark(group="MaxPooling forward")
+def test_max_pooling(benchmark: BenchmarkFixture, shape: tuple[int, ...], training: bool) -> None:
+    layer = MaxPooling(2)
+    Network(Plan([layer], shape[:-1])).context.training = training
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    benchmark(layer.forward, x)

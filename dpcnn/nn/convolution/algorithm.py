@@ -21,6 +21,7 @@ from dpcnn.nn.layer import Array, Shape
 Workspace = Callable[[str, Shape], Array]
 
 Index = tuple[slice, slice, slice]  # of maps: which channels, rows and columns
+MANY_IMAGES = 64  # columns that are enough for a GEMM
 SAME = "same"  # as much padding as makes size/stride outputs, rounded up
 
 
@@ -210,6 +211,7 @@ class Algorithm(NamedTuple):
     kept: the names in the workspace of what forward keeps for backward. All else may be memory that
         layers share, and everything where no backward follows. None: it needs memory of its own.
     scratch_size(geometry, images, needs_dx): about how many values of the workspace are shared.
+    evaluate: forward where no backward follows, of MANY_IMAGES or more; None: as of fewer.
     """
 
     forward: Forward
@@ -221,6 +223,13 @@ class Algorithm(NamedTuple):
     pays: Callable[[Geometry], bool] = lambda geometry: True
     kept: tuple[str, ...] | None = None
     scratch_size: Size = lambda geometry, images, needs_dx: 0
+    evaluate: Forward | None = None
+
+    def forward_of(self, images: int, training: bool) -> Forward:
+        """Return the forward for so many images."""
+        if training or images < MANY_IMAGES or self.evaluate is None:
+            return self.forward
+        return self.evaluate
 
 
 def then_bias(forward: Callable[[Geometry, Array, Array, Array, Workspace], None]) -> Forward:

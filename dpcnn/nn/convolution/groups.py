@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from dpcnn.nn.convolution.algorithm import Algorithm, Geometry, Size, Workspace
+from dpcnn.nn.convolution.algorithm import Algorithm, Forward, Geometry, Size, Workspace
 from dpcnn.nn.layer import Array, Shape
 
 
@@ -29,7 +29,8 @@ class Group(NamedTuple):
 def in_groups(algorithm: Algorithm) -> Algorithm:
     """Return the algorithm that calls this one for each group."""
     return algorithm._replace(
-        forward=partial(_forward, algorithm),
+        forward=partial(_forward, algorithm.forward),
+        evaluate=partial(_forward, algorithm.evaluate) if algorithm.evaluate else None,
         backward=partial(_backward, algorithm),
         workspace_size=partial(_of_all, algorithm.workspace_size),
         scratch_size=partial(_of_all, algorithm.scratch_size),
@@ -61,7 +62,7 @@ def _workspace_of(workspace: Workspace, groups: int, number: int, name: str, sha
 
 
 def _forward(
-    algorithm: Algorithm,
+    forward: Forward,
     geometry: Geometry,
     W: Array,
     b: Array | None,
@@ -71,7 +72,7 @@ def _forward(
 ) -> None:
     for part, channels, filters, own in _groups(geometry, workspace):
         part_of_b = None if b is None else b[filters]
-        algorithm.forward(part, W[filters], part_of_b, x[channels], z[filters], own)
+        forward(part, W[filters], part_of_b, x[channels], z[filters], own)
 
 
 def _backward(

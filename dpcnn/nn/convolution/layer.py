@@ -101,7 +101,8 @@ class Convolution(Layer):
         self.x = x
         z = self.buffer("z", (*self.geometry.output_shape, x.shape[-1]))
         b = self.b if self.bias else None
-        self.compute.forward(self.geometry, self.W, b, x, z, self.workspace)
+        forward = self.compute.forward_of(x.shape[-1], self.training)
+        forward(self.geometry, self.W, b, x, z, self.workspace)
         return z
 
     def backward(self, dz: Array) -> Array | None:

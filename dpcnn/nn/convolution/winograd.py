@@ -35,6 +35,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, add_bias, view
+from dpcnn.nn.convolution.by_pixel import along_the_height
 from dpcnn.nn.layer import Array
 
 FILTER = 3  # rows and columns
@@ -155,6 +156,7 @@ WINOGRAD = Algorithm(
     "3x3 filters with stride 1, dilation 1 and a padding of at most 2",
     pays=pays,
     kept=(),
+    evaluate=along_the_height,
     scratch_size=scratch_size,
 )
 

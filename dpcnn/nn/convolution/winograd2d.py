@@ -22,65 +22,25 @@ B dV B^T where tiles overlap: columns by additions, rows in the product, with a 
 tiles. In float32 the result differs from the reference by about 1e-5 of its largest value, five
 times as much as with winograd.py.
 
-The matrices are those of Toom and Cook, with the points 0, 1, -1, 2, -2, with 5x5 also 1/2 and
--1/2, and infinity.
-
-Sources: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Barabasz,
-Anderson, Soodhalter and Gregg, "Error analysis and improving the accuracy of Winograd convolution
-for deep neural networks", ACM TOMS 46(4), 2020, for the matrices and points.
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dpcnn.nn.blocks import copy_pixels
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, add_bias, view
+from dpcnn.nn.convolution.by_pixel import in_both_directions
+from dpcnn.nn.convolution.toom_cook import POINTS, TILE, filter_pairs, matrices
 from dpcnn.nn.layer import Array, Shape
 
-TILE = 4  # output rows and columns of a tile
-POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 0.5, -0.5)}  # by the filter's size
 FEW = 16  # channels and filters of 5x5 that outweigh the transforms
 MANY = 64  # channels and filters of 3x3 that do; with fewer, inference takes longer
-
-
-class Matrices(NamedTuple):
-    """The transforms along an axis, for n points and filters of F values.
-
-    B_T (n, n) of inputs, G (n, F) of filters, A_T (4, n) to outputs. overlap (4, 2n): from points
-    of two neighbouring tiles to the four rows with which the second begins.
-    """
-
-    B_T: Array
-    G: Array
-    A_T: Array
-    overlap: Array
-
-
-@cache
-def matrices(filter_size: int, dtype: np.dtype[Any]) -> Matrices:
-    """Return the transforms for filters of that size: values of polynomials at the points.
-
-    The last point is infinity, where a polynomial's value is its highest coefficient.
-    """
-    points = np.array(POINTS[filter_size])
-    size = len(points) + 1
-    B_T, G, A_T = np.zeros((size, size)), np.zeros((size, filter_size)), np.zeros((TILE, size))
-    for row, point in enumerate(points):
-        others = np.delete(points, row)
-        B_T[row, :-1] = np.poly(others)[::-1]  # coefficients of the product of all x - other
-        G[row] = point ** np.arange(filter_size) / np.prod(point - others)
-        A_T[:, row] = point ** np.arange(TILE)
-    B_T[-1] = np.poly(points)[::-1]
-    G[-1, -1] = A_T[-1, -1] = 1
-    overlap = np.zeros((TILE, 2 * size))
-    overlap[: size - TILE, :size] = B_T.T[TILE:]
-    overlap[:, size:] = B_T.T[:TILE]
-    return Matrices(*(matrix.astype(dtype) for matrix in (B_T, G, A_T, overlap)))
 
 
 def suits(geometry: Geometry) -> bool:
@@ -110,7 +70,7 @@ def forward(
     """
     sizes = _Sizes.of(geometry, x.shape[-1])
     U, V, M = (workspace(name, getattr(sizes, name)) for name in ("U", "V", "M"))
-    pairs = _filter_pairs(geometry, W.dtype)
+    pairs = filter_pairs(geometry, W.dtype)
     np.matmul(pairs, W.reshape(-1, pairs.shape[1]).T, out=U.reshape(len(pairs), -1))
     _transform_input(geometry, x, V, workspace)
     np.matmul(_by_point(U), _by_point(V), out=_by_point(M))
@@ -134,7 +94,7 @@ def backward(
     _transform_dz(geometry, dz, dM, workspace)
     dU = workspace("dU", sizes.U)
     np.matmul(_by_point(dM), _by_point(V).transpose(0, 2, 1), out=_by_point(dU))
-    pairs = _filter_pairs(geometry, dW.dtype)
+    pairs = filter_pairs(geometry, dW.dtype)
     np.matmul(dU.reshape(len(pairs), -1).T, pairs, out=dW.reshape(-1, pairs.shape[1]))
     if dx is not None:
         dV, joined = workspace("tiles", sizes.V), workspace("joined", sizes.joined)
@@ -168,6 +128,7 @@ WINOGRAD2D = Algorithm(
     "filters of 3 or 5 rows and columns, with stride 1, dilation 1 and a padding below their size,",
     pays=pays,
     kept=("U", "V"),
+    evaluate=in_both_directions,
     scratch_size=scratch_size,
 )
 
@@ -288,14 +249,6 @@ def _join_rows(geometry: Geometry, joined: Array, dx: Array) -> None:
         if start < stop:
             part = matrix[start - first : stop - first, begin - point : end - point]
             np.matmul(part, seen[:, begin:end], out=rows[:, start:stop])
-
-
-@cache
-def _filter_pairs(geometry: Geometry, dtype: np.dtype[Any]) -> Array:
-    """Return (nw*nh, Fh*Fw): what each value of a filter adds at each pair of points."""
-    _, _, fh, fw = geometry.filter_shape
-    pairs: Array = np.einsum("ia,jb->jiab", matrices(fh, dtype).G, matrices(fw, dtype).G)
-    return pairs.reshape(-1, fh * fw)
 
 
 def _column_tiles(by_rows: Array, shape: Shape) -> Array:

@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from dpcnn.nn import Convolution
-from dpcnn.nn.convolution import winograd, winograd2d
+from dpcnn.nn.convolution import toom_cook, winograd
+from dpcnn.nn.convolution.algorithm import MANY_IMAGES
+from dpcnn.nn.convolution.im2col import IM2COL
+from dpcnn.nn.convolution.winograd import WINOGRAD
+from dpcnn.nn.convolution.winograd2d import WINOGRAD2D
 from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from tests.nn.layers import alone, check_layer, draw
 from tests.reference import Array
 
+both_algorithms = st.sampled_from(["winograd", "winograd2d"])
 sweep = settings(derandomize=True, deadline=None, max_examples=60)
 both = pytest.mark.parametrize("algorithm", ["winograd", "winograd2d"])
 
@@ -108,6 +113,73 @@ def test_in_float32_it_is_close_to_the_reference(
         assert np.abs(found - expected).max() < error * np.abs(expected).max()
 
 
+def evaluated(
+    algorithm: str,
+    shape: tuple[int, ...],
+    filters: int,
+    padding: Any,
+    dtype: DTypeLike,
+    filter_size: Any = 3,
+    groups: int = 1,
+) -> Array:
+    """Return z of random images (C, H, W, N) in evaluation, the second of two rounds."""
+    layer = Convolution(filters, filter_size, padding=padding, groups=groups, algorithm=algorithm)
+    network = alone(layer, shape[:-1], dtype)
+    network.forward(draw(*shape, seed=2, dtype=dtype))
+    return network.forward(draw(*shape, dtype=dtype))
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    both_algorithms,
+    st.tuples(st.integers(1, 3), st.integers(1, 11), st.integers(1, 13)),
+    st.integers(1, 3),
+    st.tuples(st.sampled_from([3, 5]), st.sampled_from([3, 5])),
+    st.one_of(st.just("same"), st.tuples(st.integers(0, 4), st.integers(0, 4))),
+    st.integers(1, 2),
+)
+def test_many_images_are_evaluated_as_the_reference_does(
+    algorithm: str,
+    shape: tuple[int, int, int],
+    filters: int,
+    filter_size: tuple[int, int],
+    padding: Any,
+    groups: int,
+) -> None:
+    if algorithm == "winograd":
+        filter_size = 3, 3
+    if padding != "same":
+        padding = tuple(min(p, f - 1) for p, f in zip(padding, filter_size, strict=True))
+        numbers = zip(shape[1:], padding, filter_size, strict=True)
+        assume(all(size + 2 * p >= f for size, p, f in numbers))
+    channels, *sizes = shape
+    x_shape = (groups * channels, *sizes, MANY_IMAGES)
+    arguments = (x_shape, groups * filters, padding, np.float64, filter_size, groups)
+    found, expected = (evaluated(each, *arguments) for each in (algorithm, "im2col"))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "filter_size", "channels", "error"),
+    [("winograd", 3, 32, 5e-6), ("winograd2d", 3, 64, 2e-5), ("winograd2d", 5, 16, 2e-5)],
+)
+def test_many_images_are_evaluated_in_float32_close_to_the_reference(
+    algorithm: str, filter_size: int, channels: int, error: float
+) -> None:
+    shape = (channels, 8, 8, MANY_IMAGES)
+    found = evaluated(algorithm, shape, 32, "same", np.float32, filter_size)
+    expected = evaluated("im2col", shape, 32, "same", np.float64, filter_size)
+    assert np.abs(found - expected).max() < error * np.abs(expected).max()
+
+
+def test_only_evaluation_of_many_images_has_a_forward_of_its_own() -> None:
+    for algorithm in (WINOGRAD, WINOGRAD2D):
+        assert algorithm.forward_of(MANY_IMAGES, training=False) is algorithm.evaluate
+        assert algorithm.forward_of(MANY_IMAGES - 1, training=False) is algorithm.forward
+        assert algorithm.forward_of(MANY_IMAGES, training=True) is algorithm.forward
+    assert IM2COL.forward_of(MANY_IMAGES, training=False) is IM2COL.forward
+
+
 @pytest.mark.parametrize("filter_size", [3, 5])
 def test_the_gradients_in_both_directions_are_the_numeric_ones(filter_size: int) -> None:
     layer = Convolution(2, filter_size, padding=1, algorithm="winograd2d")
@@ -126,10 +198,10 @@ def test_the_matrices_give_four_outputs_of_three_values_exactly() -> None:
 
 @pytest.mark.parametrize("filter_size", [3, 5])
 def test_the_matrices_in_both_directions_give_four_outputs(filter_size: int) -> None:
-    B_T, G, A_T, overlap = winograd2d.matrices(filter_size, np.dtype(np.float64))
+    B_T, G, A_T, overlap = toom_cook.matrices(filter_size, np.dtype(np.float64))
     rng = np.random.default_rng(0)
     points, g = len(B_T), rng.integers(-9, 9, filter_size)
-    d = rng.integers(-9, 9, points + winograd2d.TILE)
+    d = rng.integers(-9, 9, points + toom_cook.TILE)
     y = A_T @ ((G @ g) * (B_T @ d[:points]))
     np.testing.assert_allclose(y, [d[i : i + filter_size] @ g for i in range(4)], atol=1e-11)
     whole = np.zeros((points + 4, 2 * points))  # two tiles, of which the second begins 4 later
