@@ -56,7 +56,7 @@ def _draw_cells(chart: Axes, opacity: Array) -> None:
 
 
 def _write_counts(chart: Axes, counts: Array, opacity: Array, name: Callable[[int], str]) -> None:
-    """Label every class, and write the counts that are not zero into their cells."""
+    """Label every class, and write the counts into their cells: zeros on the diagonal alone."""
     names = [shortened(name(label), TICK) for label in range(len(counts))]
     chart.set_xticks(range(len(counts)), names)
     if max(map(len, names)) > NUMBERS:
@@ -66,7 +66,7 @@ def _write_counts(chart: Axes, counts: Array, opacity: Array, name: Callable[[in
     style: dict[str, Any] = {"ha": "center", "va": "center"}
     style["fontsize"] = min(8.0, 80 / len(counts))
     for (row, column), count in np.ndenumerate(counts):
-        if count:
+        if count or row == column:
             color = "#ffffff" if opacity[row, column] > STRONG else INK
             weight = "bold" if row == column else "normal"
             chart.text(column, row, f"{count}", color=color, fontweight=weight, **style)
@@ -88,7 +88,8 @@ def per_class(results: Results, name: Callable[[int], str] = str) -> Figure:
     _name_markers(chart, precision[0], recall[0])
     chart.set_yticks(rows, [shortened(name(label), TICK) for label in shown])
     chart.set_ylim(len(shown) - 0.4, -0.6)
-    chart.margins(x=0.22)
+    chart.margins(x=0.22)  # room for the names of the markers
+    chart.set_xticks([tick for tick in chart.get_xticks() if 0 <= tick <= 100])
     chart.grid(axis="both")
     chart.spines["left"].set_visible(False)
     return figure
