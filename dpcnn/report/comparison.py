@@ -111,7 +111,7 @@ def _cells(run: Run) -> dict[str, str]:
     numbers, best = newest(run), "-"
     if run.best is not None:
         accuracy = run.series(run.judged_by)[run.best]
-        best = f"{100 * accuracy:.2f} % ({run.epochs[run.best]:.0f})"
+        best = f"{100 * accuracy:.2f}% ({run.epochs[run.best]:.0f})"
     return {
         "test accuracy": numbers["test accuracy"],
         "test loss": numbers["test loss"],

@@ -22,24 +22,30 @@ STEEP = 30  # a loss whose largest value is so many times its smallest gets a lo
 TRAINING = {"accuracy": "train_accuracy", "loss": "loss"}  # the metric on the training images
 DISTANCE = 0.085  # between two labels, as a share of the height of the axes
 POINTS = 300  # of a curve within the epochs
+TOGETHER = 3  # values at least that such a point is the mean of, where there are many
 MARGIN = 0.06  # above and below the curves, as a share of their range
+THIN = 0.45  # opacity of what is drawn within the epochs behind their line
 FLAT = 1e-3  # relative difference up to which two learning rates are the same
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a y axis shows: its label, the format of a value, and how it is scaled."""
+    """What a y axis shows: its label, the format of a value, and how it is scaled.
+
+    is_set: whether it is given for every step, not measured: then the steps are the curve.
+    """
 
     label: str
     form: str
     factor: float = 1.0
     from_zero: bool = False
     may_be_logarithmic: bool = False
+    is_set: bool = False
 
 
-ACCURACY = Quantity("accuracy (%)", "{:.2f} %", factor=100)
+ACCURACY = Quantity("accuracy (%)", "{:.2f}%", factor=100)
 LOSS = Quantity("loss", "{:.4f}", may_be_logarithmic=True)
-LEARNING_RATE = Quantity("learning rate", "{:.3g}", from_zero=True)
+LEARNING_RATE = Quantity("learning rate", "{:.3g}", from_zero=True, is_set=True)
 SPEED = Quantity("images per second", "{:,.0f}", from_zero=True)
 JUDGED = (ACCURACY, LOSS)  # on whose curves the best epoch of a run is marked
 
@@ -144,14 +150,16 @@ def time_unit(seconds: float) -> tuple[float, str]:
 def _line(curve: Curve, quantity: Quantity, x: Array, within: bool = True) -> Line:
     """Return a curve as it is drawn over x, which has a value for each epoch."""
     run, key = curve.run, curve.within if within else ""
-    steps = [_binned(run.steps_series(name)) if key else np.empty(0) for name in ("epoch", key)]
+    together = 1 if quantity.is_set else TOGETHER
+    names = ("epoch", key) if key else ()
+    steps = [_binned(run.steps_series(name), together) for name in names] or [np.empty(0)] * 2
     return Line(curve, x, quantity.factor * run.series(curve.key), steps[0],
                 quantity.factor * steps[1])  # fmt: skip
 
 
-def _binned(values: Array) -> Array:
-    """Return at most POINTS values: means of neighbours."""
-    width = -(-len(values) // POINTS)
+def _binned(values: Array, together: int) -> Array:
+    """Return at most POINTS values: means of neighbours, of at least `together` of many."""
+    width = max(-(-len(values) // POINTS), min(together, len(values) // 10))
     if width <= 1:
         return values
     bins = np.array_split(values, -(-len(values) // width))
@@ -163,9 +171,11 @@ def _draw(chart: Axes, quantity: Quantity, lines: Sequence[Line]) -> None:
     for line in lines:
         color, few = line.curve.color, len(line.x) <= FEW
         dashes: Any = (0, (4, 1.6)) if line.curve.dashed else "-"
-        alone = 1.0 if not few or not len(line.x) else 0.45
-        chart.plot(line.within_x, line.within_y, color=color, linewidth=1.0, alpha=alone)
-        chart.plot(line.x, line.y, color=color, marker="o" if few else None, linestyle=dashes)
+        course = quantity.is_set and line.within_x.size > 0
+        thin: dict[str, Any] = {} if course else {"linewidth": 1.0, "alpha": THIN}
+        chart.plot(line.within_x, line.within_y, color=color, **(thin if line.x.size else {}))
+        style: Any = "none" if course else dashes
+        chart.plot(line.x, line.y, color=color, marker="o" if few else None, linestyle=style)
     chart.set_ylabel(quantity.label)
     _set_limits(chart, quantity, lines)
     chart.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))

@@ -16,6 +16,7 @@ from dpcnn.report.html import extent, formatted
 from dpcnn.report.results import Results, Trained
 from dpcnn.report.run import Run, number
 from dpcnn.report.standing import newest, whereabouts, why_failed
+from dpcnn.training.optimization import LOSS as CHANGING
 
 CLASSES = 100  # rows of the table of classes
 CHAIN = 12  # layers at most that are listed in a row
@@ -50,7 +51,7 @@ def of_run(run: Run, trained: Trained) -> str:
         whereabouts=whereabouts(run),
         headline=_headline(run) if run.metrics else {},
         constants=_constants(run),
-        within=" (thin: within it)" if run.steps else "",
+        captions=_captions(run),
         missing=run.missing + trained.missing,
         summary=_summary(run, trained),
         changed_options=html.option_texts(run.changed_options),
@@ -72,7 +73,7 @@ def _headline(run: Run) -> dict[str, str]:
     values = {name: numbers.pop(name) for name in ("test accuracy", "test loss")}
     if run.has("validation_accuracy"):
         validation = number(run.metrics[-1].get("validation_accuracy"))
-        values["validation accuracy"] = formatted(100 * validation, "{:.2f} %")
+        values["validation accuracy"] = formatted(100 * validation, "{:.2f}%")
     values |= _best(run) | numbers
     return {name: value.replace(" ", NO_BREAK) for name, value in values.items()}
 
@@ -82,8 +83,21 @@ def _best(run: Run) -> dict[str, str]:
     if run.best is None:
         return {}
     accuracy, epoch = run.series(run.judged_by)[run.best], run.epochs[run.best]
-    name = f"best {run.judged_by.replace('_', ' ')}, epoch {epoch:.0f}"
-    return {name: f"{100 * accuracy:.2f} %"}
+    validation = " validation" if run.judged_by.startswith("validation") else ""
+    name = f"best{validation}, epoch {epoch:.0f}"
+    return {name: f"{100 * accuracy:.2f}%"}
+
+
+def _captions(run: Run) -> dict[str, str]:
+    """Return what is to be said of the curves of accuracy and loss, by the figure's name."""
+    within = " (thin line: over a few steps)" if run.steps else ""
+    changed = [name.replace("_", " ") for name in CHANGING if name in run.changed_options]
+    of_training = f"; the training loss with {' and '.join(changed)}" if changed else ""
+    others = "Validation and test" if run.has("validation_accuracy") else "Test"
+    return {
+        "accuracy": f"Training: the mean over each epoch{within}. {others}: at its end.",
+        "loss": f"Mean cross-entropy per image, in nats{of_training}.",
+    }
 
 
 def _constants(run: Run) -> str:

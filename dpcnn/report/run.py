@@ -146,7 +146,8 @@ def read(path: Path) -> Run:
     metrics = files.lines(jsonl.NAME, lambda line: not math.isnan(number(line.get("epoch"))))
     points = _points(files)
     if not metrics:
-        curves = "the curves are those of its steps" if points else "there are no curves yet"
+        several = len(points) > 1
+        curves = "the curves are those of its steps" if several else "there are no curves yet"
         files.missing.append(f"No epoch is finished: {curves}.")
     exit_code = _exit_code(files)
     running = exit_code is None and _is_locked(path / lock.NAME)

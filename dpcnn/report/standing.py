@@ -26,7 +26,7 @@ def newest(run: Run) -> dict[str, str]:
     unit, symbol = time_unit(seconds)
     epochs = as_line(run.options.get("epochs"))
     return {
-        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f} %"),
+        "test accuracy": formatted(100 * number(last.get("test_accuracy")), "{:.2f}%"),
         "test loss": formatted(number(last.get("test_loss")), "{:.4f}"),
         "epochs": formatted(number(last.get("epoch")), "{:.0f}") + f" of {epochs}",
         "ranks": formatted(number(last.get("world_size")), "{:.0f}"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dpcnn.report import style
 from dpcnn.report.curves import time_unit
 from dpcnn.report.files import as_line
-from dpcnn.report.history import Session
+from dpcnn.report.history import Event, Session
 from dpcnn.report.run import Run, number
 from dpcnn.report.style import WIDTH, axes
 
@@ -148,6 +148,15 @@ def timeline(run: Run) -> Figure:
     return figure
 
 
+def _marker(event: Event) -> tuple[str, str]:
+    """Return the form and the colour of a milestone's marker: an end is only good without error."""
+    code = event.values.get("exit_code")
+    kind = event.kind
+    if kind == "end" and code != 0:
+        kind = "stop" if number(code) > 128 else "death"
+    return MARKERS.get(kind, (">", style.BLUE))
+
+
 def _draw_session(
     chart: Axes, row: int, session: Session, start: float, unit: float, numbers: Iterator[int]
 ) -> None:
@@ -158,7 +167,7 @@ def _draw_session(
     chart.vlines(np.divide(ends, unit), *limits, color=style.BLUE, linewidth=1.2, zorder=3)
     for offset, event in zip(cycle([8, -15]), session.milestones, strict=False):
         x = (start + session.seconds_until(event.time)) / unit
-        marker, color = MARKERS.get(event.kind, (">", style.BLUE))
+        marker, color = _marker(event)
         chart.plot(x, row, marker, color=color, markersize=7, clip_on=False, zorder=4)
         chart.annotate(
             f"{next(numbers)}", (x, row), (0, offset), textcoords="offset points", ha="center",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from dpcnn.nn.network import Network
 from dpcnn.nn.plan import Plan
 from dpcnn.report import curves, images, pages, style
 from dpcnn.report.files import NEWEST
-from dpcnn.report.history import sessions
+from dpcnn.report.history import Event, sessions
 from dpcnn.report.html import TEMPLATES
 from dpcnn.report.results import load
 from dpcnn.report.run import number, read
-from dpcnn.report.timings import PARTS, RANKS, rank_numbers, rank_timings
+from dpcnn.report.timings import MARKERS, PARTS, RANKS, _marker, rank_numbers, rank_timings
 from tests.launching import metrics
 
 
@@ -79,6 +80,29 @@ def test_labels_keep_their_order_and_distance():
     assert max(moved) <= 1
     assert min(curves._spread([0.0] * 40)) > -0.1
     assert curves._spread([]) == []
+
+
+def test_points_within_the_epochs_are_means_of_a_few_steps_where_there_are_many():
+    np.testing.assert_array_equal(curves._binned(np.arange(9.0), 3), np.arange(9.0))
+    np.testing.assert_array_equal(curves._binned(np.arange(60.0), 3), np.arange(1.0, 60, 3))
+    assert len(curves._binned(np.arange(10_000.0), 1)) <= curves.POINTS
+    assert curves._binned(np.empty(0), 3).size == 0
+
+
+def test_the_learning_rates_of_the_steps_are_the_curve(copy):
+    steps = [{"epoch": step / 16, "learning_rate": 1 / step} for step in range(1, 49)]
+    run = replace(read(copy), steps=steps)
+    rate = [curves.Curve(run, "learning_rate", within="learning_rate")]
+    with style.applied():
+        [chart] = curves.over_epochs("", curves.LEARNING_RATE, rate).axes
+    course, epochs = chart.lines[:2]
+    np.testing.assert_array_equal(course.get_ydata(), [1 / step for step in range(1, 49)])
+    assert (course.get_linestyle(), epochs.get_linestyle()) == ("-", "None")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(0, "end"), (1, "death"), (143, "stop")])
+def test_only_the_end_of_a_run_without_error_is_drawn_as_good(code, kind):
+    assert _marker(Event("end", None, {"exit_code": code})) == MARKERS[kind]
 
 
 def test_a_deep_network_is_told_by_its_name_and_a_shallow_one_by_its_layers():
