@@ -66,7 +66,7 @@ def samples(images: Images, name: Callable[[int], str] = str) -> list[Picture]:
 def _row(images: Images, label: int, name: str) -> Picture:
     """Return the first images of a class with gaps between them, blank where there are fewer."""
     of_class = np.flatnonzero(images.labels == label)
-    row = [to_pixels(image) for image in images.rows(of_class[:SAMPLES])]
+    row = [_opaque(to_pixels(image)) for image in images.rows(of_class[:SAMPLES])]
     row += [np.zeros_like(row[0])] * (SAMPLES - len(row))
     return Picture(_side_by_side(row), name, f"{name}: {len(of_class):,} images")
 

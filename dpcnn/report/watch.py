@@ -63,7 +63,7 @@ def _cell(key: str, values: Array) -> Markup:
     known = values[np.isfinite(values)]
     if not known.size:
         return Markup("-")
-    text = f"{known[-1]:.1%}" if key == "dead" else f"{known[-1]:.3g}"
+    text = f"{known[-1]:.1%}" if key == "dead" else f"{known[-1]:#.3g}".removesuffix(".")
     return Markup("{} {}").format(text, _line(values))
 
 

@@ -49,7 +49,7 @@ def test_the_newest_numbers_are_shown_with_their_ways(watched: Path) -> None:
             assert weights == ""
             assert dead.startswith(f"{last[name]['dead']:.1%} <svg")
         else:
-            assert weights.startswith(f"{last[name]['weights']:.3g} <svg")
+            assert weights.startswith(f"{last[name]['weights']:#.3g} <svg")
 
 
 def test_metrics_of_any_form_are_shown_as_far_as_they_are_numbers(watched: Path) -> None:
