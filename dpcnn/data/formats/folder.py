@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dpcnn.data import cache
 from dpcnn.data.cache import cache_directory
@@ -197,6 +196,8 @@ def _decode(
     listing: Listing,
 ) -> tuple[Array, Array, tuple[int, int] | None]:
     """Return images (N, 3, H, W) uint8, labels (N,), and the size (H, W) that all have."""
+    from tqdm import tqdm  # late: every rank would import it at its start, and few decode pictures
+
     images: Array | None = None
     labels, count = np.zeros(len(pictures), np.int64), 0
     workers = len(os.sched_getaffinity(0))
