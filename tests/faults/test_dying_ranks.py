@@ -209,6 +209,10 @@ def test_without_elastic_it_ends_the_job_without_a_record(mpi, action, small, tm
     result = dying(f"step 20 1 {action}", small, tmp_path, mpi, 3)
     assert result.returncode != 0
     assert result.stderr.count("Traceback") == (action == "memory")
+    if action == "memory":
+        assert result.returncode == 1
+        assert "rank 1 on " in result.stderr
+        assert "Traceback" in (tmp_path / "run/errors/rank-1.txt").read_text()
     assert not (tmp_path / "run/outcome.json").exists()
 
 
