@@ -56,44 +56,53 @@ def test_on_other_hosts_a_run_may_have_begun_that_this_one_knows_nothing_of():
     assert waits(NONE._replace(elsewhere=True), NONE, hosts=True) == OVER
 
 
-@pytest.mark.parametrize("told", ['{"exit_code": 0}', '{"run_dir": "run"}', ""])
-def test_an_mpirun_that_hangs_after_a_short_run_is_ended(told, tmp_path):
-    """Without a word of the run's end there is one more start, and no third one."""
-    run = f"echo '{told}' > $DPCNN_OUTCOME; " if told else "PMI_RANK=0 sleep 0.5; "
-    mpirun = ("sh", "-c", f"echo start; sleep 0.1; {run} sleep 300; true")
-    started = time.monotonic()
-    result = end(
-        subprocess.Popen(
-            [*supervised(1), *mpirun],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+def test_an_mpirun_that_hangs_after_a_short_run_is_ended(tmp_path):
+    """Without a word of the run's end there is one more start, and no third one.
+
+    What is told: the end, the beginning, nothing. They are waited for at the same time.
+    """
+    starts = {'{"exit_code": 0}': 1, '{"run_dir": "run"}': 2, "": 2}
+    began, jobs = time.monotonic(), []
+    for told in starts:
+        run = f"echo '{told}' > $DPCNN_OUTCOME; " if told else "PMI_RANK=0 sleep 0.5; "
+        mpirun = ("sh", "-c", f"echo start; sleep 0.1; {run} sleep 300; true")
+        jobs.append(
+            subprocess.Popen(
+                [*supervised(1), *mpirun],
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         )
-    )
-    starts = 1 if "exit_code" in told else 2
-    assert result.returncode == starts - 1
-    assert result.stdout.count("start") == starts
-    assert time.monotonic() - started < 200
+    results = [end(job) for job in jobs]
+    assert time.monotonic() - began < 200
+    for result, count in zip(results, starts.values(), strict=True):
+        assert result.returncode == count - 1
+        assert result.stdout.count("start") == count
 
 
 @pytest.mark.parametrize(
-    ("mpi", "action"),
+    "losses",
     [
-        ("elastic", "kill"),
-        ("mpich", "stop"),
-        pytest.param("elastic", "stop", marks=pytest.mark.long),
+        [("elastic", "kill"), ("mpich", "stop")],
+        pytest.param([("elastic", "stop")], marks=pytest.mark.long),
     ],
 )
-def test_a_rank_lost_before_all_have_met_is_a_restart(mpi, action, small, tmp_path):
-    dying = {"DYING": f"starting 1 1 {action}", "DYING_ONCE": "1"}
-    more: dict[str, Any] = {"cwd": tmp_path, "mpi": mpi, "module": "tests.faults.dying", **dying}
-    result = run(2, "--dataroot", small, *STEPS, under=supervised(1), **more)
-    assert result.returncode == 0, result
-    # Open MPI may add a page of its own: that the rank which is left cannot reach the other.
-    [line] = [line for line in result.stderr.splitlines() if line.startswith("dpcnn: ")]
-    assert line.endswith("restart 1 of 1"), result.stderr
+def test_a_rank_lost_before_all_have_met_is_a_restart(losses, small, tmp_path):
+    """The jobs of a list are waited for at the same time."""
+    jobs = []
+    for mpi, action in losses:
+        dying = {"DYING": f"starting 1 1 {action}", "DYING_ONCE": "1"}
+        more: dict[str, Any] = {"mpi": mpi, "module": "tests.faults.dying", **dying}
+        (cwd := tmp_path / mpi).mkdir()
+        jobs.append(start(2, "--dataroot", small, *STEPS, cwd=cwd, under=supervised(1), **more))
+    for result in [end(job) for job in jobs]:
+        assert result.returncode == 0, result
+        # Open MPI may add a page of its own: that the rank which is left cannot reach the other.
+        [line] = [line for line in result.stderr.splitlines() if line.startswith("dpcnn: ")]
+        assert line.endswith("restart 1 of 1"), result.stderr
 
 
 @pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
