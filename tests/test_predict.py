@@ -31,6 +31,7 @@ def mnist_run(mnist, tmp_path_factory):
     """A network trained on MNIST for 600 steps."""
     cwd = tmp_path_factory.mktemp("mnist")
     options = ("--dataroot", mnist, "--max_steps", 600, "--lr", 0.05, "--run_dir", "run")
+    options += ("--test_limit", 100)
     assert run(2, *options, cwd=cwd).returncode == 0
     return cwd / "run"
 

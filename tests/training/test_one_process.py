@@ -122,14 +122,15 @@ def test_200_steps_are_those_of_an_independent_float64_implementation(request, t
         path = request.getfixturevalue("mnist")
     except pytest.skip.Exception:
         path = request.getfixturevalue("small")
-    options = ("--dataroot", path, "--train_limit", 900, "--max_steps", 200, "--run_dir", "run")
-    assert run(None, *options, "--epochs", 20, cwd=tmp_path).returncode == 0
+    options = ("--dataroot", path, "--train_limit", 450, "--test_limit", 10, "--run_dir", "run")
+    options += ("--minibatch_size", 32, "--epochs", 20, "--max_steps", 200)
+    assert run(None, *options, cwd=tmp_path).returncode == 0
     found = checkpoint.read(tmp_path / "run/checkpoints/step-00000200.h5").model
-    images = registry.read(path, Wanted((1, 28, 28), 10)).train.first(900)
+    images = registry.read(path, Wanted((1, 28, 28), 10)).train.first(450)
     network = Network(Plan(tutorial(), (1, 28, 28)))
     network.initialize(0)
     order = [
-        sampler.minibatch(sampler.epoch_order(900, 0, 1 + step // 15), step % 15, 64)
+        sampler.minibatch(sampler.epoch_order(450, 0, 1 + step // 15), step % 15, 32)
         for step in range(200)
     ]
     expected = train_in_float64(network.named_values(), images.images, images.labels, order)
