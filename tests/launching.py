@@ -65,6 +65,33 @@ def run(
     return end(start(ranks, *options, cwd=cwd, mpi=mpi, module=module, under=under, **environment))
 
 
+def refusals(
+    ranks: int,
+    module: str,
+    commands: Sequence[Sequence[Any]],
+    cwd: Path,
+    mpi: str = "mpich",
+    **environment: str,
+) -> list[str]:
+    """Let ranks that are started once run a module with the arguments of each command in turn.
+
+    Returns the lines in which rank 0 refuses them; fails unless it is one, with exit code 2.
+    """
+    text = json.dumps([list(map(str, arguments)) for arguments in commands])
+    options = (module, text)
+    result = run(ranks, *options, cwd=cwd, mpi=mpi, module="tests.refusals", **environment)
+    *lines, rest = re.split(r"(?<=\n)exit code 2\n", result.stderr)
+    assert len(lines) == len(commands), result
+    for line in lines:
+        assert line.startswith("dpcnn: error: "), result
+        assert line.count("\n") == 1, result
+    # Open MPI's mpirun has its own words about an exit code.
+    assert not re.search("dpcnn: |Traceback" if mpi == "openmpi" else ".", rest), result
+    assert result.returncode == 2, result
+    assert result.stdout == "", result
+    return lines
+
+
 def start(
     ranks: int | None,
     *options: Any,

@@ -11,10 +11,11 @@ from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5, registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import synthetic
+from dpcnn.evaluate import main
 from dpcnn.inference.model import load
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import COLUMNS, class_table, confusion_table, mistake_table
-from tests.launching import run
+from tests.launching import refusals, run
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,14 @@ def test_the_numbers_are_those_that_the_run_recorded(trained, alone):
     assert alone["fingerprint"] == alone["trained_on"]["fingerprint"]
 
 
-@pytest.mark.parametrize("ranks", [3, 14])
-def test_any_number_of_ranks_gives_the_numbers_of_one(trained, alone, ranks):
-    assert as_json(evaluate(trained, "--json", ranks=ranks)) == alone
+def test_any_number_of_ranks_gives_the_numbers_of_one(trained, alone):
+    assert as_json(evaluate(trained, "--json", ranks=3)) == alone
+
+
+def test_ranks_without_images_change_nothing(trained):
+    """48 images are three micro-batches."""
+    options = ("--json", "--test_limit", 48)
+    assert as_json(evaluate(trained, *options, ranks=4)) == as_json(evaluate(trained, *options))
 
 
 def test_the_tables_say_what_the_predictions_are(trained, small, alone):
@@ -95,27 +101,31 @@ def test_other_data_are_evaluated_and_said_to_be_others(trained, tmp_path):
     assert "trained on other data" not in evaluate(trained).stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "RUN|CHECKPOINT"),
-        (("nothing.h5",), "nothing.h5: no such file"),
-        ((".",), ".: no sound checkpoint, expected a run directory"),
-        (("run", "--dataroot", "nothing.hdf5"), "nothing.hdf5: no such file"),
-        (("run", "--test_limit", "0"), "--test_limit is 0, expected an integer from 1"),
-        (("run", "--test_limit", "ten"), "--test_limit is 'ten', expected an integer from 1"),
-        (("run", "--split", "both"), "--split"),
-        (("run", "--jsno"), "--jsno"),
-    ],
-)
-@pytest.mark.parametrize("ranks", [None, 2])
-def test_what_cannot_be_evaluated_is_one_line(trained, arguments, message, ranks):
-    cwd = trained.parent
-    result = run(ranks, *arguments, cwd=cwd, module="dpcnn.evaluate")
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stdout == ""
+WRONG = {
+    (): "RUN|CHECKPOINT",
+    ("nothing.h5",): "nothing.h5: no such file",
+    (".",): ".: no sound checkpoint, expected a run directory",
+    ("run", "--dataroot", "nothing.hdf5"): "nothing.hdf5: no such file",
+    ("run", "--test_limit", "0"): "--test_limit is 0, expected an integer from 1",
+    ("run", "--test_limit", "ten"): "--test_limit is 'ten', expected an integer from 1",
+    ("run", "--split", "both"): "--split",
+    ("run", "--jsno"): "--jsno",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_what_cannot_be_evaluated_is_one_line(trained, arguments, monkeypatch, capsys):
+    monkeypatch.chdir(trained.parent)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert WRONG[arguments] in err
+
+
+def test_it_is_one_line_of_two_ranks_too(trained):
+    lines = refusals(2, "dpcnn.evaluate", list(WRONG), trained.parent)
+    for line, message in zip(lines, WRONG.values(), strict=True):
+        assert message in line
 
 
 def test_a_hundred_classes_fit_a_terminal():

@@ -11,6 +11,7 @@ import pytest
 from dpcnn.data.formats import registry
 from dpcnn.data.formats.raw import Wanted
 from dpcnn.data.sources import synthetic
+from dpcnn.export import main
 from dpcnn.inference.model import load
 from tests import networks
 from tests.launching import ROOT, run
@@ -144,19 +145,26 @@ def test_the_old_file_stays_where_the_new_one_cannot_be_written(tutorial, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words", "ranks"),
+    ("arguments", "words"),
     [
-        (("a.pt",), "found a.pt to write, expected NAME.onnx or NAME.npz", None),
-        (("a",), "found a to write", None),
-        ((), "OUT", None),
-        (("nowhere/a.npz",), "nowhere/a.npz: No such file or directory", None),
-        (("a.npz",), "found 2 ranks, expected one process", 2),
+        (["a.pt"], "found a.pt to write, expected NAME.onnx or NAME.npz"),
+        (["a"], "found a to write"),
+        ([], "OUT"),
+        (["nowhere/a.npz"], "nowhere/a.npz: No such file or directory"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line(tutorial, arguments, words, ranks):
-    result = export(tutorial, *arguments, ranks=ranks)
+def test_what_cannot_be_exported_is_one_line(tutorial, arguments, words, monkeypatch, capsys):
+    monkeypatch.chdir(tutorial.parent)
+    assert main([str(tutorial), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_several_ranks_are_refused_in_one_line(tutorial):
+    result = export(tutorial, "a.npz", ranks=2)
     assert result.returncode == 2
-    assert words in result.stderr
+    assert "found 2 ranks, expected one process" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

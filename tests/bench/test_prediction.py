@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from dpcnn.bench.__main__ import main
 from dpcnn.bench.rounds import DISTURBED, PROC_STAT, quiet
 from tests.launching import launcher, run
 
@@ -53,11 +54,11 @@ def test_predictions_are_printed_with_the_measurements(small, tmp_path):
         ([64, "--cores", "0"], "--cores is 0, expected an integer from 1"),
     ],
 )
-def test_an_error_is_one_line(options, message, tmp_path):
-    result = predict(*options, cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert message in result.stderr
+def test_an_error_is_one_line(options, message, capsys):
+    assert main(["--predict", *map(str, options)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert message in err
 
 
 def test_the_quietest_rounds_count():

@@ -94,6 +94,25 @@ def check_refusal(
     return check
 
 
+@pytest.fixture
+def check_refusals(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Fail unless two ranks, started once, refuse each of these lines of options with its parts."""
+    cache = str(tmp_path / "cache")
+    monkeypatch.setattr(launching, "TIMEOUT", HANG)
+
+    def check(*cases: tuple[str, tuple[str, ...]]) -> None:
+        before = contents(here)
+        commands = [(*GOOD, *line.split()) for line, _ in cases]
+        found = launching.refusals(2, "dpcnn.train", commands, cwd=here, DPCNN_CACHE=cache)
+        for text, (_, parts) in zip(found, cases, strict=True):
+            assert all(part in text for part in parts), text
+        assert contents(here) == before
+
+    return check
+
+
 def run_here(*options: str, capfd: pytest.CaptureFixture[str]) -> launching.Result:
     """Run the command in this process, for at most HANG seconds."""
 

@@ -219,10 +219,8 @@ ON_TWO_RANKS: dict[str, tuple[str, Parts]] = {
 }
 
 
-@pytest.mark.parametrize("case", ON_TWO_RANKS)
-def test_two_ranks_refuse_a_bad_command_line_in_one_line(case: str, check_refusal: Check) -> None:
-    line, parts = ON_TWO_RANKS[case]
-    check_refusal(*line.split(), parts=parts, ranks=2)
+def test_two_ranks_refuse_a_bad_command_line_in_one_line(check_refusals: Check) -> None:
+    check_refusals(*ON_TWO_RANKS.values())
 
 
 def test_another_run_is_not_written_over_by_a_resumed_one(here: Path, check_refusal: Check) -> None:

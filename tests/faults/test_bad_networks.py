@@ -94,33 +94,21 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def refuse(here: Path, check_refusal: Check) -> Callable[..., None]:
-    """Hold that a case is refused, where there is also a file of small images."""
+@pytest.mark.parametrize("case", CASES)
+def test_a_bad_command_line_is_refused(case: str, here: Path, check_refusal: Check) -> None:
     with h5py.File(here / "tiny.hdf5", "w") as file:
         for part in ("train", "test"):
             file[f"x_{part}"] = np.zeros((10, 7, 7), np.uint8)
             file[f"y_{part}"] = np.arange(10)
-
-    def check(case: str, ranks: int | None = None) -> None:
-        line, part = CASES[case]
-        check_refusal(*line.split(), parts=(part,), ranks=ranks)
-
-    return check
+    line, part = CASES[case]
+    check_refusal(*line.split(), parts=(part,))
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_bad_command_line_is_refused(case: str, refuse: Check) -> None:
-    refuse(case)
-
-
-@pytest.mark.parametrize(
-    "case", ["dropout of all", "one value a channel", "augment: unknown", "two weights"]
-)
-def test_two_ranks_refuse_it_in_one_line(case: str, refuse: Check) -> None:
-    refuse(case, ranks=2)
-
-
-def test_a_validation_set_leaves_an_image_for_each_rank(check_refusal: Check) -> None:
-    parts = ("7 of 8 training images, expected at least 1 and at most 6, which leaves an image",)
-    check_refusal("--validation", "7", parts=parts, ranks=2)
+def test_two_ranks_refuse_it_in_one_line(check_refusals: Check) -> None:
+    """And a validation set leaves an image for each of them."""
+    names = ("dropout of all", "one value a channel", "augment: unknown", "two weights")
+    cases = {line: (part,) for line, part in map(CASES.__getitem__, names)}
+    cases["--validation 7"] = (
+        "7 of 8 training images, expected at least 1 and at most 6, which leaves an image",
+    )
+    check_refusals(*cases.items())

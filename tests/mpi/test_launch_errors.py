@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import textwrap
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.launching import TIMEOUT, launcher, run, supervised
+from tests.launching import TIMEOUT, launcher, refusals, run, supervised
 
 
 def one_line(result):
@@ -23,22 +20,6 @@ def one_line(result):
     assert result.stderr.count("\n") == 1, result.stderr
     assert result.stderr.startswith("dpcnn: error: ")
     return result.stderr
-
-
-def refusals(cases: Iterable[Sequence[Any]], cwd: Path, mpi: str = "mpich") -> list[str]:
-    """Let three ranks, started once, refuse these options one after the other; return the lines."""
-    commands = [list(map(str, options)) for options in cases]
-    (cwd / "commands.json").write_text(json.dumps(commands))
-    result = run(3, "commands.json", cwd=cwd, mpi=mpi, module="tests.mpi.refusals")
-    *texts, rest = re.split(r"(?<=\n)exit code 2\n", result.stderr)
-    assert len(texts) == len(commands), result.stderr
-    for text in texts:
-        assert text.count("\n") == 1, result.stderr
-        assert text.startswith("dpcnn: error: ")
-    assert result.returncode == 2
-    assert not re.search("dpcnn: |Traceback" if mpi == "openmpi" else ".", rest), result.stderr
-    assert not (cwd / "runs").exists()
-    return texts
 
 
 def write_broken(path: Path, small: Path, key: str, change: Any) -> None:
@@ -68,10 +49,11 @@ def test_bad_data_is_one_line_on_three_ranks(small, tmp_path):
     paths = [tmp_path / f"{case}.hdf5" for case in BAD_DATA]
     for path, (key, change, _) in zip(paths, BAD_DATA.values(), strict=True):
         write_broken(path, small, key, change)
-    lines = refusals([("--dataroot", path) for path in paths], tmp_path)
+    lines = refusals(3, "dpcnn.train", [("--dataroot", path) for path in paths], tmp_path)
     for line, path, (_, _, part) in zip(lines, paths, BAD_DATA.values(), strict=True):
         assert str(path) in line
         assert part in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_fewer_images_than_ranks_are_refused(small, tmp_path):
@@ -97,9 +79,11 @@ BAD_OPTIONS = {
 @pytest.mark.parametrize("kind", BAD_OPTIONS)
 @pytest.mark.parametrize("mpi", ["mpich", "openmpi"])
 def test_bad_options_are_one_line_on_three_ranks(kind, mpi, tmp_path, small):
-    lines = refusals([("--dataroot", small, *bad) for bad in BAD_OPTIONS[kind]], tmp_path, mpi)
+    commands = [("--dataroot", small, *bad) for bad in BAD_OPTIONS[kind]]
+    lines = refusals(3, "dpcnn.train", commands, tmp_path, mpi)
     for line, part in zip(lines, BAD_OPTIONS[kind].values(), strict=True):
         assert part in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_help_is_printed_once(tmp_path):
