@@ -10,31 +10,32 @@ from tests.launching import metrics, run
 
 WORLDS = [(1, "mpich"), (2, "mpich"), (3, "mpich"), (4, "mpich")]
 WORLDS += [(ranks, "openmpi") for ranks in (1, 2, 3, 4)]
+STEPS = ("--max_steps", 60, "--test_limit", 500)
 
 
 @pytest.fixture(scope="module")
 def one_process(mnist, tmp_path_factory):
-    """120 steps on MNIST without MPI."""
+    """60 steps on MNIST without MPI."""
     cwd = tmp_path_factory.mktemp("one")
-    return run(None, "--dataroot", mnist, "--max_steps", 120, cwd=cwd).sha
+    return run(None, "--dataroot", mnist, *STEPS, cwd=cwd).sha
 
 
 @pytest.mark.parametrize(("ranks", "mpi"), WORLDS)
 def test_any_ranks_under_any_mpi_give_the_bits_of_one_process(
     ranks, mpi, one_process, mnist, tmp_path
 ):
-    options = ("--dataroot", mnist, "--max_steps", 120)
-    assert run(ranks, *options, cwd=tmp_path, mpi=mpi).sha == one_process
+    assert run(ranks, "--dataroot", mnist, *STEPS, cwd=tmp_path, mpi=mpi).sha == one_process
 
 
 def test_a_large_minibatch_on_uneven_and_many_ranks_gives_the_bits_of_one(mnist, tmp_path):
-    options = ("--dataroot", mnist, "--minibatch_size", 256, "--max_steps", 15)
+    options = ("--dataroot", mnist, "--minibatch_size", 256, "--max_steps", 10)
+    options += ("--test_limit", 500)
     worlds = [None, 2, 3, 5, 8]
     assert len({run(ranks, *options, cwd=tmp_path).sha for ranks in worlds}) == 1
 
 
 def test_a_smaller_last_step_and_evaluation_by_all_change_no_bit(mnist, tmp_path):
-    options = ("--dataroot", mnist, "--train_limit", 2000, "--test_limit", 405, "--epochs", 2)
+    options = ("--dataroot", mnist, "--train_limit", 1000, "--test_limit", 405, "--epochs", 2)
     shas, lines = set(), []
     for ranks, where in ((None, "rank0"), (3, "all"), (4, "all"), (2, "rank0")):
         name = f"{ranks}-{where}"
@@ -43,7 +44,7 @@ def test_a_smaller_last_step_and_evaluation_by_all_change_no_bit(mnist, tmp_path
         lines.append(metrics(tmp_path / name))
     assert len(shas) == 1
     assert all(others == lines[0] for others in lines)
-    assert lines[0][-1]["step"] == 2 * 32
+    assert lines[0][-1]["step"] == 2 * 16
 
 
 def test_a_micro_batch_made_smaller_by_the_ranks_is_said_in_the_header(small, tmp_path):
