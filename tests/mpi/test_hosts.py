@@ -13,6 +13,7 @@ from tests.hosts import Network, launch, network
 from tests.launching import ROOT, Result, end, wait_for
 
 STEPS = ("--epochs", 3, "--run_dir", "run")
+NAMES = ("alpha", "beta", "gamma")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,14 @@ def sha(alone):
 @pytest.fixture
 def hosts(work, tmp_path):
     """Two hosts on a network, and a third to start from."""
-    with network(tmp_path, ("alpha", "beta", "gamma"), work) as made:
+    with network(tmp_path, NAMES, work) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def unchanged(work, tmp_path_factory):
+    """The same for tests that leave the hosts as they are."""
+    with network(tmp_path_factory.mktemp("unchanged"), NAMES, work) as made:
         yield made
 
 
@@ -60,8 +68,8 @@ def refusal(result: Result) -> str:
 
 
 @pytest.mark.parametrize("how", ["--mpi=openmpi", "--mpi=mpich", "--elastic"])
-def test_two_hosts_give_the_bits_of_one(how, hosts, here, sha):
-    result = train(hosts, "alpha slots=2\nbeta:1 # one core less", how, cwd=here)
+def test_two_hosts_give_the_bits_of_one(how, unchanged, here, sha):
+    result = train(unchanged, "alpha slots=2\nbeta:1 # one core less", how, cwd=here)
     assert result.sha == sha
     assert "3 (2 on alpha, 1 on beta)" in result.stdout
     assert result.returncode == 0
@@ -197,8 +205,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_bad_hostfile_is_one_line(text, hosts, here):
-    assert BAD[text] in refusal(train(hosts, text, cwd=here))
+def test_a_bad_hostfile_is_one_line(text, unchanged, here):
+    assert BAD[text] in refusal(train(unchanged, text, cwd=here))
 
 
 @pytest.mark.parametrize(
@@ -210,12 +218,12 @@ def test_a_bad_hostfile_is_one_line(text, hosts, here):
         (["--elastic", "--mpi=mpich"], "found --mpi mpich with --elastic, expected --mpi openmpi"),
     ],
 )
-def test_bad_options_of_the_launcher_are_one_line(options, words, hosts, here):
-    assert words in refusal(train(hosts, "alpha\nalpha\nalpha", *options, cwd=here))
+def test_bad_options_of_the_launcher_are_one_line(options, words, unchanged, here):
+    assert words in refusal(train(unchanged, "alpha\nalpha\nalpha", *options, cwd=here))
 
 
-def test_lines_of_a_host_add_up_and_no_more_ranks_start_than_asked_for(hosts, here, sha):
+def test_lines_of_a_host_add_up_and_no_more_ranks_start_than_asked_for(unchanged, here, sha):
     text = "alpha\nalpha\nbeta:2 max_slots=4"
-    result = train(hosts, text, "-n", 3, "--mpi=mpich", cwd=here)
+    result = train(unchanged, text, "-n", 3, "--mpi=mpich", cwd=here)
     assert "3 (2 on alpha, 1 on beta)" in result.stdout
     assert result.sha == sha
