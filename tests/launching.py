@@ -66,12 +66,12 @@ def run(
 
 
 def refusals(
-    ranks: int,
+    ranks: int | None,
     module: str,
     commands: Sequence[Sequence[Any]],
     cwd: Path,
     mpi: str = "mpich",
-    **environment: str,
+    **more: Any,
 ) -> list[str]:
     """Let ranks that are started once run a module with the arguments of each command in turn.
 
@@ -79,7 +79,7 @@ def refusals(
     """
     text = json.dumps([list(map(str, arguments)) for arguments in commands])
     options = (module, text)
-    result = run(ranks, *options, cwd=cwd, mpi=mpi, module="tests.refusals", **environment)
+    result = run(ranks, *options, cwd=cwd, mpi=mpi, module="tests.refusals", **more)
     *lines, rest = re.split(r"(?<=\n)exit code 2\n", result.stderr)
     assert len(lines) == len(commands), result
     for line in lines:

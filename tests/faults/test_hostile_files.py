@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from dpcnn.run.checkpoint import MAGIC
 from dpcnn.training.api import main
 from tests.faults import hostile
 from tests.faults.hostile import EDITS, Edit, canary, change, forge, set_text
-from tests.launching import ROOT, TIMEOUT
+from tests.launching import refusals
 
 MEMORY = 1 << 30
 SMALL = ["--train_limit", "128", "--test_limit", "10", "--n_filter", "2", "--max_steps", "1"]
@@ -49,20 +48,22 @@ def refused(code: int, stderr: str, *words: str) -> None:
 
 
 def refused_run(cwd: Path, words: list[str], *options: Any) -> None:
-    """Run in an empty directory, with little memory; hold that it is refused and leaves nothing."""
-    before = sorted(cwd.iterdir())
-    done = subprocess.run(
-        [sys.executable, "-m", "dpcnn.train", *map(str, options)],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
-    )
-    refused(done.returncode, done.stderr, *words)
-    assert done.stdout == ""
-    assert sorted(cwd.iterdir()) == before
+    """Run with little memory; hold that it is refused and leaves nothing."""
+    refused_runs(cwd, [(options, words)])
+
+
+def refused_runs(cwd: Path, cases: Sequence[tuple[Sequence[Any], list[str]]]) -> None:
+    """Run with the options of one case after the other, in one process with little memory.
+
+    Holds that each is refused in a line with its words, and that nothing is left.
+    """
+    before = sorted(cwd.rglob("*"))
+    under = ("prlimit", f"--as={MEMORY}")
+    commands = [options for options, _ in cases]
+    lines = refusals(None, "dpcnn.train", commands, cwd, under=under)
+    for line, (_, words) in zip(lines, cases, strict=True):
+        refused(2, line, *words)
+    assert sorted(cwd.rglob("*")) == before
 
 
 @pytest.fixture
@@ -70,15 +71,20 @@ def dataset(small: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(small, tmp_path / "set.hdf5"))
 
 
-@pytest.mark.parametrize("edit", [*EDITS, hostile.compressed_gigabytes], ids=name)
-def test_a_hostile_dataset_is_refused(edit: Edit, dataset: Path) -> None:
-    with h5py.File(dataset) as file:
+def test_a_hostile_dataset_is_refused(small: Path, tmp_path: Path) -> None:
+    with h5py.File(small) as file:
         images = file["x_train"][()]
-    with canary(dataset.with_name("canary.hdf5"), images) as file_of_another:
-        with h5py.File(dataset, "r+") as file:
-            edit(file, "x_train", file_of_another)
-        words = [str(dataset), EDITS.get(edit, "cannot be read as HDF5"), "expected"]
-        refused_run(dataset.parent, words, "--dataroot", dataset, *SMALL)
+    cases = []
+    with ExitStack() as canaries:
+        for edit in [*EDITS, hostile.compressed_gigabytes]:
+            (folder := tmp_path / name(edit)).mkdir()
+            dataset = Path(shutil.copy(small, folder / "set.hdf5"))
+            of_another = canaries.enter_context(canary(folder / "canary.hdf5", images))
+            with h5py.File(dataset, "r+") as file:
+                edit(file, "x_train", of_another)
+            words = [str(dataset), EDITS.get(edit, "cannot be read as HDF5"), "expected"]
+            cases.append((("--dataroot", dataset, *SMALL), words))
+        refused_runs(tmp_path, cases)
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=name)
@@ -169,15 +175,19 @@ def forged(sound: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File], None]
 WEIGHTS = "model/dense1/W"
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=name)
-def test_a_hostile_checkpoint_is_refused(
-    edit: Edit, sound: Path, forged: Any, tmp_path: Path
-) -> None:
+def test_a_hostile_checkpoint_is_refused(sound: Path, tmp_path: Path) -> None:
     weights = checkpoints.read(sound).model["dense1"]["W"]
-    with canary(tmp_path / "canary.hdf5", weights) as file_of_another:
-        path = forged(lambda file: edit(file, WEIGHTS, file_of_another))
-        words = [str(path), WEIGHTS, EDITS[edit], "expected"]
-        refused_run(tmp_path, words, "--resume", path)
+    cases = []
+    with ExitStack() as canaries:
+        for edit, word in EDITS.items():
+            (folder := tmp_path / name(edit)).mkdir()
+            of_another = canaries.enter_context(canary(folder / "canary.hdf5", weights))
+            path = folder / "step.h5"
+            path.write_bytes(
+                forge(sound.read_bytes(), partial(edit, name=WEIGHTS, canary=of_another))
+            )
+            cases.append((("--resume", path), [str(path), WEIGHTS, word, "expected"]))
+        refused_runs(tmp_path, cases)
 
 
 def alias(file: h5py.File) -> None:
