@@ -208,7 +208,7 @@ def _batch_norm(graph: Graph, layer: BatchNorm, x: str) -> str:
 
 
 def _group_norm(graph: Graph, layer: GroupNorm, x: str) -> str:
-    """Append it as an instance normalisation of the groups, each taken for one channel."""
+    """Append it as an instance normalisation of the groups, each as one channel."""
     name = layer.name
     groups = graph.constant(f"{name}/groups", [0, layer.groups, -1], np.int64)  # 0: N, as it is
     x = graph.add("Reshape", [x, groups], f"{name}/grouped")

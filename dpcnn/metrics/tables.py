@@ -60,7 +60,10 @@ def mistake_table(mistakes: Sequence[Mistake], names: Sequence[str] = ()) -> lis
         (_named(m.label, names), _named(m.predicted, names), f"{m.images:,}")
         for m in mistakes[:ROWS]
     ]
-    return ["the most frequent mistakes:", *_aligned(("label", "taken for", "images"), rows)]
+    return [
+        "the most frequent mistakes:",
+        *_aligned(("true class", "predicted class", "images"), rows),
+    ]
 
 
 def _named(label: int, names: Sequence[str]) -> str:

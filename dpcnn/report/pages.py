@@ -169,12 +169,12 @@ def _machines(run: Run) -> dict[str, str]:
 
 def _class_rows(results: Results, name: Callable[[int], str]) -> list[list[str]]:
     """Return the rows of the table of classes. name: of a class."""
-    mistaken_for: dict[int, str] = {}
+    confused_with: dict[int, str] = {}
     for mistake in results.mistakes:  # the most frequent come first
-        taken_for = f"{name(mistake.predicted)} ({mistake.images:,})"
-        mistaken_for.setdefault(mistake.label, taken_for)
+        prediction = f"{name(mistake.predicted)} ({mistake.images:,})"
+        confused_with.setdefault(mistake.label, prediction)
     rows = []
     for label, (support, *scores) in enumerate(zip(*results.per_class, strict=True)):
         shares = [formatted(score, "{:.4f}") for score in scores]
-        rows.append([name(label), f"{support:,}", *shares, mistaken_for.get(label, "-")])
+        rows.append([name(label), f"{support:,}", *shares, confused_with.get(label, "-")])
     return rows[:CLASSES]

@@ -50,7 +50,7 @@ BITS = Encoding(0, 1, "values 0 and 1")
 def encoding_of(part: Part, where: str) -> Encoding:
     """Return how the training images are written; raises DataError for values of no known kind.
 
-    Floats are taken for values in [0, 1] if the first ones are.
+    Floats are taken to be in [0, 1] if the first ones are.
     """
     dtype = part.x.dtype
     if dtype == np.uint8:
