@@ -28,6 +28,7 @@ from dpcnn.metrics.tables import class_table, confusion_table, mistake_table
 from dpcnn.models.user import import_network
 from dpcnn.options import OPTIONS
 from dpcnn.system.text import one_line, say
+from dpcnn.training.console import bar_or_nothing
 
 Array = NDArray[Any]
 Facts = dict[str, Any]
@@ -102,7 +103,10 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     named = vars(arguments)
     chosen = {name: named[name] for name in (*OF_EVALUATION, "keys") if name in named}
     network = job.comm.on_all(lambda: import_network(arguments.model) if arguments.model else None)
-    wish = Wish(arguments.path, arguments.best, arguments.split, network, chosen)
+    wish = Wish(
+        *(arguments.path, arguments.best, arguments.split, network, chosen),
+        progress=bar_or_nothing(),
+    )
     evaluation = evaluate_run(job.comm, wish)
     if job.comm.rank == 0:
         print_out = _print_json if arguments.json else _print_tables

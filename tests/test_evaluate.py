@@ -15,6 +15,7 @@ from dpcnn.evaluate import main
 from dpcnn.inference.model import load
 from dpcnn.metrics.classification import confusion, mistakes, per_class
 from dpcnn.metrics.tables import COLUMNS, class_table, confusion_table, mistake_table
+from dpcnn.system.terminal import ERASE
 from tests.launching import refusals, run
 
 
@@ -47,6 +48,18 @@ def test_the_numbers_are_those_that_the_run_recorded(trained, alone):
     assert alone["accuracy"] == last["test_accuracy"]
     assert alone["weights_sha256"] == last["weights_sha256"]
     assert alone["fingerprint"] == alone["trained_on"]["fingerprint"]
+
+
+def test_a_terminal_shows_how_far_it_is_and_a_pipe_gets_the_output_alone(
+    trained, alone, capfd, monkeypatch
+):
+    for terminal in ("0", "1"):
+        monkeypatch.setenv("DPCNN_TERMINAL", terminal)
+        assert main([str(trained), "--json"]) == 0
+        out, err = capfd.readouterr()
+        assert json.loads(out) == alone
+        assert ("test set |" in err and "| evaluated 0/200" in err) == (terminal == "1")
+        assert err.endswith(f"\r{ERASE}") or err == ""
 
 
 def test_any_number_of_ranks_gives_the_numbers_of_one(trained, alone):

@@ -37,8 +37,8 @@ OF_EVALUATION = ("dataroot", *LIMITS)  # options as the checkpoint has them, unl
 class Evaluation:
     """How a network does on N labelled images.
 
-    loss: their mean. labels, predicted: (N,), the classes 0, 1, ... that they are of, and that the
-    network takes them for. facts: what was evaluated on what, as `evaluate --json` prints it.
+    loss: the mean over the images. labels, predicted: their true and their predicted classes, (N,)
+    integers from 0. facts: what was evaluated on what, as `evaluate --json` prints it.
     """
 
     loss: float
@@ -55,12 +55,12 @@ class Evaluation:
 
     @property
     def confusion(self) -> Array:
-        """How many images of each class (row) are taken for each class (column)."""
+        """How many images of each class (row) were predicted as each class (column)."""
         return confusion(self.labels, self.predicted, len(self.class_names))
 
     @property
     def mistakes(self) -> list[Mistake]:
-        """Each pair of a label and another class it is taken for, the most frequent first."""
+        """Each pair of a true class and a wrong prediction for it, the most frequent first."""
         return mistakes(self.labels, self.predicted)
 
     def __str__(self) -> str:
@@ -74,7 +74,8 @@ class Wish:
 
     path: a run directory or a checkpoint; best: the best epoch of the run. split: test, validation
     or train. network: as for `load`. named: options that the user named, of OF_EVALUATION and keys.
-    read: what reads the images, if that is not --dataroot's.
+    read: what reads the images, if that is not --dataroot's. progress: how to show how far it is,
+    as of --progress.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Wish:
     network: Sequence[Layer] | Make | None = None
     named: Mapping[str, Any] = field(default_factory=dict)
     read: Read | None = None
+    progress: str = "none"
 
 
 def evaluate(
@@ -129,11 +131,15 @@ def evaluate_run(comm: Communicator, wish: Wish) -> Evaluation:
     else:
         whole = comm.on_root(lambda: located(whole, checkpoint))
     names, node = tuple(checkpoint.dataset["class_names"]), comm.split_by_node()
-    out, elsewhere = console("none", comm.rank), "dataroot" in named
+    out, elsewhere = console(wish.progress, comm.rank), "dataroot" in named
     dataset = open_dataset(whole, comm, node, out, False, names, elsewhere, wish.read)
     dataset = dataset.normalized(model.normalization)
     images = comm.on_all(lambda: _images(dataset, wish.split, options, recorded, named))
-    found = evaluation.evaluate(model.network, images, comm, recorded.tta)
+    out.start_evaluation(f"{wish.split} set", len(images))
+    try:
+        found = evaluation.evaluate(model.network, images, comm, recorded.tta, out.evaluated)
+    finally:
+        out.end_progress()
     as_trained = dataset.limited(recorded.train_limit, recorded.test_limit)
     facts = {
         "path": str(wish.path),

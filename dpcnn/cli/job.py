@@ -189,7 +189,7 @@ def _tell(job: Job, error: BaseException) -> End:
             return End(1, final=False)
         case KeyboardInterrupt():
             if comm.rank == 0:
-                say("dpcnn: stopped by Ctrl-C before training began", sys.stderr)
+                say("dpcnn: stopped by Ctrl-C", sys.stderr)
             return End(128 + signal.SIGINT, alone=True)
     text = _with_traceback(job, error)
     say(text, sys.stderr)

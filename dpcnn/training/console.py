@@ -59,8 +59,8 @@ class Console:
     def step(self, loss: float, images: int, lr: float, correct: float = 0.0) -> None:
         """Count one step: its mean loss, its images, its learning rate, its correct predictions."""
 
-    def start_evaluation(self, epoch: int, epochs: int, images: int) -> None:
-        """Begin to show the progress of an evaluation after an epoch, on so many images."""
+    def start_evaluation(self, name: str, images: int) -> None:
+        """Begin to show the progress of an evaluation, by its name, on so many images."""
 
     def evaluated(self, images: int) -> None:
         """Count images that have been evaluated."""
@@ -112,8 +112,8 @@ class PlainConsole(Console):
         self.meter.step(loss, images, lr, correct)
         self.show(self.meter)
 
-    def start_evaluation(self, epoch: int, epochs: int, images: int) -> None:
-        self.start(EvaluationMeter(epoch, epochs, images))
+    def start_evaluation(self, name: str, images: int) -> None:
+        self.start(EvaluationMeter(name, images))
 
     def evaluated(self, images: int) -> None:
         assert self.meter is not None, "start_evaluation makes it"
@@ -229,3 +229,11 @@ def console(progress: str, rank: int) -> Console:
     if progress == "auto":
         progress = "bar" if on_terminal() else "plain"
     return CONSOLES[progress]()
+
+
+def bar_or_nothing() -> str:
+    """Return the progress for a command whose output is its result: a bar on a terminal, or none.
+
+    The bar is on standard error, so that the output is the same with and without.
+    """
+    return "bar" if on_terminal() else "none"

@@ -234,7 +234,8 @@ class RootLog(StandbyLog):
 
     @contextlib.contextmanager
     def evaluation(self, state: State, images: int) -> Iterator[Callable[[int], None]]:
-        self.console.start_evaluation(state.progress.epoch, self.options.epochs, images)
+        name = f"epoch {state.progress.epoch}/{self.options.epochs}"
+        self.console.start_evaluation(name, images)
         try:
             yield self.console.evaluated
         finally:

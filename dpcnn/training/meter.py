@@ -127,12 +127,11 @@ class EpochMeter(Meter):
 
 
 class EvaluationMeter(Meter):
-    """Counts the images of an evaluation."""
+    """Counts the images of an evaluation; name: what its line begins with, such as epoch 2/5."""
 
-    def __init__(self, epoch: int, epochs: int, images: int) -> None:
+    def __init__(self, name: str, images: int) -> None:
         super().__init__(
-            *(f"epoch {epoch}/{epochs}", "evaluated {done}/{total} images"),
-            *("evaluated {done}/{total}", images),
+            name, "evaluated {done}/{total} images", "evaluated {done}/{total}", images
         )
 
 

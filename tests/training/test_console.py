@@ -157,7 +157,7 @@ def test_an_evaluation_has_a_progress_too(
     kind: type[PlainConsole], clock: Clock, capfd: Captured
 ) -> None:
     out = kind()
-    out.start_evaluation(2, 5, 10_000)
+    out.start_evaluation("epoch 2/5", 10_000)
     for _ in range(3):
         clock.now += 12
         out.evaluated(4_000)  # more than there are in the end, as all ranks count as rank 0
