@@ -6,6 +6,7 @@ follows was killed, or is still running.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any
 from dpcnn.system.files import open_inside
 
 NAME = "events.jsonl"
+BEGINNINGS = ("start", "resume")
 
 
 def append(directory: Path, event: str, **details: Any) -> None:
@@ -26,3 +28,22 @@ def append(directory: Path, event: str, **details: Any) -> None:
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else "\n" + line
         file.write(line.encode())
+
+
+def beginning(directory: Path) -> tuple[int, float] | None:
+    """Return after which step the newest start or resume began, and how many seconds ago.
+
+    None if the file has no such line, or cannot be read.
+    """
+    try:
+        with open_inside(directory, NAME) as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            event = json.loads(line)
+            if event["event"] in BEGINNINGS:
+                begun = datetime.fromisoformat(event["time"])
+                return int(event["step"]), (datetime.now(UTC) - begun).total_seconds()
+    return None

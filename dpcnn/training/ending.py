@@ -1,4 +1,4 @@
-"""What is told at the end of a run: what was done, in how long, the best epoch, how to see it."""
+"""What is told at the end of an epoch and of a run: what was done, in how long, the best epoch."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def best(metrics: Sequence[Metrics]) -> str:
     name = measured(found)
     title = name.replace("_", " ").title()
     return f"Best epoch: {found['epoch']}, {title} = {found[name]:.4f}, in checkpoints/{BEST}"
+
+
+def of_epoch(line: Metrics) -> str:
+    """Return the line of an epoch, in the tutorial's form."""
+    names = {"Training": "train", "Test": "test", "Validation": "validation"}
+    accuracies = (
+        f", {title} Accuracy = {line[f'{name}_accuracy']:.4f}"
+        for title, name in names.items()
+        if f"{name}_accuracy" in line
+    )
+    return f"Epoch {line['epoch']}, Loss = {line['loss']:.4f}{''.join(accuracies)}"
 
 
 def so_far(metrics: Sequence[Metrics]) -> list[str]:

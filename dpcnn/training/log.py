@@ -26,7 +26,6 @@ from dpcnn.run import events, loggers, outcome
 from dpcnn.run.best import best_epoch, exhausted, measured
 from dpcnn.run.directory import RunDirectory
 from dpcnn.run.history import first_kept
-from dpcnn.run.loggers.logger import Metrics
 from dpcnn.run.saver import NOTHING, Saver
 from dpcnn.run.steps import Step, Steps
 from dpcnn.training import ending
@@ -117,8 +116,8 @@ class Log:
 class StandbyLog(Log):
     """Keeps silent, and is ready to become the log of rank 0.
 
-    `begun` is the step after which this start of the run began, and when; a replacement rank does
-    not know.
+    `begun` is the step after which this start of the run began, and when, by time.monotonic. A
+    replacement rank does not know until it becomes rank 0, and reads it in the run directory.
     """
 
     def __init__(
@@ -193,6 +192,10 @@ class RootLog(StandbyLog):
             self.directory.take_over(state.metrics, state.progress.step)
         except OSError as error:
             self.console.warn(f"metrics.jsonl may lack epochs ({error.strerror})")
+        if self.begun is None:
+            unread = state.progress.step, 0.0  # it tells of what it has done itself
+            step, seconds = events.beginning(self.directory.path) or unread
+            self.begun = step, time.monotonic() - seconds
 
     def note(self, event: str, state: State, **facts: Any) -> None:
         """Add an event to the run's history."""
@@ -261,13 +264,9 @@ class RootLog(StandbyLog):
             self.console.warn(f"epoch {line['epoch']} is not in metrics.jsonl ({error.strerror})")
         self.note("epoch", state)
         pace = f"{line['seconds']:.1f} s", f"{line['images_per_second']:,.0f} images/s"
-        self.console.line(
-            f"Epoch {line['epoch']}, Loss = {line['loss']:.4f},"
-            f" Training Accuracy = {line['train_accuracy']:.4f},"
-            f" Test Accuracy = {line['test_accuracy']:.4f}{_validation(line)}"
-            f"{', built-in digits' if _is_unnamed(state) else ''}",
-            [*ending.so_far(state.metrics), *pace],
-        )
+        digits = ", built-in digits" if _is_unnamed(state) else ""
+        more = *ending.so_far(state.metrics), *pace
+        self.console.line(f"{ending.of_epoch(line)}{digits}", more)
         if slow := self.slowness.after(line["ranks"]):
             doctor = "start python -m dpcnn.doctor in place of dpcnn.train to see why"
             self.console.warn(f"steps are slow: {slow}; {doctor}")
@@ -392,10 +391,3 @@ def _outlook(state: State, steps: int, total: int) -> Outlook:
 def _is_unnamed(state: State) -> bool:
     """Tell whether the run is on built-in digits that nobody asked for."""
     return bool(state.identity.dataset["source"] == UNNAMED)
-
-
-def _validation(line: Metrics) -> str:
-    """Return what an epoch line says of the validation set, "" without one."""
-    if "validation_accuracy" not in line:
-        return ""
-    return f", Validation Accuracy = {line['validation_accuracy']:.4f}"

@@ -75,6 +75,7 @@ def test_deaths_while_ranks_are_replaced_are_replaced_too(plan, small, undisturb
     assert result.sha == undisturbed[1]
     assert metrics(tmp_path / "run") == metrics(undisturbed[0])
     assert history(tmp_path / "run", "events.jsonl")[-1]["world_size"] == 4, result
+    assert "Trained 60 steps in " in result.stdout or restarts(result), result
 
 
 def test_a_replacement_rank_runs_nothing_that_a_checkpoint_names(small, undisturbed, tmp_path):

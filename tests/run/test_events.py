@@ -32,6 +32,20 @@ def test_an_event_after_a_line_that_was_cut_is_whole(tmp_path: Path) -> None:
     assert json.loads(lines[2])["event"] == "end"
 
 
+def test_the_newest_beginning_is_found_again_behind_whatever_else_is_there(tmp_path: Path) -> None:
+    assert events.beginning(tmp_path) is None
+    events.append(tmp_path, "start", step=0)
+    events.append(tmp_path, "resume", step=30)
+    events.append(tmp_path, "epoch", step=60)
+    with (tmp_path / events.NAME).open("a") as file:
+        file.write('[]\n{"event": "start"}\n{"time": "20')
+    found = events.beginning(tmp_path)
+    assert found is not None
+    step, seconds = found
+    assert step == 30
+    assert seconds >= 0
+
+
 def test_an_event_that_cannot_be_kept_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         events.append(tmp_path / "gone", "start")
