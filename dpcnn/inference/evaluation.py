@@ -75,9 +75,13 @@ def _logits(
     network: Network, images: Images, rank: int, size: int, tta: str
 ) -> Iterator[tuple[sampler.Indices, Array]]:
     """Yield the indices of each micro-batch of the rank's shard and its logits (classes, N)."""
-    microbatch = microbatch_size(network.plan, len(images))
-    for chosen in sampler.shard(np.arange(len(images)), microbatch, rank, size):
+    for chosen in shard(network.plan, len(images), rank, size):
         yield chosen, mean_logits(network, images.load(chosen), tta)
+
+
+def shard(plan: Plan, images: int, rank: int, size: int) -> list[sampler.Indices]:
+    """Return the indices of each micro-batch that the rank evaluates, of so many images."""
+    return sampler.shard(np.arange(images), microbatch_size(plan, images), rank, size)
 
 
 def mean_logits(network: Network, x: Array, tta: str) -> Array:

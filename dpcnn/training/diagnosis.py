@@ -1,9 +1,10 @@
-"""Why a step diverged: the first layer and quantity that was not finite, the same on all ranks.
+"""Why a run diverged: the first layer and quantity that was not finite, the same on all ranks.
 
 A step whose sums are not finite has changed no parameter and no state, and whatever is random in it
 is a function of the step. So its micro-batches can be computed again to the same bits, this time
 with a look at everything that a layer returns. Of all ranks' findings the one of the lowest
-micro-batch counts: what one process alone comes to first.
+micro-batch counts: what one process alone comes to first. The same holds for an evaluation, which
+all ranks compute again, whichever of them made it.
 
 A smaller learning rate is a cure only for values that have grown in training. So the micro-batch is
 computed with the initial weights too: where the layer is given values as large from the start, or
@@ -13,16 +14,19 @@ gives something that is not finite then already, the fault is in it or in the da
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from dpcnn.data.dataset import Images
 from dpcnn.data.loader import Microbatch
 from dpcnn.errors import DivergenceError
+from dpcnn.inference.evaluation import mean_logits, microbatch_size, shard
 from dpcnn.nn.contract import Method, largest, wrapped
 from dpcnn.nn.layer import Array, Layer, descendants
-from dpcnn.nn.losses import LossSums
+from dpcnn.nn.losses import LossSums, softmax_cross_entropy
 from dpcnn.nn.network import Network
 from dpcnn.parallel.communicator import Communicator
 
@@ -37,7 +41,8 @@ class Finding(NamedTuple):
     """What a rank has found: a quantity of a micro-batch, by name.
 
     norm: infinite if the quantity is not finite, else the norm of this gradient, the largest.
-    remark: what there was before it. grown: whether that has grown since the first step.
+    number: of the micro-batch, or of its first image in an evaluation. remark: what there was
+    before it. grown: whether that has grown since the first step.
     """
 
     norm: float
@@ -69,25 +74,81 @@ def explain(
     initial weights. If everything was finite, a sum has gone past its range: if it is one of
     gradients, the parameter with the largest is named besides. Raises RankLostError.
     """
-    for layer, values in network.named_values().items():
-        for key, value in values.items():
-            if not _finite(value):
-                return f"{layer}/{key} is not finite (NaN or infinity) before it{CURE}"
-    search = _Search(network, compute, seed)
-    findings = [*filter(None, comm.allgather(search.first(microbatches)))]
-    first = max(findings, key=lambda finding: (finding.norm, -finding.number), default=None)
-    if first is not None and first.norm == np.inf:
-        where = f"in micro-batch {first.number}{first.remark}"
-        return f"{first.name} is not finite (NaN or infinity) {where}{CURE * first.grown}"
-    cure = CURE * (CURE not in str(error) and _have_grown(network, seed))
-    if first is None:  # in an evaluation
-        return f"{error}{cure}"
+    if unsound := _unsound(network):
+        return unsound
+    first = _first_of_all(_Search(network, compute, seed).first(microbatches), comm)
+    assert first is not None, "a step has micro-batches"
+    if first.norm == np.inf:
+        return _not_finite(first, f"in micro-batch {first.number}")
     if "gradient" not in str(error):
         return str(error)
     return (
         f"{error}; the largest gradient is that of {first.name} in micro-batch {first.number},"
-        f" of norm {first.norm:.3g}{cure}"
+        f" of norm {first.norm:.3g}{_cure(error, network, seed)}"
     )
+
+
+def explain_evaluation(
+    error: DivergenceError,
+    network: Network,
+    sets: Mapping[str, Images],
+    tta: str,
+    comm: Communicator,
+    seed: int,
+) -> str:
+    """Return the error of an evaluation in terms of its layers; collective.
+
+    network: with the values that were evaluated. sets: of images, by name, in the order in which
+    they were evaluated; tta: as for `evaluate`; seed: of the initial weights. If everything was
+    finite, the sum of the losses has gone past its range. Raises RankLostError.
+    """
+    if unsound := _unsound(network):
+        return unsound
+    for name, images in sets.items():
+        search = _Search(network, partial(_evaluated, network, tta), seed)
+        first = _first_of_all(search.first(_to_evaluate(network, images, comm)), comm)
+        if first is not None and first.norm == np.inf:
+            end = min(first.number + microbatch_size(network.plan, len(images)), len(images))
+            return _not_finite(first, f"for {name} images {first.number + 1:,} to {end:,}")
+    return f"{error}{_cure(error, network, seed)}"
+
+
+def _to_evaluate(network: Network, images: Images, comm: Communicator) -> Iterator[Microbatch]:
+    """Yield this rank's micro-batches of an evaluation, by the number of their first image."""
+    for chosen in shard(network.plan, len(images), comm.rank, comm.size):
+        yield Microbatch(int(chosen[0]), images.load(chosen), images.labels[chosen], None)
+
+
+def _evaluated(network: Network, tta: str, microbatch: Microbatch) -> LossSums:
+    """Return the sums of a micro-batch's loss in an evaluation."""
+    labels = microbatch.labels
+    return softmax_cross_entropy(mean_logits(network, microbatch.x, tta), labels, labels.size)
+
+
+def _unsound(network: Network) -> str:
+    """Return which of the network's values was not finite before it computed; "" if all were."""
+    for layer, values in network.named_values().items():
+        for key, value in values.items():
+            if not _finite(value):
+                return f"{layer}/{key} is not finite (NaN or infinity) before it{CURE}"
+    return ""
+
+
+def _first_of_all(finding: Finding | None, comm: Communicator) -> Finding | None:
+    """Return the finding that counts, of those of all ranks; None if there is none; collective."""
+    findings = filter(None, comm.allgather(finding))
+    return max(findings, key=lambda finding: (finding.norm, -finding.number), default=None)
+
+
+def _not_finite(first: Finding, where: str) -> str:
+    """Return what was not finite first, and where."""
+    cure = CURE * first.grown
+    return f"{first.name} is not finite (NaN or infinity) {where}{first.remark}{cure}"
+
+
+def _cure(error: DivergenceError, network: Network, seed: int) -> str:
+    """Return what helps where weights have grown, unless the error says it; else ""."""
+    return CURE * (CURE not in str(error) and _have_grown(network, seed))
 
 
 class _Search:
@@ -123,7 +184,7 @@ class _Search:
         their names; the loss is given the logits.
         """
         self.inputs, self.gradients = {}, {}
-        _check("the images", microbatch.x)
+        _check("an input image", microbatch.x)
         with wrapped(self.layers, self.forward, self.backward):
             loss = self.compute(microbatch)
         if not np.isfinite(loss.loss):

@@ -24,7 +24,7 @@ from dpcnn.parallel.communicator import Communicator, RankLostError
 from dpcnn.parallel.reduction import REDUCTIONS, Sums
 from dpcnn.run.best import epochs_since_best, exhausted
 from dpcnn.training.config import Config
-from dpcnn.training.diagnosis import explain
+from dpcnn.training.diagnosis import explain, explain_evaluation
 from dpcnn.training.log import ASKED, Log
 from dpcnn.training.recovery import Recovery, sync
 from dpcnn.training.signals import NAMES, StopRequests, requested
@@ -206,14 +206,22 @@ class Trainer:
         """
         progress, comm = self.state.progress, self.comm
         left = self.loader.minibatches(progress.epoch, progress.epoch_step, comm.rank, comm.size)
-        minibatch = next(left, Minibatch(0, iter(())))
-        where = f"step {progress.step + 1}" if minibatch.size else "evaluation"
-        compute = partial(self.compute, minibatch_size=minibatch.size)
+        minibatch = next(left, None)
+        where = "evaluation" if minibatch is None else f"step {progress.step + 1}"
         reason = str(error)
         with contextlib.suppress(RankLostError):  # the run is over anyway
-            seed = self.config.seed
-            reason = explain(error, self.network, minibatch.microbatches, compute, comm, seed)
+            reason = self.explained(error, minibatch)
         return DivergenceError(f"{where}: {reason}").on_all_ranks()
+
+    def explained(self, error: DivergenceError, minibatch: Minibatch | None) -> str:
+        """Return the error of a step, or without a minibatch of an evaluation; collective."""
+        network, comm, seed = self.network, self.comm, self.config.seed
+        if minibatch is None:
+            with self.state.averaged():
+                sets = self.dataset.evaluated()
+                return explain_evaluation(error, network, sets, self.tta, comm, seed)
+        compute = partial(self.compute, minibatch_size=minibatch.size)
+        return explain(error, network, minibatch.microbatches, compute, comm, seed)
 
     def end_epoch(self) -> None:
         """Evaluate, tell, begin the next epoch; save before and after it if it is time to.
@@ -248,16 +256,19 @@ class Trainer:
         clock.mark("waiting")
         return results
 
+    @property
+    def tta(self) -> str:
+        """Which copies of images are evaluated now: those of --tta in a run's last evaluation."""
+        return self.config.tta if self.state.progress.step >= self.total else "none"
+
     def scores(self, comm: Communicator) -> dict[str, float]:
         """Return the accuracy and the mean loss on each set, as the metrics name them."""
         scores: dict[str, float] = {}
-        last = self.state.progress.step >= self.total
-        tta = self.config.tta if last else "none"
         sets = self.dataset.evaluated()
         count = sum(map(len, sets.values()))
         with self.state.averaged(), self.log.evaluation(self.state, count) as told:
             for name, images in sets.items():
-                loss, accuracy, _ = evaluate(self.network, images, comm, tta, told)
+                loss, accuracy, _ = evaluate(self.network, images, comm, self.tta, told)
                 scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
         return scores
 

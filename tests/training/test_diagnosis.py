@@ -171,7 +171,7 @@ def test_nor_for_a_dataset_that_is_not_finite(monkeypatch: pytest.MonkeyPatch) -
     original = Loader._load
     monkeypatch.setattr(Loader, "_load", load)
     message, _ = diverged(Communicator(), [Flatten(), Dense(10)])
-    assert message == "step 1: the images is not finite (NaN or infinity) in micro-batch 0"
+    assert message == "step 1: an input image is not finite (NaN or infinity) in micro-batch 0"
 
 
 def test_but_for_inputs_that_have_grown() -> None:
@@ -237,6 +237,37 @@ def test_an_evaluation_that_diverges_ends_all_ranks_alike(evaluate_on: str) -> N
         [found] = {*on_ranks(ranks, lambda comm: diverged(comm, layers, **options))}
         assert found[0].startswith("evaluation: the loss reached")
         assert found[1] == 1
+
+
+class Untested(Layer):
+    """x, which is infinite for one of the test images, outside of training."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def forward(self, x: Array) -> Array:
+        y = x.copy()
+        if not self.training:
+            image = dataset().test.images[40, 0, :, :, None] / 255
+            y[..., np.isclose(x[0], image).all(axis=(0, 1))] = np.inf
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        return dy
+
+
+@pytest.mark.parametrize("options", [{"evaluate_on": "rank0"}, {"evaluate_on": "all", "ema": 0.9}])
+def test_an_evaluation_whose_values_are_not_finite_names_the_layer_and_the_images(
+    options: dict[str, Any],
+) -> None:
+    layers: list[Layer] = [Untested(), Flatten(), Dense(10)]
+    for ranks in (1, 3):
+        [found] = {*on_ranks(ranks, lambda comm: diverged(comm, layers, **options))}
+        assert found == (
+            "evaluation: untested1's output (forward) is not finite (NaN or infinity) for test"
+            " images 33 to 48; untested1 is given inputs up to 1",
+            2,
+        )
 
 
 def test_the_layers_are_as_before_afterwards() -> None:
