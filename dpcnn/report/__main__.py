@@ -5,7 +5,8 @@
     python -m dpcnn.report RUN --format png         the figures as PNG files, in RUN/report/
 
 The page is one file that needs no network: it can be moved and sent. A run that is running or
-broken is reported as far as there is something to show. Needs the extra `report`.
+broken is reported as far as there is something to show. Test images are classified as they are,
+also if the run's last evaluation averaged over copies of them (--tta). Needs the extra `report`.
 """
 
 from __future__ import annotations

@@ -25,9 +25,12 @@ STRONG = 0.7  # opacity of a cell from which its count is white
 GAP = 0.06  # between two cells, as a share of one
 
 
-def confusion(counts: Array, name: Callable[[int], str] = str) -> Figure:
-    """Draw a confusion matrix (classes, classes): true class by predicted class, each by name."""
-    figure, chart = axes(4.3, "Confusion matrix", "predicted class", "true class")
+def confusion(counts: Array, name: Callable[[int], str] = str, how: str = "") -> Figure:
+    """Draw a confusion matrix (classes, classes): true class by predicted class, each by name.
+
+    how: what the title says of the evaluation, after its first words.
+    """
+    figure, chart = axes(4.3, f"Confusion matrix{how}", "predicted class", "true class")
     opacity = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
     chart.tick_params(length=0)
     chart.spines[:].set_visible(False)
@@ -72,13 +75,16 @@ def _write_counts(chart: Axes, counts: Array, opacity: Array, name: Callable[[in
             chart.text(column, row, f"{count}", color=color, fontweight=weight, **style)
 
 
-def per_class(results: Results, name: Callable[[int], str] = str) -> Figure:
-    """Draw precision and recall of each class; of many classes, those of the lowest F1."""
+def per_class(results: Results, name: Callable[[int], str] = str, how: str = "") -> Figure:
+    """Draw precision and recall of each class; of many classes, those of the lowest F1.
+
+    how: as for `confusion`.
+    """
     scores = results.per_class
     shown = np.sort(np.argsort(np.nan_to_num(scores.f1), kind="stable")[:ROWS])
     worst = f": the {ROWS} worst" if results.classes > ROWS else ""
     height = 1.2 + 0.3 * len(shown)
-    figure, chart = axes(height, f"Precision and recall per class{worst}", "%", "class")
+    figure, chart = axes(height, f"Precision and recall per class{worst}{how}", "%", "class")
     rows = np.arange(len(shown))
     precision = 100 * scores.precision[shown]
     recall = 100 * scores.recall[shown]

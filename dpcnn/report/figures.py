@@ -54,9 +54,10 @@ def of_run(run: Run, trained: Trained) -> Figures:
     """Return the figures of one run, as far as there is something to draw."""
     figures = _telling(run)
     if trained.results:
+        how = ", without --tta" if trained.tta else ""
         if trained.results.confusion is not None:
-            figures["confusion"] = classes.confusion(trained.results.confusion, trained.name)
-        figures["per-class"] = classes.per_class(trained.results, trained.name)
+            figures["confusion"] = classes.confusion(trained.results.confusion, trained.name, how)
+        figures["per-class"] = classes.per_class(trained.results, trained.name, how)
     if timings.rank_numbers(run):
         figures["timings"] = timings.timings(run)
     if run.sessions:

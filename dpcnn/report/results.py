@@ -35,6 +35,7 @@ WORST = 25  # mistakes that are kept
 GUESSES = 3  # classes that are kept of each
 NAME = 30  # characters of the name of a class
 CHUNK = 1000  # images whose probabilities are in memory at a time
+NO_COPIES = "none"  # of --tta
 MATRIX = 1000  # classes up to which there is a confusion matrix
 
 Own = Sequence[Layer] | Make  # the layers of a network, or what makes them
@@ -100,6 +101,12 @@ class Trained:
     augmentation: Augmentation = NOTHING
     results: Results | None = None
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def tta(self) -> str:
+        """The --tta whose copies the results do without, "" if the run has none."""
+        tta = self.model.options.tta if self.model else NO_COPIES
+        return "" if tta == NO_COPIES else tta
 
     def name(self, label: int) -> str:
         """Return the name of a class, its number if the dataset has none."""
@@ -219,7 +226,12 @@ def seen_through(first: Array, second: Array) -> Array:
 
 
 def evaluate(model: Model, images: Images) -> Results:
-    """Return how the model does on labelled images."""
+    """Return how the model does on labelled images, each as it is, without the copies of --tta.
+
+    A report is made by one process, which the copies would keep busy for minutes. All epochs but a
+    run's last are evaluated without them too.
+    """
+    model = replace(model, options=replace(model.options, tta=NO_COPIES))
     labels = images.labels.astype(np.int64)
     of_label, classes, probabilities = _probabilities(model, images)
     predicted = classes[:, 0]

@@ -16,6 +16,7 @@ from dpcnn.api.reporting import report
 from dpcnn.data.dataset import Dataset, Images
 from dpcnn.data.formats import hdf5
 from dpcnn.errors import DpcnnError
+from dpcnn.inference import evaluation
 from dpcnn.models.zoo import ZOO
 from dpcnn.nn import Convolution, Dense, Flatten, ReLU
 from dpcnn.nn.network import Network
@@ -70,6 +71,27 @@ def test_layers_of_ones_own_are_shown_where_they_are_named(
     assert "--model MODULE:FUNCTION" in report(colours, out=page).read_text()
     with pytest.raises(DpcnnError, match="network"):
         report(colours, out=page, network=[Flatten(), Dense(3)])
+
+
+def test_results_are_made_without_the_copies_of_tta_and_say_so(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {
+        "dataroot": colours.parent / "c.hdf5",
+        "progress": "silent",
+        "run_dir": tmp_path / "run",
+    }
+    run = dpcnn.train([Flatten(), Dense(3)], epochs=1, tta="shift", **data)
+    monkeypatch.setattr(evaluation, "_moved", lambda *arguments: pytest.fail("copies"))
+    page = report(run.directory).read_text()
+    assert re.search(r"classified once here, as it is\..*<code>--tta shift</code>", page, re.DOTALL)
+    assert "Confusion matrix, without --tta" in page
+    trained = results.load(read(run.directory))
+    assert trained.results is not None
+    assert trained.dataset is not None
+    logits = run.model.network.forward(trained.dataset.test.load(np.arange(30)))
+    right = logits.argmax(axis=0) == trained.dataset.test.labels
+    assert trained.results.correct == right.sum()
 
 
 def test_a_failed_run_says_why_at_the_top(copy: Path, browser: Browser) -> None:
