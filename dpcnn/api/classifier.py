@@ -184,6 +184,8 @@ class Classifier:
             tests = self.pixels_.images(x_test), self._numbers(check_labels(y_test))
         classes = max(FEWEST, len(self.classes_))
         network, options = self._network(classes)
+        if options.get("dry_run"):
+            raise InputError("dry_run is true, expected false: dpcnn.train() has dry runs")
         options |= {"epochs": epochs, "num_class": classes}
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpcnn-")))

@@ -17,13 +17,13 @@ from dpcnn.cli.arguments import Parsed, parse_keywords
 from dpcnn.cli.job import Job, call
 from dpcnn.cli.signature import with_options
 from dpcnn.data.dataset import Dataset
-from dpcnn.errors import OptionError
 from dpcnn.nn.layer import Layer
 from dpcnn.options.keywords import Keywords
 from dpcnn.run.best import best_epoch
 from dpcnn.run.history import all_epochs
-from dpcnn.training.api import begin, threads, timeout
+from dpcnn.training.api import begin, debug, threads, timeout
 from dpcnn.training.callbacks import Callback, Callbacks
+from dpcnn.training.dry_run import Cost, dry_run
 from dpcnn.training.setup import Passed, Session
 
 
@@ -34,6 +34,8 @@ class Run:
     directory: the run directory. model: the trained network, to be used. metrics: an object an
     epoch, with the keys of metrics.jsonl. weights_sha256: of the weights as they are now.
     exit_code: what the command would have left with, 0, or 128 + the signal that stopped the run.
+    cost: of a dry run alone, the time, memory and disk that the whole run takes; None if it is
+    finished. A dry run has no metrics, its model is that of a few steps, its directory is removed.
     """
 
     directory: Path
@@ -41,6 +43,7 @@ class Run:
     weights_sha256: str
     metrics: list[dict[str, Any]] = field(repr=False)
     model: Model = field(repr=False)
+    cost: Cost | None = field(repr=False, default=None)
 
     @property
     def accuracy(self) -> float:
@@ -49,6 +52,9 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show the run in a notebook: its results, and the accuracy over its epochs."""
+        if self.cost is not None:
+            lines = (line.partition(" ") for line in self.cost.lines())
+            return reporting.card({name: text.strip() for name, _, text in lines}, [])
         return reporting.card(
             {
                 "directory": str(self.directory),
@@ -83,6 +89,10 @@ def train(
     **options: Unpack[Keywords],
 ) -> Run:
     """Train a network, as `python -m dpcnn.train` does: the same files, output and bits.
+
+    `dry_run=True` tries it: some steps, an evaluation, a checkpoint and a resume in a temporary
+    directory. It prints what the whole run takes, and returns that as `cost` of the Run:
+    `cost.seconds`, `cost.memory` (bytes of each rank), `print(cost)`.
 
     Parameters
     ----------
@@ -143,32 +153,38 @@ def train(
 
 
 def _train(job: Job, parsed: Parsed, passed: Passed) -> Run:
-    if parsed.options.dry_run:
-        raise OptionError(
-            "--dry_run is true, expected false: it is for the command, python -m dpcnn.train"
-        ).on_all_ranks()
-    session = begin(job, parsed, passed)
-    trainer, state = session.trainer, session.trainer.state
     if job.comm.size == 1:
-        trainer.stops.at_once = _interrupt  # a second Ctrl-C must not end a whole session
+        passed = passed._replace(at_once=_interrupt)  # which must not end a whole session
+    if parsed.options.dry_run:
+        debug(job, parsed)
+        tried = dry_run(job, parsed, passed)
+        return _run(tried.session, tried.exit_code, [], tried.cost)
+    session = begin(job, parsed, passed)
     try:
-        code = trainer.run()
+        code = session.trainer.run()
         if job.comm.rank == 0:
             job.record(code)
     finally:
         session.directory.release()
+    run = _run(session, code, job.comm.on_root(lambda: _metrics(session)))
+    if job.comm.rank == 0 and passed.callbacks is not None:
+        passed.callbacks.end(run)
+    return run
+
+
+def _run(
+    session: Session, code: int, metrics: list[dict[str, Any]], cost: Cost | None = None
+) -> Run:
+    """Return what a session has come to; the network gets its averages, if it keeps some."""
+    state = session.trainer.state
     sha256 = state.network.weights_sha256()
     checkpoint = state.checkpoint()
     if state.average is not None:
         checkpoint = checkpoint.copy()  # which has the trained weights too
         state.network.restore(checkpoint.average)
-    normalization = trainer.dataset.train.normalization
+    normalization = session.trainer.dataset.train.normalization
     model = Model(state.network, session.options, checkpoint, normalization)
-    metrics = job.comm.on_root(lambda: _metrics(session))
-    run = Run(session.directory.path, code, sha256, metrics, model)
-    if job.comm.rank == 0 and passed.callbacks is not None:
-        passed.callbacks.end(run)
-    return run
+    return Run(session.directory.path, code, sha256, metrics, model, cost)
 
 
 def _metrics(session: Session) -> list[dict[str, Any]]:

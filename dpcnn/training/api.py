@@ -55,5 +55,5 @@ def debug(job: Job, parsed: Parsed) -> None:
 def _train(job: Job, parsed: Parsed) -> int:
     if parsed.options.dry_run:
         debug(job, parsed)
-        return dry_run(job, parsed)
+        return dry_run(job, parsed).exit_code
     return begin(job, parsed).trainer.run()

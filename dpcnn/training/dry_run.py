@@ -1,4 +1,4 @@
-"""--dry_run: each thing that a run does, once, keeping nothing; then what the whole run costs."""
+"""--dry_run: do each thing that a run does once, keep nothing, and say what the whole run costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from dpcnn.system.memory import peak
 from dpcnn.system.text import warn
 from dpcnn.training.console import console
 from dpcnn.training.resume import find_start
-from dpcnn.training.setup import Session, restore, set_up
+from dpcnn.training.setup import NOTHING, Passed, Session, restore, set_up
 from dpcnn.training.signals import requested
 from dpcnn.training.trainer import Trainer
 
@@ -34,8 +35,8 @@ FINISHED = "Dry run: the run is finished, no step is left"
 class Cost:
     """What a run takes: seconds of a step and of an evaluation, bytes of a checkpoint and memory.
 
-    steps, evaluations: that are left. checkpoints: that are kept. memory: of each rank, and hosts
-    has where each of them is.
+    steps, evaluations: how many are left. checkpoints: how many are kept. memory: bytes of each
+    rank, on the host of the same place in `hosts`.
     """
 
     steps: int
@@ -47,11 +48,18 @@ class Cost:
     memory: list[int]
     hosts: list[str]
 
+    @property
+    def seconds(self) -> float:
+        """How long the rest of the run takes."""
+        return self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def lines(self) -> Iterator[str]:
         """Yield what there is to say."""
-        seconds = self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
         yield (
-            f"time    {timedelta(seconds=round(seconds))} for {_count(self.steps, 'step')} of"
+            f"time    {timedelta(seconds=round(self.seconds))} for {_count(self.steps, 'step')} of"
             f" {1000 * self.step_seconds:.3g} ms and {_count(self.evaluations, 'evaluation')} of"
             f" {self.evaluation_seconds:.3g} s"
         )
@@ -74,31 +82,48 @@ def _megabytes(size: int) -> str:
     return f"{size / MEGABYTE:,.{0 if size > 10 * MEGABYTE else 1}f} MB"
 
 
-def dry_run(job: Job, parsed: Parsed) -> int:
-    """Try what the options ask for, keep nothing, and tell what it will cost; return the exit code.
+class DryRun(NamedTuple):
+    """A session whose run was tried, and what it costs: None if it is finished, or was stopped.
 
-    Collective. Raises what the run would raise.
+    What it has trained is in its memory alone: its directory is removed.
     """
-    session = set_up(parsed.options, parsed.named, job.comm, job.threads)
+
+    session: Session
+    cost: Cost | None
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 128 + the signal that stopped it."""
+        stop = self.session.trainer.state.stop
+        return 0 if stop is None else 128 + stop
+
+
+def dry_run(job: Job, parsed: Parsed, passed: Passed = NOTHING) -> DryRun:
+    """Try what the options ask for, keep nothing, and say what it will cost; collective.
+
+    Callbacks are not called. Raises what the run would raise.
+    """
+    passed = passed._replace(callbacks=None)
+    session = set_up(parsed.options, parsed.named, job.comm, job.threads, passed)
     trainer, directory = session.trainer, session.directory
     try:
         with trainer.stops, trainer.warnings(), trainer.log.breakpoints():
-            cost = _try(session, parsed)
+            cost = _try(session, parsed, passed)
     finally:
         directory.release()
         if job.comm.rank == 0:
             directory.remove()
-    if trainer.state.stop is not None:
-        return 128 + trainer.state.stop
-    out = console(parsed.options.shown, job.comm.rank)
-    for line in (DONE, *cost.lines()) if cost else (FINISHED,):
-        out.line(line)
-    return 0
+    if trainer.state.stop is None:
+        out = console(parsed.options.shown, job.comm.rank)
+        for line in (DONE, *cost.lines()) if cost else (FINISHED,):
+            out.line(line)
+    return DryRun(session, cost)
 
 
-def _try(session: Session, parsed: Parsed) -> Cost | None:
-    """Do each thing that a run does, once; return its cost, None if no step is left, or a signal
-    has asked to stop.
+def _try(session: Session, parsed: Parsed, passed: Passed) -> Cost | None:
+    """Do each thing that a run does once; return what the run costs.
+
+    None if no step is left, or a signal has asked to stop.
     """
     trainer, comm = session.trainer, session.trainer.comm
     state, steps = trainer.state, trainer.loader.steps
@@ -125,7 +150,7 @@ def _try(session: Session, parsed: Parsed) -> Cost | None:
         memory=comm.allgather(peak()),
         hosts=comm.hosts,
     )
-    _resume(session, parsed)
+    _resume(session, parsed, passed)
     return cost
 
 
@@ -157,7 +182,7 @@ def _evaluate(trainer: Trainer) -> float:
         trainer.dataset = dataset
 
 
-def _resume(session: Session, parsed: Parsed) -> None:
+def _resume(session: Session, parsed: Parsed, passed: Passed) -> None:
     """Read the checkpoint again, as a resumed run does, and take over its state; collective.
 
     Raises CheckpointError if that is another one, OptionError if its options are refused.
@@ -173,7 +198,7 @@ def _resume(session: Session, parsed: Parsed) -> None:
     assert checkpoint is not None, "just saved"
 
     def restored() -> None:
-        make = user_network(start.options, start.named, None)
+        make = user_network(start.options, start.named, passed.network)
         plan_network(start.options, checkpoint.network, make)
         restore(trainer, checkpoint)
         if trainer.network.weights_sha256() != before:

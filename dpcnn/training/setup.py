@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -64,12 +65,13 @@ class Passed(NamedTuple):
     """What a call from Python passes that no command line can.
 
     network: the layers, if --model does not name them; read: what reads the dataset, if it is not
-    --dataroot's.
+    --dataroot's; at_once: what a second Ctrl-C does, given the exit code.
     """
 
     network: Sequence[Layer] | None = None
     read: Read | None = None
     callbacks: Callbacks | None = None
+    at_once: Callable[[int], object] = os._exit
 
 
 NOTHING = Passed()
@@ -122,7 +124,7 @@ def set_up(
     log = _log(comm, options, directory, out, passed.callbacks)
     model = options.model if "model" in named else None
     recovery = Recovery(Replacements(directory, model) if options.respawn else None)
-    parts = state, dataset, comm, log, recovery, StopRequests()
+    parts = state, dataset, comm, log, recovery, StopRequests(passed.at_once)
     trainer = comm.on_all(lambda: TRAINERS[options.debug](Config.of(options), *parts))
     taken = fine_tune(state, options, comm) if checkpoint is None else None
     if checkpoint is not None:

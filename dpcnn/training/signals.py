@@ -29,10 +29,10 @@ class StopRequests:
     one this catches none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: Callable[[int], object] = os._exit) -> None:
         self.first: Callable[[], object] = lambda: None
         self.last: Callable[[], object] = lambda: None
-        self.at_once: Callable[[int], object] = os._exit
+        self.at_once = at_once
         self._caught: set[str] = set()
         self._before: dict[signal.Signals, Any] = {}
         self._supervisor = Supervisor()

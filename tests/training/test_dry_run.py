@@ -12,7 +12,8 @@ import pytest
 import dpcnn
 from dpcnn.cli.arguments import parse_keywords
 from dpcnn.cli.job import Job
-from dpcnn.errors import CheckpointError, OptionError
+from dpcnn.errors import CheckpointError
+from dpcnn.nn import Dense, Flatten, Layer
 from dpcnn.run.checkpoint import read
 from dpcnn.training import api, dry_run
 from dpcnn.training.dry_run import Cost
@@ -94,14 +95,51 @@ def test_several_ranks_keep_nothing_either(
     options: list[str], small: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     parsed = parse_keywords({"dataroot": small, "train_limit": 512, "n_filter": 2, "dry_run": True})
-    assert on_ranks(2, lambda comm: dry_run.dry_run(Job(comm, 1), parsed)) == [0, 0]
+    tried = on_ranks(2, lambda comm: dry_run.dry_run(Job(comm, 1), parsed).exit_code)
+    assert tried == [0, 0]
     assert capsys.readouterr().out.count(dry_run.DONE) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_call_from_python_is_refused(options: list[str], small: Path) -> None:
-    with pytest.raises(OptionError, match="it is for the command"):
-        dpcnn.train(dataroot=small, dry_run=True)
+class Own(Layer):
+    """Passes on what it gets: no command line has named it."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+    def backward(self, dy: Any) -> Any:
+        return dy
+
+
+def test_a_call_from_python_tries_its_layers_and_arrays_and_returns_the_cost(
+    small: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watch(dpcnn.Callback):
+        def on_end(self, run: dpcnn.Run) -> None:
+            raise AssertionError("nothing was trained")
+
+    monkeypatch.chdir(tmp_path)
+    digits, layers = dpcnn.read(small, train_limit=256), [Flatten(), Own(), Dense(10)]
+    arrays = {"X": digits.train.images, "y": digits.train.labels, "test_fraction": 0.25}
+    run = dpcnn.train(layers, **arrays, epochs=9, ema=0.9, dry_run=True, callbacks=[Watch()])
+    assert run.cost is not None
+    assert str(run.cost).startswith("time    0:00:0")
+    assert capsys.readouterr().out.endswith(f"{dry_run.DONE}\n{run.cost}\n")
+    assert (run.cost.steps, run.cost.evaluations) == (27, 9)
+    assert run.cost.seconds > 0
+    assert (run.exit_code, run.metrics) == (0, [])
+    assert "disk" in run._repr_html_()
+    assert run.model.predict(digits.test.images[:2]).shape == (2,)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimator_does_not_try_itself(small: Path) -> None:
+    digits = dpcnn.read(small, train_limit=20)
+    with pytest.raises(ValueError, match="dry_run is true, expected false"):
+        dpcnn.Classifier(dry_run=True).fit(digits.train.images, digits.train.labels)
 
 
 def test_the_lines_have_sizes_and_times_that_one_can_read() -> None:
