@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,10 +84,18 @@ def test_run_becomes_mpirun_on_this_machine(
     become: list[str] = []
     monkeypatch.setattr(sys, "argv", ["dpcnn run"])
     monkeypatch.setattr(ranks, "find_mpirun", lambda: mpirun)
-    monkeypatch.setattr("dpcnn.cli.foreground.run", lambda command: become.extend(command) or 0)
+    kept_from_the_terminal: list[bool] = []
+
+    def become_it(command: list[str], past: bool) -> int:
+        become.extend(command)
+        kept_from_the_terminal.append(past)
+        return 0
+
+    monkeypatch.setattr("dpcnn.cli.foreground.run", become_it)
     monkeypatch.delenv("DPCNN_COMMAND", raising=False)
     assert ranks.main([*words, "-n", "3"]) == 0
     assert become[0] == mpirun
+    assert kept_from_the_terminal == [mpi == "openmpi"]
     assert any("localhost" in word for word in become)
     assert become[become.index("-n") + 1] == "3"
     assert become[become.index(sys.executable) :] == [sys.executable, "-P", "-m", "dpcnn", *started]
@@ -145,3 +154,29 @@ def test_a_command_in_the_foreground_gives_its_exit_code(code: str, expected: in
     command = f"from dpcnn.cli import foreground as f; import sys; sys.exit(f.run({code!r}))"
     command = command.replace(repr(code), repr(["sh", "-c", code]))
     assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == expected
+
+
+RANK = """
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit(5))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_ctrl_c_reaches_what_the_command_has_started_and_not_the_command() -> None:
+    """Like Open MPI's mpirun, this one would end its own way if it were told."""
+    mpirun = ["sh", "-c", f"trap 'exit 9' INT; {shlex.join([sys.executable, '-c', RANK])}; exit $?"]
+    command = f"from dpcnn.cli import foreground as f; import sys; sys.exit(f.run({mpirun}, True))"
+    job = subprocess.Popen(
+        [sys.executable, "-c", command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as a terminal has a group in its foreground
+    )
+    assert job.stdout is not None
+    assert job.stdout.readline() == "ready\n"
+    os.killpg(job.pid, signal.SIGINT)
+    assert job.wait(TIMEOUT) == 5
+    job.stdout.close()

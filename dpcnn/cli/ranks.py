@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, words = parser.parse_known_args(given)
         if options.ranks < 1:
             parser.error(f"found {options.ranks} after -n, expected a number of ranks, 1 or more")
-        command = _mpirun(options.ranks)
+        command, launcher = _mpirun(options.ranks)
     except DpcnnError as error:
         say(f"dpcnn: error: {error}", sys.stderr)
         return error.exit_code
@@ -56,17 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "train":
         os.environ[COMMAND] = f"{parser.prog} -n {options.ranks}"
     # -P: a file in the user's directory must not replace a module.
-    return foreground.run([*command, sys.executable, "-P", "-m", "dpcnn", *words])
+    command += [sys.executable, "-P", "-m", "dpcnn", *words]
+    return foreground.run(command, past=launcher == OPEN_MPI)
 
 
-def _mpirun(ranks: int) -> list[str]:
-    """Return the words that start so many ranks here; raises LaunchError if there is no mpirun."""
+def _mpirun(ranks: int) -> tuple[list[str], str | None]:
+    """Return the words that start so many ranks here, and which launcher that is, if it is known.
+
+    Raises LaunchError if there is no mpirun.
+    """
     mpirun = find_mpirun()
     if mpirun is None:
         raise LaunchError("found no mpirun in this environment: pip install dpcnn[mpich]")
     version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=False)
-    here = ON_THIS_MACHINE.get(family(version.stdout) or "", ())
-    return [mpirun, *(word.format(ranks=ranks) for word in here), "-n", str(ranks)]
+    launcher = family(version.stdout)
+    here = ON_THIS_MACHINE.get(launcher or "", ())
+    return [mpirun, *(word.format(ranks=ranks) for word in here), "-n", str(ranks)], launcher
 
 
 if __name__ == "__main__":
