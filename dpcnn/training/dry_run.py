@@ -178,6 +178,9 @@ def _evaluate(trainer: Trainer) -> float:
         seconds = trainer.evaluate().seconds
         share = sum(map(len, dataset.evaluated().values())) / len(trainer.dataset.test)
         return seconds * share
+    except DivergenceError as error:
+        reason = trainer.explained(error, None)
+        raise DivergenceError(f"evaluation: {reason}").on_all_ranks() from None
     finally:
         trainer.dataset = dataset
 

@@ -12,7 +12,7 @@ import pytest
 import dpcnn
 from dpcnn.cli.arguments import parse_keywords
 from dpcnn.cli.job import Job
-from dpcnn.errors import CheckpointError
+from dpcnn.errors import CheckpointError, DivergenceError
 from dpcnn.nn import Dense, Flatten, Layer
 from dpcnn.run.checkpoint import read
 from dpcnn.training import api, dry_run
@@ -133,6 +133,21 @@ def test_a_call_from_python_tries_its_layers_and_arrays_and_returns_the_cost(
     assert (run.exit_code, run.metrics) == (0, [])
     assert "disk" in run._repr_html_()
     assert run.model.predict(digits.test.images[:2]).shape == (2,)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Untested(Own):
+    """Not finite outside of training."""
+
+    def forward(self, x: Any) -> Any:
+        return x if self.training else x / 0
+
+
+def test_it_finds_what_an_evaluation_would_fail_on(small: Path, tmp_path: Path) -> None:
+    options = {"dataroot": small, "train_limit": 256, "dry_run": True, "progress": "silent"}
+    message = "evaluation: untested1's output .forward. is not finite .* for test images 1 to "
+    with pytest.raises(DivergenceError, match=message):
+        dpcnn.train([Flatten(), Untested(), Dense(10)], run_dir=tmp_path / "run", **options)
     assert list(tmp_path.iterdir()) == []
 
 
