@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.transforms import ScaledTranslation, Transform
 from numpy.typing import NDArray
 
 from dpcnn.report.run import Run, labels
@@ -243,10 +244,15 @@ def _write_labels(chart: Axes, quantity: Quantity, lines: Sequence[Line]) -> Non
             ends.append((height, label, line.curve.color))
     ends.sort()
     heights = _spread([height for height, _, _ in ends])
-    beside: dict[str, Any] = {"transform": chart.transAxes, "clip_on": False}
+    marker, text = (_right_of(chart, points) for points in (8, 13))
     for height, (_, label, color) in zip(heights, ends, strict=True):
-        chart.plot([1.035], [height], "o", color=color, **beside)
-        chart.text(1.06, height, label, va="center", **beside)
+        chart.plot([1], [height], "o", color=color, transform=marker, clip_on=False)
+        chart.text(1, height, label, va="center", transform=text, clip_on=False)
+
+
+def _right_of(chart: Axes, points: float) -> Transform:
+    """Return the transform of shares of the axes, shifted right by points."""
+    return chart.transAxes + ScaledTranslation(points / 72, 0, chart.figure.dpi_scale_trans)
 
 
 def _spread(heights: Sequence[float]) -> list[float]:

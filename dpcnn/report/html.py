@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dpcnn.options import OPTIONS
 from dpcnn.report.figures import Figures
@@ -17,6 +18,7 @@ from dpcnn.report.style import svg
 
 # Control characters, which HTML does not allow, but for the line break and the tab.
 CONTROLS = {*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}
+OPTION = re.compile(r"--\w{1,20}\b")
 
 
 def render(template: str, figures: Figures, **values: Any) -> str:
@@ -39,6 +41,12 @@ def printable(value: object) -> object:
 def formatted(value: float, form: str) -> str:
     """Return a number as text, NaN as a dash."""
     return "-" if math.isnan(value) else form.format(value)
+
+
+def unbroken(text: str) -> Markup:
+    """Return text as HTML in which the name of an option is not broken after its hyphens."""
+    escaped = str(escape(printable(text)))  # a Markup would escape what takes an option's place
+    return Markup(OPTION.sub(r'<span class="unbroken">\g<0></span>', escaped))
 
 
 def extent(shape: Iterable[int]) -> str:
@@ -72,4 +80,5 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"extent": extent, "thousands": "{:,}".format, "percent": "{:.1%}".format}
+TEMPLATES.filters |= {"extent": extent, "unbroken": unbroken}
+TEMPLATES.filters |= {"thousands": "{:,}".format, "percent": "{:.1%}".format}

@@ -88,6 +88,8 @@ def test_a_page_is_sound_on_any_screen(
     narrow = "[...document.querySelectorAll('figure > svg')]"
     narrow += f".filter((svg) => svg.getBoundingClientRect().width < {min(width * 0.7, 400)})"
     assert browser.evaluate(f"{narrow}.length") == 0
+    names = "document.querySelectorAll('.results .run th')"
+    browser.evaluate(f"{names}.forEach((name) => name.append('-with-a-rather-long-name'))")
     wide = "[...document.querySelectorAll('.layers, .results')]"
     wide += ".filter((table) => table.scrollWidth > table.parentElement.clientWidth)"
     assert browser.evaluate(f"{wide}.length") == 0

@@ -39,6 +39,9 @@ def test_a_template_shows_text_escaped_and_markup_as_it_is():
     assert shown.count("a\N{REPLACEMENT CHARACTER}b?\n".encode()) == 2
     with pytest.raises(UndefinedError):
         template.render()
+    option = TEMPLATES.from_string("{{ value | unbroken }}").render(value="a <\0>: --reduce fast")
+    broken = "a &lt;\N{REPLACEMENT CHARACTER}&gt;"
+    assert option == f'{broken}: <span class="unbroken">--reduce</span> fast'
 
 
 @pytest.mark.parametrize("value", [None, True, "1", [1], float("inf"), float("nan"), 10**400])
