@@ -8,6 +8,7 @@ import pytest
 
 from dpcnn.run import checkpoint
 from dpcnn.run.directory import RunDirectory
+from dpcnn.verify import main
 from tests.launching import run
 
 
@@ -75,11 +76,10 @@ def test_a_damaged_checkpoint_fails(copied):
     assert path.name in result.stderr
 
 
-def test_what_cannot_be_verified_is_refused(trained, tmp_path):
+def test_what_cannot_be_verified_is_refused(trained, tmp_path, capsys):
     for arguments in ([tmp_path], [trained, "--epoch", 9], [trained, "--epoch", "x"], []):
-        result = run(None, *arguments, cwd=tmp_path, module="dpcnn.verify")
-        assert result.returncode == 2
-        assert result.stderr.count("\n") == 1
+        assert main(list(map(str, arguments))) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def newest_checkpoint(directory, number=0):
