@@ -69,7 +69,7 @@ class Keywords(TypedDict, total=False):
     final_lr: float | Literal["auto"] | None
     pct_start: float | Literal["auto"] | None
     reduce: Literal["exact", "fast"]
-    evaluate_on: Literal["rank0", "all"]
+    evaluate_on: Literal["all", "rank0"]
     tta: Literal["none", "flip", "shift"]
     threads: int | Literal["auto"] | None
     timeout: float

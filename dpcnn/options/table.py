@@ -239,8 +239,8 @@ class Options:
         "exact", "ranks", "exact: the same bits on any number of ranks; fast: plain float32 sums",
         choices=("exact", "fast"))
     evaluate_on: str = option(
-        "rank0", "ranks", "which ranks evaluate; the numbers are the same",
-        choices=("rank0", "all"), may_change=True)
+        "all", "ranks", "which ranks evaluate; the numbers are the same",
+        choices=("all", "rank0"), may_change=True)
     tta: str = option(
         "none", "ranks", "test-time augmentation, in the evaluation after the last step and by"
         " dpcnn.evaluate and dpcnn.predict: classify by the mean of the logits of copies of an"

@@ -9,8 +9,8 @@ Why the run that goes on is the one that would have been, to the bit:
   which: each takes its shard of the minibatch by its place in the world as it is now.
 - A replacement rank joins while all others wait for it, between two steps. It brings nothing of its
   own: options, network and state are given to it, and its dataset is compared with theirs.
-- Rank 0 evaluates, saves and prints. It is the lowest of the ranks that were there before, since
-  replacements come last; a new one takes over the run directory with its lock.
+- Rank 0 saves and prints. It is the lowest of the ranks that were there before, since replacements
+  come last; a new one takes over the run directory with its lock.
 
 If more ranks die meanwhile, all that live come back here and begin again. That ends: every
 beginning has a death before it, and at one step no rank is replaced more than TRIES times.

@@ -62,7 +62,7 @@ TUTORIAL = "--model dpcnn.models.zoo:tutorial"
 OPTIONS: dict[str, tuple[str, Parts]] = {
     "shuffle": ("--shuffle=always", ("--shuffle is 'always', expected epoch, once or none",)),
     "reduce": ("--reduce=Exact", ("--reduce is 'Exact', expected exact or fast",)),
-    "evaluate_on": ("--evaluate_on=rank1", ("--evaluate_on is 'rank1', expected rank0 or all",)),
+    "evaluate_on": ("--evaluate_on=rank1", ("--evaluate_on is 'rank1', expected all or rank0",)),
     "progress": ("--progress=", ("--progress is '', expected auto, bar, plain, none or silent",)),
     "unknown option": ("--epocs 3", ("unknown option --epocs", "did you mean epochs?")),
     "unknown, with =": ("--batchsize=3", ("--batchsize=3", "did you mean batch_size?")),

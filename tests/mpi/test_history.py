@@ -62,7 +62,7 @@ sys.exit(main())
 
 def test_ranks_wait_for_rank_0_while_it_evaluates(small, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
-    options = ("--dataroot", small, "--epochs", 1, *RUN)
+    options = ("--dataroot", small, "--epochs", 1, "--evaluate_on", "rank0", *RUN)
     path = f"{tmp_path}:{ROOT}"
     assert run(2, *options, cwd=tmp_path, module="slow", PYTHONPATH=path).returncode == 0
     [line] = lines(tmp_path / "run", "metrics.jsonl")

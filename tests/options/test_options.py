@@ -22,7 +22,7 @@ DEFAULTS = {
     "minibatch_size": 64, "microbatch_size": None, "last_minibatch": "scaled",
     "shuffle": "epoch", "seed": 0,
     "max_steps": None, "reduce": "exact",
-    "evaluate_on": "rank0", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
+    "evaluate_on": "all", "threads": None, "timeout": 300.0, "run_dir": None, "resume": None,
     "resume_with": None,
     "checkpoint_every": "1ep", "keep_checkpoints": 3, "progress": "auto",
     "tensorboard": False, "watch": False,
@@ -37,7 +37,7 @@ DEFAULTS = {
 }  # fmt: skip
 # Of each option that may change on resume, another value than the default.
 OTHER = {
-    "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "all",
+    "dataroot": "x.hdf5", "mirror": "http://x", "epochs": 7, "max_steps": 7, "evaluate_on": "rank0",
     "threads": 7, "timeout": 7.0, "run_dir": "x", "resume": "auto", "resume_with": "lr=0.1",
     "checkpoint_every": "7st",
     "keep_checkpoints": 7, "progress": "none", "model": "x:y", "tensorboard": True,
