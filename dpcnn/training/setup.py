@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,13 +64,13 @@ class Passed(NamedTuple):
     """What a call from Python passes that no command line can.
 
     network: the layers, if --model does not name them; read: what reads the dataset, if it is not
-    --dataroot's; at_once: what a second Ctrl-C does, given the exit code.
+    --dataroot's; at_once: what a second Ctrl-C does, given the exit code, if not end the process.
     """
 
     network: Sequence[Layer] | None = None
     read: Read | None = None
     callbacks: Callbacks | None = None
-    at_once: Callable[[int], object] = os._exit
+    at_once: Callable[[int], object] | None = None
 
 
 NOTHING = Passed()

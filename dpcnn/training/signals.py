@@ -25,14 +25,14 @@ class StopRequests:
 
     SIGHUP stays ignored where it was: under nohup a run outlives its terminal.
     `first` is called at the first signal, in its handler. `last` and then `at_once`, with the exit
-    code, are called at a second SIGINT. Python lets only the main thread catch signals: in another
-    one this catches none.
+    code, are called at a second SIGINT; without the latter the process ends. Python lets only the
+    main thread catch signals: in another one this catches none.
     """
 
-    def __init__(self, at_once: Callable[[int], object] = os._exit) -> None:
+    def __init__(self, at_once: Callable[[int], object] | None = None) -> None:
         self.first: Callable[[], object] = lambda: None
         self.last: Callable[[], object] = lambda: None
-        self.at_once = at_once
+        self.at_once = at_once or os._exit
         self._caught: set[str] = set()
         self._before: dict[signal.Signals, Any] = {}
         self._supervisor = Supervisor()
