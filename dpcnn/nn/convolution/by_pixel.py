@@ -26,7 +26,7 @@ import numpy as np
 
 from dpcnn.nn.blocks import copy_pixels
 from dpcnn.nn.convolution.algorithm import Geometry, Workspace, view
-from dpcnn.nn.convolution.toom_cook import TILE, filter_pairs, matrices
+from dpcnn.nn.convolution.toom_cook import TILE, matrices, transform_filters
 from dpcnn.nn.layer import Array
 
 
@@ -51,9 +51,8 @@ def in_both_directions(
     """Write z, by tiles of rows and columns."""
     filters, channels, fh, fw = W.shape
     B_T, _, A_T, _ = matrices(fw, W.dtype)
-    pairs = filter_pairs(geometry, W.dtype)
     U = workspace("U", (len(B_T), TILE + fh - 1, filters, channels))
-    np.matmul(pairs, W.reshape(-1, pairs.shape[1]).T, out=U.reshape(len(pairs), -1))
+    transform_filters(geometry, W, U)
     tiles = -(-geometry.columns.output_size // TILE)
     points = workspace("points", (len(B_T), tiles, channels, x.shape[-1]))
     products = workspace("products", (len(B_T), tiles, filters, x.shape[-1]))

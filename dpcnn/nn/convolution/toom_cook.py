@@ -67,3 +67,9 @@ def filter_pairs(geometry: Geometry, dtype: np.dtype[Any]) -> Array:
     _, _, fh, fw = geometry.filter_shape
     pairs: Array = np.einsum("ia,jb->jiab", matrices(fh, dtype).G, matrices(fw, dtype).G)
     return pairs.reshape(-1, fh * fw)
+
+
+def transform_filters(geometry: Geometry, W: Array, U: Array) -> None:
+    """Write U (nw, nh, K, C) = G g G^T for the filters g of W (K, C, Fh, Fw)."""
+    pairs = filter_pairs(geometry, W.dtype)
+    np.matmul(pairs, W.reshape(-1, pairs.shape[1]).T, out=U.reshape(len(pairs), -1))

@@ -24,8 +24,7 @@ is to z, that of dz is to dx, so that the same V of dz gives their gradient, as 
 the result differs from the reference by about 2e-6 of its largest value.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Winograd,
-"Arithmetic complexity of computations", 1980. The matrices are those for the points 0, 1, -1, 2,
--2 and infinity.
+"Arithmetic complexity of computations", 1980. The matrices are those of toom_cook.py.
 """
 
 from __future__ import annotations
@@ -36,35 +35,14 @@ import numpy as np
 
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, add_bias, view
 from dpcnn.nn.convolution.by_pixel import along_the_height
+from dpcnn.nn.convolution.toom_cook import TILE, matrices
 from dpcnn.nn.layer import Array
 
 FILTER = 3  # rows and columns
-TILE = 4  # output rows of a tile
 POINTS = TILE + FILTER - 1
 MANY = 32  # channels and filters that outweigh the transforms at any width
 FEWEST = 16  # channels and filters that do so where rows are wide
 WIDE = 24  # output columns
-B_T = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-G = np.array(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ]
-)
-A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
 def suits(geometry: Geometry) -> bool:
@@ -115,7 +93,7 @@ def backward(
     U = _filters(W[:, :, ::-1, ::-1].swapaxes(0, 1), workspace)
     x_rows = _rows(x)
     M = workspace("M", (POINTS, channels, x_rows.shape[-1]))
-    A = A_T.T.astype(dW.dtype)
+    _, G, A_T, _ = matrices(FILTER, dW.dtype)
     dU = workspace("dU", (POINTS, channels, filters * FILTER))
     dU_tile = workspace("dU of a tile", dU.shape)
     for rows, lowered in _lowered_tiles(geometry.adjoint, dz, workspace):
@@ -123,12 +101,12 @@ def backward(
             np.matmul(U, lowered, out=M)
             _transform_output(M, _rows(dx)[:, rows])
         inputs = x_rows[:, rows]
-        np.matmul(A[:, : inputs.shape[1]], inputs, out=M.transpose(1, 0, 2))
+        np.matmul(A_T.T[:, : inputs.shape[1]], inputs, out=M.transpose(1, 0, 2))
         np.matmul(M, lowered.transpose(0, 2, 1), out=dU_tile if rows.start else dU)
         if rows.start:
             np.add(dU, dU_tile, out=dU)
     gradient = workspace("gradient", (FILTER, channels, filters, FILTER))
-    np.matmul(G.T.astype(dW.dtype), dU.reshape(POINTS, -1), out=gradient.reshape(FILTER, -1))
+    np.matmul(G.T, dU.reshape(POINTS, -1), out=gradient.reshape(FILTER, -1))
     dW[...] = gradient[::-1, :, :, ::-1].transpose(2, 1, 0, 3)
 
 
@@ -172,7 +150,7 @@ def _lowered_tiles(
     inside = V[:, :, columns.before : end]
     windows = _windows(V, columns)
     lowered = workspace("lowered", windows.shape)
-    matrix, x_rows = B_T.astype(x.dtype), _rows(x)
+    matrix, x_rows = matrices(FILTER, x.dtype).B_T, _rows(x)
     for first in range(0, geometry.rows.output_size, TILE):
         _transform_input(matrix, x_rows, inside, first - geometry.rows.before)
         np.copyto(lowered, windows)
@@ -188,7 +166,7 @@ def _transform_input(matrix: Array, x: Array, V: Array, first: int) -> None:
 
 def _transform_output(M: Array, z: Array) -> None:
     """Write the rows z (K, up to 4, Wo*N) = A^T M, for M (6, K, Wo*N)."""
-    np.matmul(A_T[: z.shape[1]].astype(z.dtype), M.transpose(1, 0, 2), out=z)
+    np.matmul(matrices(FILTER, z.dtype).A_T[: z.shape[1]], M.transpose(1, 0, 2), out=z)
 
 
 def _filters(W: Array, workspace: Workspace) -> Array:
@@ -197,7 +175,7 @@ def _filters(W: Array, workspace: Workspace) -> Array:
     by_row = workspace("W by row", (FILTER, filters, channels, FILTER))
     np.copyto(by_row, W.transpose(2, 0, 1, 3))
     U = workspace("U", (POINTS, filters, channels * FILTER))
-    np.matmul(G.astype(W.dtype), by_row.reshape(FILTER, -1), out=U.reshape(POINTS, -1))
+    np.matmul(matrices(FILTER, W.dtype).G, by_row.reshape(FILTER, -1), out=U.reshape(POINTS, -1))
     return U
 
 

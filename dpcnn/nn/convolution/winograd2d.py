@@ -36,7 +36,7 @@ import numpy as np
 from dpcnn.nn.blocks import copy_pixels
 from dpcnn.nn.convolution.algorithm import Algorithm, Axis, Geometry, Workspace, add_bias, view
 from dpcnn.nn.convolution.by_pixel import in_both_directions
-from dpcnn.nn.convolution.toom_cook import POINTS, TILE, filter_pairs, matrices
+from dpcnn.nn.convolution.toom_cook import POINTS, TILE, filter_pairs, matrices, transform_filters
 from dpcnn.nn.layer import Array, Shape
 
 FEW = 16  # channels and filters of 5x5 that outweigh the transforms
@@ -70,8 +70,7 @@ def forward(
     """
     sizes = _Sizes.of(geometry, x.shape[-1])
     U, V, M = (workspace(name, getattr(sizes, name)) for name in ("U", "V", "M"))
-    pairs = filter_pairs(geometry, W.dtype)
-    np.matmul(pairs, W.reshape(-1, pairs.shape[1]).T, out=U.reshape(len(pairs), -1))
+    transform_filters(geometry, W, U)
     _transform_input(geometry, x, V, workspace)
     np.matmul(_by_point(U), _by_point(V), out=_by_point(M))
     if b is not None:

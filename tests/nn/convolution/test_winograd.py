@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import DTypeLike
 
 from dpcnn.nn import Convolution
-from dpcnn.nn.convolution import toom_cook, winograd
+from dpcnn.nn.convolution import toom_cook
 from dpcnn.nn.convolution.algorithm import MANY_IMAGES
 from dpcnn.nn.convolution.im2col import IM2COL
 from dpcnn.nn.convolution.winograd import WINOGRAD
@@ -189,10 +189,11 @@ def test_the_gradients_in_both_directions_are_the_numeric_ones(filter_size: int)
 def test_the_matrices_give_four_outputs_of_three_values_exactly() -> None:
     rng = np.random.default_rng(0)
     d, g = rng.integers(-9, 9, 6), rng.integers(-9, 9, 3)
-    G = [[Fraction(value).limit_denominator(24) for value in row] for row in winograd.G.tolist()]
-    U = [sum(a * int(b) for a, b in zip(row, g, strict=True)) for row in G]
-    M = [u * int(v) for u, v in zip(U, winograd.B_T @ d, strict=True)]
-    y = [sum(int(a) * m for a, m in zip(row, M, strict=True)) for row in winograd.A_T]
+    B_T, G, A_T, _ = toom_cook.matrices(3, np.dtype(np.float64))
+    exact = [[Fraction(value).limit_denominator(24) for value in row] for row in G.tolist()]
+    U = [sum(a * int(b) for a, b in zip(row, g, strict=True)) for row in exact]
+    M = [u * int(v) for u, v in zip(U, B_T @ d, strict=True)]
+    y = [sum(int(a) * m for a, m in zip(row, M, strict=True)) for row in A_T]
     assert y == [int(d[start : start + 3] @ g) for start in range(4)]
 
 
