@@ -191,7 +191,7 @@ ZOO = {
     "wideresnet16x4": Known(wideresnet16x4, 4),
     "mobilenet": Known(mobilenet, 16),
     "airbench": Known(airbench(64, 256, 256), 25),
-    "airbench_small": Known(airbench(64, 128, 128, bias=False), 25),
+    "airbench_small": Known(airbench(32, 112, 128, bias=False), 25),
 }
 
 

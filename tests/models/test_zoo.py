@@ -79,8 +79,8 @@ PARAMETERS = [
     ("resnet56", CIFAR, 853_018 + 2_752),
     ("wideresnet16x4", CIFAR, 2_748_890),
     ("mobilenet", CIFAR, 3_217_226),
-    # 24 of the whitening's, 832 shifts, and the six convolutions and the dense layer.
-    ("airbench_small", CIFAR, 640 + 9 * (64 * 88 + 128 * (64 + 3 * 128)) + 1280),
+    # Shifts, convolutions and the dense layer; airbench's whitening has 24 biases besides.
+    ("airbench_small", CIFAR, 544 + 9 * (32 * 56 + 112 * 144 + 128 * (112 + 128)) + 1280),
     ("airbench", CIFAR, 24 + 1152 + 9 * (64 * (24 + 64) + 256 * (64 + 3 * 256)) + 2560),
 ]
 
