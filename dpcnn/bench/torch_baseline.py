@@ -100,7 +100,8 @@ def _update(network: Any) -> None:
 
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(parameter.grad, alpha=-LEARNING_RATE)
+            if parameter.requires_grad:
+                parameter.add_(parameter.grad, alpha=-LEARNING_RATE)
 
 
 def _prepare(measured: Workload, layout: Any) -> tuple[Any, Any, Any, Any]:

@@ -20,6 +20,7 @@ from tests.reference import Array
 
 torch = pytest.importorskip("torch", reason="PyTorch is compared with")
 torch_network = pytest.importorskip("dpcnn.bench.torch_network")
+torch_baseline = pytest.importorskip("dpcnn.bench.torch_baseline")
 torch.set_num_threads(1)
 
 IMAGES = 3
@@ -113,6 +114,19 @@ def test_outputs_and_gradients_are_those_of_pytorch(name: str) -> None:
         layer, _, key = path.rpartition("/")
         limit = 1e-10 * max(1, np.abs(gradient).max())
         np.testing.assert_allclose(found[layer][key], gradient, rtol=0, atol=limit, err_msg=path)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_measured_step_moves_what_is_trained_and_leaves_the_whitening(bias: bool) -> None:
+    plan = Plan([nn.Whitening(bias=bias), nn.ReLU(), nn.Flatten(), nn.Dense(2)], (3, 4, 4))
+    Network(plan, np.float64).initialize(seed=3)
+    model = torch_network.network(plan)
+    before = [each.detach().clone() for each in model.parameters()]
+    model(torch.ones(2, 3, 4, 4, dtype=torch.float64)).sum().backward()
+    torch_baseline._update(model)
+    moved = [bool((old != new).any()) for old, new in zip(before, model.parameters(), strict=True)]
+    assert moved == [each.requires_grad for each in model.parameters()]
+    assert not all(moved)
 
 
 def test_these_networks_have_every_layer_of_dpcnn() -> None:
